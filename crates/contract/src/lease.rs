@@ -1,0 +1,167 @@
+//! The lease protocol between server and worker. A worker has no database and no storage: it asks for a job, reports events while it
+//! holds the lease, uploads artifacts through the server, and says how it ended.
+//!
+//! | call | body | answer |
+//! |---|---|---|
+//! | `POST /api/worker/lease` | [`LeaseRequest`] | [`Lease`], or 204 when nothing waits |
+//! | `POST /api/worker/builds/{build}/events` | [`EventBatch`] | [`EventAnswer`] |
+//! | `PUT /api/worker/builds/{build}/artifacts/{name}` | the bytes | 204 |
+//! | `POST /api/worker/builds/{build}/end` | [`EndReport`] | 204 |
+//!
+//! Each carries `Authorization: Bearer TOKEN`; all but the first also `X-Hatchery-Lease: LEASE`, so that a worker that lost its lease
+//! is refused (409) and can spoil nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::order::{Format, System};
+use crate::plan::Plan;
+
+/// A worker asking for work.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseRequest {
+    /// A name for the operator's eyes, like the host's.
+    pub worker: String,
+    /// Architectures it can run phases for.
+    pub arches: Vec<String>,
+}
+
+/// A granted lease. It lapses when no event reaches the server for `ttl_seconds`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lease {
+    pub lease: String,
+    pub ttl_seconds: u64,
+    pub job: Job,
+}
+
+/// Everything a worker must know to build, as data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// The build's identifier.
+    pub build: String,
+    pub plan: Plan,
+    /// Where each binhost of the plan is, and what is trusted there.
+    pub binhosts: Vec<BinhostAccess>,
+    pub system: System,
+    pub formats: Vec<Format>,
+    /// Stem of the artifacts' file names, like `hatchery-amd64-server-20261122`.
+    pub image_name: String,
+    /// One line said inside the image about where it comes from (the sample channel says what it is).
+    pub notice: String,
+}
+
+/// A binhost as an operator configured it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BinhostAccess {
+    pub name: String,
+    pub uri: String,
+    /// Armored OpenPGP certificates whose signatures count. Empty with `allow_unsigned` only.
+    #[serde(default)]
+    pub keyring: String,
+    /// The operator's opt-in to packages that carry no signature (all XPAK, unsigned GPKG).
+    #[serde(default)]
+    pub allow_unsigned: bool,
+}
+
+/// The steps of a build, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Packages are fetched and verified.
+    Fetch,
+    /// Packages are merged and their phases run.
+    Merge,
+    /// Settings are put in, the initramfs is made.
+    Configure,
+    /// The formats are written.
+    Write,
+    /// The artifacts go to the server.
+    Upload,
+}
+
+impl Step {
+    pub const ALL: [Step; 5] = [Step::Fetch, Step::Merge, Step::Configure, Step::Write, Step::Upload];
+
+    /// The word people read.
+    pub fn label(self) -> &'static str {
+        match self {
+            Step::Fetch => "fetch packages",
+            Step::Merge => "merge packages",
+            Step::Configure => "configure",
+            Step::Write => "write images",
+            Step::Upload => "store images",
+        }
+    }
+}
+
+/// Something that happened in a build.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Event {
+    /// A step is at `done` of `total`; the unit (bytes, packages) is the step's own.
+    Progress { step: Step, done: u64, total: u64, what: String },
+    /// A line for the build's log.
+    Log { line: String },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventBatch {
+    /// Counts the batches of one lease from 0, so that a repeated request is not recorded twice.
+    pub sequence: u64,
+    /// May be empty: then it is a heartbeat.
+    pub events: Vec<Event>,
+}
+
+/// The server's answer to events.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventAnswer {
+    /// The build is no longer wanted: stop and end with a failure.
+    pub cancel: bool,
+}
+
+/// A finished file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// File name, a single path component.
+    pub name: String,
+    pub format: Format,
+    pub size: u64,
+    /// Lower-case hexadecimal.
+    pub sha256: String,
+    pub sha512: String,
+}
+
+/// Why a build failed, in words a user can act on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    pub step: Step,
+    /// The package at fault (CPV), where there is one.
+    #[serde(default)]
+    pub package: Option<String>,
+    /// What happened and why.
+    pub message: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// How a build ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum EndReport {
+    /// All artifacts are uploaded. `plan` is the lock: the job's plan with the SHA-256 of each package filled in.
+    Ready {
+        artifacts: Vec<Artifact>,
+        plan: Box<Plan>,
+        messages: Vec<String>,
+    },
+    Failed {
+        failure: Failure,
+    },
+}

@@ -1,0 +1,372 @@
+//! The order: what a person wants, as TOML, JSON or the site's form make it. Every value is hostile until [`Order::check`] passed.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// An order for images of one system.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// Gentoo's name of the architecture: `amd64`, `x86`.
+    pub arch: String,
+    /// The channel (a set of binhosts with a profile) to take packages from; none means the site's default for the arch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// A preset whose packages and services are added to the ones named here, like `amd64-server`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// Package atoms in PMS syntax, USE dependencies included, or a set such as `@system`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
+    /// The formats wanted; at least one.
+    pub formats: Vec<Format>,
+    /// Personal settings: put in last, never part of a shared cache key.
+    #[serde(default)]
+    pub system: System,
+    /// Who is told, and how.
+    #[serde(default)]
+    pub notify: Notify,
+}
+
+/// Personal settings of the image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct System {
+    /// RFC 1123 host name; none means `gentoo`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// crypt(5) hash of root's password. Never a plain password; none locks the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_password_hash: Option<String>,
+    /// OpenSSH public keys for root, one per item.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub root_ssh_keys: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<User>,
+    /// A locale like `de_DE.UTF-8`; none means `C.UTF-8`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// A name of the tz database like `Europe/Berlin`; none means `UTC`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// A console keymap like `de` or `us`; none means `us`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keymap: Option<String>,
+    /// Services to start at boot, by the name of their OpenRC script or systemd unit, besides the preset's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
+}
+
+/// An account to be made in the image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    pub name: String,
+    /// crypt(5) hash; none locks the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_hash: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ssh_keys: Vec<String>,
+}
+
+/// Who is told when an image is ready or has failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notify {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// The forms an image can be delivered in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Format {
+    #[serde(rename = "tar.bz2")]
+    TarBz2,
+    #[serde(rename = "zip")]
+    Zip,
+    #[serde(rename = "iso")]
+    Iso,
+}
+
+impl Format {
+    /// Every format, in the order the site lists them.
+    pub const ALL: [Format; 3] = [Format::Iso, Format::TarBz2, Format::Zip];
+
+    /// The name used in orders and as the file's extension.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::TarBz2 => "tar.bz2",
+            Format::Zip => "zip",
+            Format::Iso => "iso",
+        }
+    }
+
+    /// Whether the image starts on a machine by itself, and so needs a kernel and a boot loader in the plan.
+    pub fn is_bootable(self) -> bool {
+        matches!(self, Format::Iso)
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = OrderError;
+    fn from_str(s: &str) -> Result<Self, OrderError> {
+        Format::ALL.into_iter().find(|f| f.name() == s).ok_or_else(|| {
+            let known: Vec<_> = Format::ALL.iter().map(|f| f.name()).collect();
+            OrderError::new("formats", format!("“{s}” is not a format we write; choose from {}", known.join(", ")))
+        })
+    }
+}
+
+/// What is wrong with an order, in words for the person who placed it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct OrderError {
+    /// The field as named in the TOML form, like `system.hostname`.
+    pub field: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl OrderError {
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        OrderError { field: field.into(), message: message.into() }
+    }
+}
+
+/// Upper bounds on an order, generous for people and tight for floods.
+const MAX_PACKAGES: usize = 2_000;
+const MAX_ATOM: usize = 512;
+const MAX_USERS: usize = 64;
+const MAX_KEYS: usize = 64;
+const MAX_KEY: usize = 16 * 1024;
+
+impl Order {
+    /// Reads an order from TOML, then checks it.
+    pub fn from_toml(text: &str) -> Result<Order, OrderError> {
+        let order: Order = toml::from_str(text).map_err(|e| OrderError::new("order", e.to_string()))?;
+        order.check()?;
+        Ok(order)
+    }
+
+    /// Checks everything that can be checked without an index: syntax, lengths, characters. Atoms are checked by the resolver.
+    pub fn check(&self) -> Result<(), OrderError> {
+        check_word("arch", &self.arch, 32)?;
+        if let Some(channel) = &self.channel {
+            check_word("channel", channel, 64)?;
+        }
+        if let Some(preset) = &self.preset {
+            check_word("preset", preset, 64)?;
+        }
+        if self.preset.is_none() && self.packages.is_empty() {
+            return Err(OrderError::new("packages", "nothing was ordered: choose a preset or name at least one package"));
+        }
+        if self.packages.len() > MAX_PACKAGES {
+            return Err(OrderError::new("packages", format!("at most {MAX_PACKAGES} packages can be named")));
+        }
+        for atom in &self.packages {
+            if atom.is_empty() || atom.len() > MAX_ATOM || atom.chars().any(|c| c.is_control() || c.is_whitespace()) {
+                return Err(OrderError::new("packages", format!("“{}” is not a package atom", atom.escape_debug())));
+            }
+        }
+        if self.formats.is_empty() {
+            return Err(OrderError::new("formats", "choose at least one format"));
+        }
+        if self.formats.iter().collect::<BTreeSet<_>>().len() != self.formats.len() {
+            return Err(OrderError::new("formats", "a format is named twice"));
+        }
+        self.system.check()?;
+        if let Some(email) = &self.notify.email {
+            check_email(email)?;
+        }
+        Ok(())
+    }
+}
+
+impl System {
+    /// Checks each setting; the values end up in files of the image, so line breaks and colons matter.
+    pub fn check(&self) -> Result<(), OrderError> {
+        if let Some(hostname) = &self.hostname {
+            let label_ok = |l: &str| {
+                !l.is_empty()
+                    && l.len() <= 63
+                    && !l.starts_with('-')
+                    && !l.ends_with('-')
+                    && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            };
+            if hostname.len() > 253 || !hostname.split('.').all(label_ok) {
+                return Err(OrderError::new(
+                    "system.hostname",
+                    "use letters, digits and hyphens, with dots between parts of at most 63 characters",
+                ));
+            }
+        }
+        if let Some(hash) = &self.root_password_hash {
+            check_password_hash("system.root_password_hash", hash)?;
+        }
+        check_keys("system.root_ssh_keys", &self.root_ssh_keys)?;
+        if self.users.len() > MAX_USERS {
+            return Err(OrderError::new("system.users", format!("at most {MAX_USERS} users can be named")));
+        }
+        let mut names = BTreeSet::new();
+        for user in &self.users {
+            user.check()?;
+            if !names.insert(&user.name) {
+                return Err(OrderError::new("system.users", format!("the user “{}” is named twice", user.name)));
+            }
+        }
+        if let Some(locale) = &self.locale {
+            let fine = locale.len() <= 64
+                && locale.starts_with(|c: char| c.is_ascii_alphabetic())
+                && locale.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.@-".contains(&b));
+            if !fine {
+                return Err(OrderError::new("system.locale", "name a locale like de_DE.UTF-8"));
+            }
+        }
+        if let Some(timezone) = &self.timezone {
+            let part_ok = |p: &str| {
+                !p.is_empty() && p != "." && p != ".." && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-".contains(&b))
+            };
+            if timezone.len() > 64 || !timezone.split('/').all(part_ok) {
+                return Err(OrderError::new("system.timezone", "name a time zone like Europe/Berlin"));
+            }
+        }
+        if let Some(keymap) = &self.keymap {
+            check_word("system.keymap", keymap, 64)?;
+        }
+        for service in &self.services {
+            check_word("system.services", service, 128)?;
+        }
+        Ok(())
+    }
+}
+
+impl User {
+    fn check(&self) -> Result<(), OrderError> {
+        let name_ok = |n: &str| {
+            n.len() <= 32
+                && n.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+                && n.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+        };
+        if !name_ok(&self.name) {
+            return Err(OrderError::new(
+                "system.users",
+                format!("“{}” is not a user name: use lower-case letters, digits, _ and -", self.name.escape_debug()),
+            ));
+        }
+        if let Some(group) = self.groups.iter().find(|g| !name_ok(g)) {
+            return Err(OrderError::new("system.users", format!("“{}” is not a group name", group.escape_debug())));
+        }
+        if let Some(hash) = &self.password_hash {
+            check_password_hash("system.users", hash)?;
+        }
+        check_keys("system.users", &self.ssh_keys)
+    }
+}
+
+/// A crypt(5) hash: `$id$…`, nothing that could break a line of /etc/shadow, and certainly no plain password.
+fn check_password_hash(field: &str, hash: &str) -> Result<(), OrderError> {
+    let fine = hash.starts_with('$')
+        && hash.len() >= 13
+        && hash.len() <= 384
+        && hash.matches('$').count() >= 3
+        && hash.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+    if fine {
+        return Ok(());
+    }
+    Err(OrderError::new(field, "give a crypt hash such as `openssl passwd -6` prints, never the password itself"))
+}
+
+fn check_keys(field: &str, keys: &[String]) -> Result<(), OrderError> {
+    if keys.len() > MAX_KEYS {
+        return Err(OrderError::new(field, format!("at most {MAX_KEYS} keys can be given")));
+    }
+    for key in keys {
+        let mut words = key.split(' ');
+        let kind = words.next().unwrap_or_default();
+        let known = ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"];
+        let kind_ok = known.contains(&kind) || kind.starts_with("sk-ssh-") || kind.starts_with("sk-ecdsa-");
+        let body = words.next().unwrap_or_default();
+        let body_ok = body.starts_with("AAAA") && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
+        if key.len() > MAX_KEY || key.chars().any(char::is_control) || !kind_ok || !body_ok {
+            return Err(OrderError::new(field, "give OpenSSH public keys, one per line, like “ssh-ed25519 AAAA… you@example”"));
+        }
+    }
+    Ok(())
+}
+
+fn check_email(email: &str) -> Result<(), OrderError> {
+    let parts: Vec<&str> = email.split('@').collect();
+    let fine = email.len() <= 254
+        && parts.len() == 2
+        && !parts[0].is_empty()
+        && !parts[1].is_empty()
+        && email.chars().all(|c| !c.is_control() && !c.is_whitespace() && !"<>()[]\\,;:\"".contains(c));
+    if fine {
+        return Ok(());
+    }
+    Err(OrderError::new("notify.email", "this is not an e-mail address"))
+}
+
+/// Words that name things of ours or of the image: no separators, no control characters.
+fn check_word(field: &str, word: &str, max: usize) -> Result<(), OrderError> {
+    let fine = !word.is_empty()
+        && word.len() <= max
+        && word.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+@".contains(&b));
+    if fine {
+        return Ok(());
+    }
+    Err(OrderError::new(field, format!("“{}” is not a name: use letters, digits, dots, hyphens", word.escape_debug())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order() -> Order {
+        Order { arch: "amd64".into(), preset: Some("amd64-server".into()), formats: vec![Format::Iso], ..Order::default() }
+    }
+
+    #[test]
+    fn a_plain_order_passes() {
+        order().check().unwrap();
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let err = Order::from_toml("arch='amd64'\nformats=['iso']\npackages=['a/b']\nroot_password='x'").unwrap_err();
+        assert!(err.message.contains("root_password"), "{err}");
+    }
+
+    #[test]
+    fn values_that_could_break_a_file_are_refused() {
+        type Change = fn(&mut Order);
+        let changes: [(&str, Change); 9] = [
+            ("system.hostname", |o| o.system.hostname = Some("a\nb".into())),
+            ("system.hostname", |o| o.system.hostname = Some("-a".into())),
+            ("system.root_password_hash", |o| o.system.root_password_hash = Some("secret".into())),
+            ("system.root_password_hash", |o| o.system.root_password_hash = Some("$6$salt$ha:sh000000".into())),
+            ("system.root_ssh_keys", |o| o.system.root_ssh_keys = vec!["ssh-rsa AAAA\nroot".into()]),
+            ("system.timezone", |o| o.system.timezone = Some("../../etc/shadow".into())),
+            ("system.services", |o| o.system.services = vec!["../x".into()]),
+            ("packages", |o| o.packages = vec!["a/b; rm".into()]),
+            ("notify.email", |o| o.notify.email = Some("a@b\r\nBcc: c@d".into())),
+        ];
+        for (field, change) in changes {
+            let mut o = order();
+            change(&mut o);
+            assert_eq!(o.check().unwrap_err().field, field);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The plan: the exact packages an image is made of, in merge order, with the reason for each. Written as JSON it is the lock
+//! file a person can keep, share and rebuild from.
+
+use serde::{Deserialize, Serialize};
+
+use crate::hash::{FieldHasher, PlanHash};
+
+/// Version of the lock file's layout.
+pub const PLAN_VERSION: u32 = 1;
+
+/// The exact packages of one image, in merge order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Layout version, [`PLAN_VERSION`].
+    pub version: u32,
+    pub arch: String,
+    pub channel: String,
+    /// The CHOST every package was built for, like `x86_64-pc-linux-gnu`.
+    pub chost: String,
+    /// The binhosts the packages come from, best priority first, each pinned by the hash of its index.
+    pub binhosts: Vec<BinhostRef>,
+    /// The atoms asked for by name; they become the image's world file.
+    pub world: Vec<String>,
+    /// Services to enable at boot (from the preset; personal ones are not part of a plan).
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// Every package, in merge order.
+    pub packages: Vec<PlannedPackage>,
+}
+
+/// One binhost of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BinhostRef {
+    pub name: String,
+    /// `https://…`, or `file:///…` for a folder.
+    pub uri: String,
+    /// SHA-256 of the uncompressed `Packages` index this plan was made from.
+    pub index_sha256: String,
+    /// The index's TIMESTAMP, seconds since the epoch.
+    pub timestamp: u64,
+}
+
+/// The two containers of Gentoo's binary packages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PackageFormat {
+    /// GLEP 78.
+    Gpkg,
+    /// The older tar archive with an appended XPAK; it carries no signature.
+    Xpak,
+}
+
+/// One binary package of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedPackage {
+    /// `category/name-version[-rN]`.
+    pub cpv: String,
+    /// SLOT as the index has it, sub-slot included (`0/3`).
+    pub slot: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub build_id: Option<u32>,
+    /// Seconds since the epoch.
+    pub build_time: u64,
+    /// The flags of IUSE that the package was built with, sorted.
+    #[serde(rename = "use")]
+    pub use_flags: Vec<String>,
+    /// The name of the binhost (in [`Plan::binhosts`]) it comes from.
+    pub binhost: String,
+    /// Path below the binhost's address.
+    pub path: String,
+    /// Bytes of the package file.
+    pub size: u64,
+    pub format: PackageFormat,
+    /// Hashes of the index, lower-case hexadecimal. Weak ones: what counts is the package's own signature.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub md5: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha1: Option<String>,
+    /// SHA-256 of the package file; known once it was fetched and verified, and binding from then on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub license: String,
+    /// The repository it was built from, like `gentoo`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub repo: String,
+    /// Why it is there: the atom or the package (CPV) and dependency that asked for it, nearest first.
+    pub because: Vec<String>,
+}
+
+impl Plan {
+    /// The plan's identity: all that decides what the root will contain, and nothing else. The reasons, the binhosts' addresses and
+    /// hashes learnt later do not count, so that one package from two mirrors is one plan.
+    pub fn hash(&self) -> PlanHash {
+        let mut h = FieldHasher::new("hatchery plan 1");
+        h.field(&self.arch).field(&self.chost);
+        for list in [&self.world, &self.services] {
+            h.field(list.len().to_le_bytes());
+            list.iter().for_each(|item| {
+                h.field(item);
+            });
+        }
+        h.field(self.packages.len().to_le_bytes());
+        for p in &self.packages {
+            h.field(&p.cpv).field(p.build_time.to_le_bytes()).field(p.build_id.unwrap_or(0).to_le_bytes());
+            h.field(p.size.to_le_bytes()).field(p.md5.as_deref().unwrap_or("")).field(p.sha1.as_deref().unwrap_or(""));
+        }
+        PlanHash(h.finish())
+    }
+
+    /// Bytes to fetch when nothing is cached.
+    pub fn download_size(&self) -> u64 {
+        self.packages.iter().map(|p| p.size).sum()
+    }
+}
