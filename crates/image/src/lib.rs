@@ -1,1 +1,17 @@
-//! placeholder
+//! A tree of files over a content-addressed store, and the image formats written from it.
+//!
+//! A [`Tree`] is metadata only: paths, modes, owners, times, extended attributes. What files contain is in a [`Store`], kept once by
+//! its SHA-256. Nothing is ever unpacked to a disk tree, so owners, device nodes and capabilities need no privileges.
+//!
+//! Every writer gives the same bytes for the same tree and options, whatever the machine, user, umask, time zone or number of cores.
+
+mod iso;
+mod store;
+mod text;
+mod tree;
+mod write;
+
+pub use iso::BootMedia;
+pub use store::{BlobId, Store, StoreError, VerifiedReader};
+pub use tree::{Entry, Kind, LinkId, Totals, Tree, TreeError};
+pub use write::{Error, Progress, WriteOptions, WriteReport};
