@@ -1,0 +1,330 @@
+//! Package dependency specifications, "atoms" (PMS 8.3): `!!>=cat/pkg-1.2:0/3=::repo[flag,-other(+),third?]`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::ParseError;
+use crate::cpv::{Cpv, split_pf};
+use crate::names::{is_category, is_package, is_repository, is_slot};
+use crate::useflags::UseDep;
+use crate::version::Version;
+
+/// Longest atom that is read, in bytes.
+const MAX_ATOM: usize = 4096;
+
+/// A package dependency specification. Its `Display` gives back the text it was read from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Atom {
+    pub blocker: Option<Blocker>,
+    pub category: String,
+    pub package: String,
+    /// The operator with its version; none accepts every version.
+    pub version: Option<(Operator, Version)>,
+    pub slot: Option<String>,
+    pub subslot: Option<String>,
+    pub slot_operator: Option<SlotOperator>,
+    /// `::repo`, an extension of Portage.
+    pub repo: Option<String>,
+    /// In the order written.
+    pub use_deps: Vec<UseDep>,
+}
+
+/// PMS 8.3.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Blocker {
+    /// `!`: the blocked package may stay until this one is merged.
+    Weak,
+    /// `!!`: both are never installed at once.
+    Strong,
+}
+
+/// PMS 8.3.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operator {
+    Less,
+    LessEqual,
+    /// `~`: this version in any revision.
+    Revision,
+    Equal,
+    /// `=…*`: versions that start with this one.
+    Prefix,
+    GreaterEqual,
+    Greater,
+}
+
+/// PMS 8.3.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SlotOperator {
+    /// `:=`: rebuild when the slot or sub-slot found at build time goes away.
+    Equal,
+    /// `:*`: any slot will do, also later.
+    Star,
+}
+
+impl Operator {
+    /// As written before the version; `=…*` has its star at the end besides.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operator::Less => "<",
+            Operator::LessEqual => "<=",
+            Operator::Revision => "~",
+            Operator::Equal | Operator::Prefix => "=",
+            Operator::GreaterEqual => ">=",
+            Operator::Greater => ">",
+        }
+    }
+
+    /// Whether `version` stands in this relation to `wanted`.
+    pub fn accepts(self, version: &Version, wanted: &Version) -> bool {
+        match self {
+            Operator::Less => version < wanted,
+            Operator::LessEqual => version <= wanted,
+            // As in Portage, `~` compares the texts: `~1.0` does not accept `1.00`.
+            Operator::Revision => version.base() == wanted.base(),
+            Operator::Equal => version == wanted,
+            Operator::Prefix => version.has_prefix(wanted),
+            Operator::GreaterEqual => version >= wanted,
+            Operator::Greater => version > wanted,
+        }
+    }
+}
+
+impl Atom {
+    /// Reads an atom of any EAPI, with Portage's `::repo` extension. [`crate::Eapi::check_atom`] tells whether an EAPI allows it.
+    ///
+    /// # Errors
+    /// When the text does not follow PMS 8.3.
+    pub fn parse(text: &str) -> Result<Atom, ParseError> {
+        if text.len() > MAX_ATOM {
+            return Err(ParseError::new("package atom", text, format!("it is longer than {MAX_ATOM} bytes")));
+        }
+        parse_atom(text).map_err(|reason| ParseError::new("package atom", text, reason))
+    }
+
+    /// An atom that accepts every version of `category/package`.
+    pub fn any(category: &str, package: &str) -> Atom {
+        Atom {
+            blocker: None,
+            category: category.to_owned(),
+            package: package.to_owned(),
+            version: None,
+            slot: None,
+            subslot: None,
+            slot_operator: None,
+            repo: None,
+            use_deps: Vec::new(),
+        }
+    }
+
+    /// `category/package`.
+    pub fn cp(&self) -> String {
+        format!("{}/{}", self.category, self.package)
+    }
+
+    /// The operator, where there is one.
+    pub fn operator(&self) -> Option<Operator> {
+        self.version.as_ref().map(|(operator, _)| *operator)
+    }
+
+    /// Whether the package is meant, by everything but USE (see [`UseDep`]); the blocker's sign plays no part. `repo` may be empty when
+    /// it is not known, and then matches as in Portage.
+    pub fn matches(&self, cpv: &Cpv, slot: &str, subslot: &str, repo: &str) -> bool {
+        self.matches_cpv(cpv) && self.matches_slot(slot, subslot) && self.matches_repo(repo)
+    }
+
+    /// Whether name and version fit.
+    pub fn matches_cpv(&self, cpv: &Cpv) -> bool {
+        self.package == cpv.package && self.category == cpv.category && self.matches_version(&cpv.version)
+    }
+
+    /// Whether the version fits.
+    pub fn matches_version(&self, version: &Version) -> bool {
+        self.version.as_ref().is_none_or(|(operator, wanted)| operator.accepts(version, wanted))
+    }
+
+    /// Whether slot and sub-slot fit.
+    pub fn matches_slot(&self, slot: &str, subslot: &str) -> bool {
+        self.slot.as_deref().is_none_or(|s| s == slot) && self.subslot.as_deref().is_none_or(|s| s == subslot)
+    }
+
+    fn matches_repo(&self, repo: &str) -> bool {
+        repo.is_empty() || self.repo.as_deref().is_none_or(|r| r == repo)
+    }
+
+    /// The atom as it applies to a parent whose enabled flags `enabled` tells: `[x?]`, `[x=]` and their kin become `[x]`, `[-x]` or nothing.
+    pub fn evaluate(&self, enabled: &dyn Fn(&str) -> bool) -> Atom {
+        let use_deps = self.use_deps.iter().filter_map(|dep| dep.evaluate(enabled)).collect();
+        Atom { use_deps, ..self.clone() }
+    }
+
+    /// The same atom without its USE dependencies.
+    pub fn without_use(&self) -> Atom {
+        Atom { use_deps: Vec::new(), ..self.clone() }
+    }
+}
+
+fn parse_atom(text: &str) -> Result<Atom, String> {
+    let (blocker, rest) = split_blocker(text);
+    let (rest, use_deps) = split_use_deps(rest)?;
+    let (rest, repo) = match rest.split_once("::") {
+        Some((head, repo)) if is_repository(repo) => (head, Some(repo.to_owned())),
+        Some((_, repo)) => return Err(format!("“{}” is not a repository name", repo.escape_debug())),
+        None => (rest, None),
+    };
+    let (rest, slot) = match rest.split_once(':') {
+        Some((head, slot)) => (head, parse_slot(slot)?),
+        None => (rest, Slot::default()),
+    };
+    if blocker.is_some() && slot.operator == Some(SlotOperator::Equal) {
+        return Err("a blocker cannot carry the slot operator “=”".to_owned());
+    }
+    let (category, package, version) = parse_name(rest)?;
+    Ok(Atom {
+        blocker,
+        category,
+        package,
+        version,
+        slot: slot.slot,
+        subslot: slot.subslot,
+        slot_operator: slot.operator,
+        repo,
+        use_deps,
+    })
+}
+
+fn split_blocker(text: &str) -> (Option<Blocker>, &str) {
+    if let Some(rest) = text.strip_prefix("!!") {
+        return (Some(Blocker::Strong), rest);
+    }
+    match text.strip_prefix('!') {
+        Some(rest) => (Some(Blocker::Weak), rest),
+        None => (None, text),
+    }
+}
+
+fn split_use_deps(text: &str) -> Result<(&str, Vec<UseDep>), String> {
+    let Some((head, rest)) = text.split_once('[') else { return Ok((text, Vec::new())) };
+    let list = rest.strip_suffix(']').ok_or("its USE dependencies do not end with “]”")?;
+    let deps: Vec<UseDep> = list.split(',').map(UseDep::parse_inner).collect::<Result<_, _>>()?;
+    for (index, dep) in deps.iter().enumerate() {
+        if deps[..index].iter().any(|earlier| earlier.flag == dep.flag && earlier.default != dep.default) {
+            return Err(format!("the flag “{}” has two different defaults", dep.flag));
+        }
+    }
+    Ok((head, deps))
+}
+
+#[derive(Default)]
+struct Slot {
+    slot: Option<String>,
+    subslot: Option<String>,
+    operator: Option<SlotOperator>,
+}
+
+fn parse_slot(text: &str) -> Result<Slot, String> {
+    let (name, operator) = match text.strip_suffix('=') {
+        Some(name) => (name, Some(SlotOperator::Equal)),
+        None if text == "*" => ("", Some(SlotOperator::Star)),
+        None => (text, None),
+    };
+    if name.is_empty() && operator.is_some() {
+        return Ok(Slot { slot: None, subslot: None, operator });
+    }
+    let (slot, subslot) = match name.split_once('/') {
+        Some((slot, subslot)) => (slot, Some(subslot)),
+        None => (name, None),
+    };
+    if let Some(bad) = [Some(slot), subslot].into_iter().flatten().find(|s| !is_slot(s)) {
+        return Err(format!("“{}” is not a slot", bad.escape_debug()));
+    }
+    Ok(Slot { slot: Some(slot.to_owned()), subslot: subslot.map(str::to_owned), operator })
+}
+
+fn parse_operator(text: &str) -> Option<(Operator, &str)> {
+    const OPERATORS: [(&str, Operator); 6] = [
+        ("<=", Operator::LessEqual),
+        (">=", Operator::GreaterEqual),
+        ("<", Operator::Less),
+        (">", Operator::Greater),
+        ("=", Operator::Equal),
+        ("~", Operator::Revision),
+    ];
+    OPERATORS.iter().find_map(|(sign, operator)| text.strip_prefix(sign).map(|rest| (*operator, rest)))
+}
+
+type Name = (String, String, Option<(Operator, Version)>);
+
+fn parse_name(text: &str) -> Result<Name, String> {
+    let (operator, rest) = match parse_operator(text) {
+        Some((operator, rest)) => (Some(operator), rest),
+        None => (None, text),
+    };
+    let (category, tail) = rest.split_once('/').ok_or("expected category/package")?;
+    if !is_category(category) {
+        return Err(format!("“{}” is not a category", category.escape_debug()));
+    }
+    let (package, version) = match operator {
+        None => (tail, None),
+        Some(operator) => {
+            let (operator, tail) = match tail.strip_suffix('*') {
+                Some(tail) if operator == Operator::Equal => (Operator::Prefix, tail),
+                _ => (operator, tail),
+            };
+            let (package, version) = split_pf(tail).ok_or("it has an operator but no version at its end")?;
+            let version = Version::parse(version).map_err(|e| e.to_string())?;
+            if operator == Operator::Revision && version.base() != version.as_str() {
+                return Err("“~” accepts every revision and so takes none".to_owned());
+            }
+            (package, Some((operator, version)))
+        }
+    };
+    if version.is_none() && split_pf(package).is_some() {
+        return Err("it has a version but no operator; put “=” before it".to_owned());
+    }
+    if !is_package(package) {
+        return Err(format!("“{}” is not a package name", package.escape_debug()));
+    }
+    Ok((category.to_owned(), package.to_owned(), version))
+}
+
+impl fmt::Display for Atom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.blocker {
+            None => "",
+            Some(Blocker::Weak) => "!",
+            Some(Blocker::Strong) => "!!",
+        })?;
+        if let Some((operator, _)) = &self.version {
+            f.write_str(operator.as_str())?;
+        }
+        write!(f, "{}/{}", self.category, self.package)?;
+        if let Some((operator, version)) = &self.version {
+            write!(f, "-{version}{}", if *operator == Operator::Prefix { "*" } else { "" })?;
+        }
+        if self.slot.is_some() || self.slot_operator.is_some() {
+            write!(f, ":{}", self.slot.as_deref().unwrap_or_default())?;
+        }
+        if let Some(subslot) = &self.subslot {
+            write!(f, "/{subslot}")?;
+        }
+        f.write_str(match self.slot_operator {
+            None => "",
+            Some(SlotOperator::Equal) => "=",
+            Some(SlotOperator::Star) => "*",
+        })?;
+        if let Some(repo) = &self.repo {
+            write!(f, "::{repo}")?;
+        }
+        for (index, dep) in self.use_deps.iter().enumerate() {
+            write!(f, "{}{dep}", if index == 0 { "[" } else { "," })?;
+        }
+        f.write_str(if self.use_deps.is_empty() { "" } else { "]" })
+    }
+}
+
+impl FromStr for Atom {
+    type Err = ParseError;
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        Atom::parse(text)
+    }
+}

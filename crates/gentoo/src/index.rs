@@ -1,0 +1,411 @@
+//! A binhost's `Packages` index: stanzas of `Key: value`, the first one the header (Portage: `getbinpkg.py`, `dbapi/bintree.py`).
+//!
+//! Both styles are read: multi-instance (BUILD_ID and PATH) and single-instance (neither). Dependency strings stay text.
+
+use std::collections::BTreeMap;
+
+use crate::Cpv;
+use crate::useflags::PackageUse;
+
+/// Largest index that is read, in bytes. Gentoo's largest one has some 16 MiB.
+pub const MAX_INDEX: usize = 512 << 20;
+/// Most entries that are read.
+pub const MAX_ENTRIES: usize = 1_000_000;
+
+/// An index that cannot be read, with the place and a way out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IndexError {
+    #[error(
+        "the Packages index is damaged at line {line}, field {field}: {reason}. Fetch it again; if it stays so, its operator must \
+         run `emaint --fix binhost` there"
+    )]
+    Field { line: usize, field: String, reason: String },
+    #[error(
+        "the Packages index is too large: {what} where at most {limit} are read. Check that the address is that of a binhost"
+    )]
+    TooLarge { what: String, limit: usize },
+    #[error("this is not a Packages index: {0}. Check that the address is that of a binhost")]
+    NotAnIndex(String),
+    #[error(
+        "the Packages index is incomplete: its header announces {announced} packages and it holds {found}. The download was probably \
+         cut off; fetch it again"
+    )]
+    Incomplete { announced: usize, found: usize },
+}
+
+/// An index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Packages {
+    /// The header's fields as they stand.
+    pub header: BTreeMap<String, String>,
+    pub entries: Vec<Entry>,
+}
+
+/// One binary package of an index. Fields that were absent are empty, but for `eapi` and `slot`, which are then `0`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub cpv: Cpv,
+    pub slot: String,
+    /// Equal to `slot` when SLOT names none (PMS 7.2).
+    pub subslot: String,
+    pub eapi: String,
+    pub keywords: String,
+    pub license: String,
+    pub restrict: String,
+    pub properties: String,
+    /// IUSE as written, with its `+` and `-` defaults.
+    pub iuse: Vec<String>,
+    /// USE: the flags it was built with, out of IUSE and the implicit ones.
+    pub use_flags: Vec<String>,
+    pub depend: String,
+    pub rdepend: String,
+    pub pdepend: String,
+    pub bdepend: String,
+    pub idepend: String,
+    pub build_id: Option<u32>,
+    /// Seconds since the epoch; 0 when unknown.
+    pub build_time: u64,
+    /// Modification time of the package file, seconds since the epoch; 0 when unknown.
+    pub mtime: u64,
+    /// Bytes of the package file.
+    pub size: u64,
+    /// Path below the binhost's address: PATH, or the single-instance place where PATH is absent.
+    pub path: String,
+    /// Lower-case hexadecimal.
+    pub md5: Option<String>,
+    pub sha1: Option<String>,
+    pub chost: String,
+    pub repo: String,
+    pub desc: String,
+    pub defined_phases: String,
+    pub requires: String,
+    pub provides: String,
+    /// Fields not named above, as they stand.
+    pub extra: BTreeMap<String, String>,
+}
+
+impl Entry {
+    /// An entry with nothing but its name, and the defaults for the rest.
+    pub fn new(cpv: Cpv) -> Entry {
+        let path = default_path(&cpv);
+        Entry {
+            cpv,
+            slot: "0".into(),
+            subslot: "0".into(),
+            eapi: "0".into(),
+            keywords: String::new(),
+            license: String::new(),
+            restrict: String::new(),
+            properties: String::new(),
+            iuse: Vec::new(),
+            use_flags: Vec::new(),
+            depend: String::new(),
+            rdepend: String::new(),
+            pdepend: String::new(),
+            bdepend: String::new(),
+            idepend: String::new(),
+            build_id: None,
+            build_time: 0,
+            mtime: 0,
+            size: 0,
+            path,
+            md5: None,
+            sha1: None,
+            chost: String::new(),
+            repo: String::new(),
+            desc: String::new(),
+            defined_phases: String::new(),
+            requires: String::new(),
+            provides: String::new(),
+            extra: BTreeMap::new(),
+        }
+    }
+
+    /// SLOT as Portage writes it: the sub-slot only where it differs from the slot.
+    pub fn slot_text(&self) -> String {
+        if self.slot == self.subslot { self.slot.clone() } else { format!("{}/{}", self.slot, self.subslot) }
+    }
+
+    /// The names in IUSE, without their defaults.
+    pub fn iuse_names(&self) -> impl Iterator<Item = &str> {
+        self.iuse.iter().map(|flag| bare_flag(flag))
+    }
+}
+
+/// A flag of IUSE without its `+` or `-` default.
+pub fn bare_flag(flag: &str) -> &str {
+    flag.strip_prefix(['+', '-']).unwrap_or(flag)
+}
+
+impl PackageUse for Entry {
+    /// Whether the flag is in IUSE, or in USE though not in IUSE and therefore implicit.
+    fn has_flag(&self, flag: &str) -> bool {
+        self.iuse_names().any(|f| f == flag) || self.is_enabled(flag)
+    }
+
+    fn is_enabled(&self, flag: &str) -> bool {
+        self.use_flags.iter().any(|f| f == flag)
+    }
+}
+
+fn default_path(cpv: &Cpv) -> String {
+    format!("{cpv}.tbz2")
+}
+
+impl Packages {
+    /// Reads an uncompressed index.
+    ///
+    /// # Errors
+    /// When it is no index, is cut off, or a field that is understood holds nonsense; the message names line and field.
+    pub fn parse(bytes: &[u8]) -> Result<Packages, IndexError> {
+        if bytes.len() > MAX_INDEX {
+            return Err(IndexError::TooLarge { what: format!("it has {} bytes", bytes.len()), limit: MAX_INDEX });
+        }
+        let text = std::str::from_utf8(bytes).map_err(|e| {
+            let line = bytes.iter().take(e.valid_up_to()).filter(|b| **b == b'\n').count() + 1;
+            IndexError::NotAnIndex(format!("line {line} is not UTF-8 text"))
+        })?;
+        let mut stanzas = Stanzas { lines: text.lines().enumerate() };
+        let mut packages = Packages::default();
+        for field in stanzas.next().unwrap_or_default() {
+            let field = field?;
+            packages.header.insert(field.key.to_owned(), field.value.to_owned());
+        }
+        if packages.header.is_empty() || packages.header.contains_key("CPV") {
+            return Err(IndexError::NotAnIndex("it does not start with a header".into()));
+        }
+        for stanza in stanzas {
+            if packages.entries.len() >= MAX_ENTRIES {
+                return Err(IndexError::TooLarge { what: "it has more entries".into(), limit: MAX_ENTRIES });
+            }
+            let entry = parse_entry(stanza, &packages.header)?;
+            packages.entries.push(entry);
+        }
+        packages.check_count()?;
+        Ok(packages)
+    }
+
+    /// TIMESTAMP of the header, seconds since the epoch; none when absent or not a number.
+    pub fn timestamp(&self) -> Option<u64> {
+        self.header.get("TIMESTAMP").and_then(|t| t.parse().ok())
+    }
+
+    fn check_count(&self) -> Result<(), IndexError> {
+        let announced = self.header.get("PACKAGES").and_then(|n| n.parse().ok());
+        match announced {
+            Some(announced) if announced > self.entries.len() => {
+                Err(IndexError::Incomplete { announced, found: self.entries.len() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the index as Portage does: header first with its PACKAGES count, then the entries in their order, defaults and what the
+    /// header already says left out.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = String::new();
+        let mut header = self.header.clone();
+        header.insert("PACKAGES".into(), self.entries.len().to_string());
+        for (key, value) in &header {
+            write_field(&mut out, key, value);
+        }
+        for entry in &self.entries {
+            out.push('\n');
+            for (key, value) in entry_fields(entry, &header) {
+                write_field(&mut out, key, &value);
+            }
+        }
+        out.push('\n');
+        out.into_bytes()
+    }
+}
+
+/// One line of a stanza.
+struct Field<'a> {
+    line: usize,
+    key: &'a str,
+    value: &'a str,
+}
+
+impl Field<'_> {
+    fn error(&self, reason: impl Into<String>) -> IndexError {
+        IndexError::Field { line: self.line, field: self.key.escape_debug().take(64).collect(), reason: reason.into() }
+    }
+
+    fn number<N: std::str::FromStr>(&self) -> Result<N, IndexError> {
+        self.value.parse().map_err(|_| self.error(format!("“{}” is not a number that fits", shorten(self.value))))
+    }
+
+    fn hash(&self, digits: usize) -> Result<Option<String>, IndexError> {
+        let value = self.value.to_ascii_lowercase();
+        if value.len() == digits && value.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(Some(value));
+        }
+        Err(self.error(format!("“{}” is not a hash of {digits} hexadecimal digits", shorten(self.value))))
+    }
+
+    fn words(&self) -> Vec<String> {
+        self.value.split_ascii_whitespace().map(str::to_owned).collect()
+    }
+
+    /// PATH goes into addresses and file names: only plain relative ones pass.
+    fn path(&self) -> Result<String, IndexError> {
+        let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0', '?', '#', '%']);
+        if self.value.len() <= 1024 && self.value.split('/').all(plain) {
+            return Ok(self.value.to_owned());
+        }
+        Err(self.error(format!("“{}” is not a plain relative path", shorten(self.value))))
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_debug).collect()
+}
+
+struct Stanzas<'a> {
+    lines: std::iter::Enumerate<std::str::Lines<'a>>,
+}
+
+impl<'a> Iterator for Stanzas<'a> {
+    type Item = Vec<Result<Field<'a>, IndexError>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (index, first) = self.lines.by_ref().find(|(_, line)| !line.is_empty())?;
+        let mut fields = Vec::with_capacity(24);
+        fields.push(parse_line(index + 1, first));
+        for (index, line) in self.lines.by_ref() {
+            if line.is_empty() {
+                break;
+            }
+            fields.push(parse_line(index + 1, line));
+        }
+        Some(fields)
+    }
+}
+
+fn parse_line(line: usize, text: &str) -> Result<Field<'_>, IndexError> {
+    let (key, value) = text.split_once(':').unwrap_or(("", text));
+    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(IndexError::NotAnIndex(format!("line {line} is not of the form “Key: value”")));
+    }
+    Ok(Field { line, key, value: value.strip_prefix(' ').unwrap_or(value) })
+}
+
+fn parse_entry(stanza: Vec<Result<Field<'_>, IndexError>>, header: &BTreeMap<String, String>) -> Result<Entry, IndexError> {
+    let fields = stanza.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let first_line = fields.first().map_or(0, |f| f.line);
+    let cpv = fields.iter().find(|f| f.key == "CPV").ok_or_else(|| IndexError::Field {
+        line: first_line,
+        field: "CPV".into(),
+        reason: "the entry that starts here does not have it".into(),
+    })?;
+    let mut entry = Entry::new(Cpv::parse(cpv.value).map_err(|e| cpv.error(e.to_string()))?);
+    // Portage lets only these two inherit from the header; USE in particular does not.
+    for (key, inherited) in [("CHOST", &mut entry.chost), ("REPO", &mut entry.repo)] {
+        inherited.clone_from(header.get(key).unwrap_or(&String::new()));
+    }
+    for field in &fields {
+        set_field(&mut entry, field)?;
+    }
+    Ok(entry)
+}
+
+fn set_field(entry: &mut Entry, field: &Field<'_>) -> Result<(), IndexError> {
+    match field.key {
+        "CPV" => {}
+        "SLOT" => {
+            let (slot, subslot) = field.value.split_once('/').unwrap_or((field.value, field.value));
+            if ![slot, subslot].into_iter().all(crate::names::is_slot) {
+                return Err(field.error(format!("“{}” is not a slot", shorten(field.value))));
+            }
+            (entry.slot, entry.subslot) = (slot.to_owned(), subslot.to_owned());
+        }
+        "BUILD_ID" => entry.build_id = Some(field.number()?),
+        "BUILD_TIME" => entry.build_time = field.number()?,
+        "MTIME" => entry.mtime = field.number()?,
+        "SIZE" => entry.size = field.number()?,
+        "MD5" => entry.md5 = field.hash(32)?,
+        "SHA1" => entry.sha1 = field.hash(40)?,
+        "PATH" => entry.path = field.path()?,
+        "IUSE" => entry.iuse = field.words(),
+        "USE" => entry.use_flags = field.words(),
+        key => match text_field(entry, key) {
+            Some(text) => *text = field.value.to_owned(),
+            None => {
+                entry.extra.insert(key.to_owned(), field.value.to_owned());
+            }
+        },
+    }
+    Ok(())
+}
+
+/// The fields that are kept as plain text.
+fn text_field<'a>(entry: &'a mut Entry, key: &str) -> Option<&'a mut String> {
+    Some(match key {
+        "EAPI" => &mut entry.eapi,
+        "KEYWORDS" => &mut entry.keywords,
+        "LICENSE" => &mut entry.license,
+        "RESTRICT" => &mut entry.restrict,
+        "PROPERTIES" => &mut entry.properties,
+        "DEPEND" => &mut entry.depend,
+        "RDEPEND" => &mut entry.rdepend,
+        "PDEPEND" => &mut entry.pdepend,
+        "BDEPEND" => &mut entry.bdepend,
+        "IDEPEND" => &mut entry.idepend,
+        "CHOST" => &mut entry.chost,
+        "REPO" => &mut entry.repo,
+        "DESC" => &mut entry.desc,
+        "DEFINED_PHASES" => &mut entry.defined_phases,
+        "REQUIRES" => &mut entry.requires,
+        "PROVIDES" => &mut entry.provides,
+        _ => return None,
+    })
+}
+
+/// What is written of an entry, in alphabetical order but for CPV at the front.
+fn entry_fields<'a>(entry: &'a Entry, header: &BTreeMap<String, String>) -> Vec<(&'a str, String)> {
+    let number = |n: u64| if n == 0 { String::new() } else { n.to_string() };
+    let unless = |text: &str, default: Option<&str>| if Some(text) == default { String::new() } else { text.to_owned() };
+    let inherited = |key: &str| header.get(key).map(String::as_str);
+    let mut fields: Vec<(&str, String)> = vec![
+        ("BDEPEND", entry.bdepend.clone()),
+        ("BUILD_ID", entry.build_id.map(|n| n.to_string()).unwrap_or_default()),
+        ("BUILD_TIME", number(entry.build_time)),
+        ("CHOST", unless(&entry.chost, inherited("CHOST"))),
+        ("DEFINED_PHASES", entry.defined_phases.clone()),
+        ("DEPEND", entry.depend.clone()),
+        ("DESC", entry.desc.clone()),
+        ("EAPI", unless(&entry.eapi, Some("0"))),
+        ("IDEPEND", entry.idepend.clone()),
+        ("IUSE", entry.iuse.join(" ")),
+        ("KEYWORDS", entry.keywords.clone()),
+        ("LICENSE", entry.license.clone()),
+        ("MD5", entry.md5.clone().unwrap_or_default()),
+        ("MTIME", number(entry.mtime)),
+        ("PATH", unless(&entry.path, Some(&default_path(&entry.cpv)))),
+        ("PDEPEND", entry.pdepend.clone()),
+        ("PROPERTIES", entry.properties.clone()),
+        ("PROVIDES", entry.provides.clone()),
+        ("RDEPEND", entry.rdepend.clone()),
+        ("REPO", unless(&entry.repo, inherited("REPO"))),
+        ("REQUIRES", entry.requires.clone()),
+        ("RESTRICT", entry.restrict.clone()),
+        ("SHA1", entry.sha1.clone().unwrap_or_default()),
+        ("SIZE", number(entry.size)),
+        ("SLOT", unless(&entry.slot_text(), Some("0"))),
+        ("USE", entry.use_flags.join(" ")),
+    ];
+    fields.extend(entry.extra.iter().map(|(key, value)| (key.as_str(), value.clone())));
+    fields.retain(|(_, value)| !value.is_empty());
+    fields.sort_by(|a, b| a.0.cmp(b.0));
+    fields.insert(0, ("CPV", entry.cpv.to_string()));
+    fields
+}
+
+/// Writes one line. A line break in a value would forge fields, so it becomes a space, as Portage's own normalisation does.
+fn write_field(out: &mut String, key: &str, value: &str) {
+    out.push_str(key);
+    out.push_str(": ");
+    out.extend(value.chars().map(|c| if c == '\n' || c == '\r' { ' ' } else { c }));
+    out.push('\n');
+}

@@ -1,0 +1,131 @@
+//! USE dependencies (PMS 8.3.4): what an atom asks of the flags of the package it matches.
+
+use std::fmt;
+
+use crate::ParseError;
+use crate::names::is_use_flag;
+
+/// One USE dependency of an atom.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UseDep {
+    pub flag: String,
+    pub kind: UseDepKind,
+    /// `(+)` or `(-)`: how a package counts that does not have the flag at all.
+    pub default: Option<bool>,
+}
+
+/// The six forms of PMS 8.3.4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UseDepKind {
+    /// `[x]`
+    Enabled,
+    /// `[-x]`
+    Disabled,
+    /// `[x?]`: enabled if it is enabled in the parent.
+    EnabledIf,
+    /// `[!x?]`: disabled if it is disabled in the parent.
+    DisabledIf,
+    /// `[x=]`: as in the parent.
+    Same,
+    /// `[!x=]`: the opposite of the parent.
+    Opposite,
+}
+
+impl UseDep {
+    /// Reads one USE dependency as it stands between the brackets, like `-ssl(+)`.
+    ///
+    /// # Errors
+    /// When the text does not follow PMS 8.3.4.
+    pub fn parse(text: &str) -> Result<UseDep, ParseError> {
+        UseDep::parse_inner(text).map_err(|reason| ParseError::new("USE dependency", text, reason))
+    }
+
+    pub(crate) fn parse_inner(text: &str) -> Result<UseDep, String> {
+        let (sign, rest) = match text.as_bytes().first() {
+            Some(b'!') => (Some('!'), &text[1..]),
+            Some(b'-') => (Some('-'), &text[1..]),
+            _ => (None, text),
+        };
+        let (rest, ending) = match rest.as_bytes().last() {
+            Some(b'?') => (&rest[..rest.len() - 1], Some('?')),
+            Some(b'=') => (&rest[..rest.len() - 1], Some('=')),
+            _ => (rest, None),
+        };
+        let kind = match (sign, ending) {
+            (None, None) => UseDepKind::Enabled,
+            (Some('-'), None) => UseDepKind::Disabled,
+            (None, Some('?')) => UseDepKind::EnabledIf,
+            (Some('!'), Some('?')) => UseDepKind::DisabledIf,
+            (None, Some('=')) => UseDepKind::Same,
+            (Some('!'), Some('=')) => UseDepKind::Opposite,
+            _ => return Err(format!("“{}” is not a form of USE dependency", text.escape_debug())),
+        };
+        let (flag, default) = match (rest.strip_suffix("(+)"), rest.strip_suffix("(-)")) {
+            (Some(flag), _) => (flag, Some(true)),
+            (_, Some(flag)) => (flag, Some(false)),
+            _ => (rest, None),
+        };
+        if !is_use_flag(flag) {
+            return Err(format!("“{}” is not a USE flag", flag.escape_debug()));
+        }
+        Ok(UseDep { flag: flag.to_owned(), kind, default })
+    }
+
+    /// The dependency as it applies to a parent whose enabled flags `enabled` tells: [`UseDepKind::Enabled`], [`UseDepKind::Disabled`], or
+    /// none when nothing is asked.
+    pub fn evaluate(&self, enabled: &dyn Fn(&str) -> bool) -> Option<UseDep> {
+        let wanted = self.wanted(enabled)?;
+        let kind = if wanted { UseDepKind::Enabled } else { UseDepKind::Disabled };
+        Some(UseDep { flag: self.flag.clone(), kind, default: self.default })
+    }
+
+    /// The state asked for, given the parent's flags; none when nothing is asked.
+    pub fn wanted(&self, enabled: &dyn Fn(&str) -> bool) -> Option<bool> {
+        match self.kind {
+            UseDepKind::Enabled => Some(true),
+            UseDepKind::Disabled => Some(false),
+            UseDepKind::EnabledIf => enabled(&self.flag).then_some(true),
+            UseDepKind::DisabledIf => (!enabled(&self.flag)).then_some(false),
+            UseDepKind::Same => Some(enabled(&self.flag)),
+            UseDepKind::Opposite => Some(!enabled(&self.flag)),
+        }
+    }
+
+    /// Whether a package satisfies the dependency, with Portage's semantics: a flag the package does not have counts as the default says,
+    /// and without a default never satisfies, not even `[-x]` or a condition that asks nothing.
+    pub fn satisfied_by(&self, package: &dyn PackageUse, parent: &dyn Fn(&str) -> bool) -> bool {
+        let state = match (package.has_flag(&self.flag), self.default) {
+            (true, _) => package.is_enabled(&self.flag),
+            (false, Some(default)) => default,
+            (false, None) => return false,
+        };
+        self.wanted(parent).is_none_or(|wanted| wanted == state)
+    }
+}
+
+/// The flags of one build of a package.
+pub trait PackageUse {
+    /// Whether the flag is in IUSE or implicit there.
+    fn has_flag(&self, flag: &str) -> bool;
+    /// Whether the package was built with the flag.
+    fn is_enabled(&self, flag: &str) -> bool;
+}
+
+impl fmt::Display for UseDep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, ending) = match self.kind {
+            UseDepKind::Enabled => ("", ""),
+            UseDepKind::Disabled => ("-", ""),
+            UseDepKind::EnabledIf => ("", "?"),
+            UseDepKind::DisabledIf => ("!", "?"),
+            UseDepKind::Same => ("", "="),
+            UseDepKind::Opposite => ("!", "="),
+        };
+        let default = match self.default {
+            None => "",
+            Some(true) => "(+)",
+            Some(false) => "(-)",
+        };
+        write!(f, "{sign}{}{default}{ending}", self.flag)
+    }
+}
