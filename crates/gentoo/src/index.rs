@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::Cpv;
-use crate::useflags::PackageUse;
+use crate::useflags::{BuiltUse, ImplicitIuse, bare_flag};
 
 /// Largest index that is read, in bytes. Gentoo's largest one has some 16 MiB.
 pub const MAX_INDEX: usize = 512 << 20;
@@ -130,21 +130,10 @@ impl Entry {
     pub fn iuse_names(&self) -> impl Iterator<Item = &str> {
         self.iuse.iter().map(|flag| bare_flag(flag))
     }
-}
 
-/// A flag of IUSE without its `+` or `-` default.
-pub fn bare_flag(flag: &str) -> &str {
-    flag.strip_prefix(['+', '-']).unwrap_or(flag)
-}
-
-impl PackageUse for Entry {
-    /// Whether the flag is in IUSE, or in USE though not in IUSE and therefore implicit.
-    fn has_flag(&self, flag: &str) -> bool {
-        self.iuse_names().any(|f| f == flag) || self.is_enabled(flag)
-    }
-
-    fn is_enabled(&self, flag: &str) -> bool {
-        self.use_flags.iter().any(|f| f == flag)
+    /// The flags it was built with and has, for [`crate::useflags::UseDep::satisfied_by`].
+    pub fn built_use<'a>(&'a self, implicit: &'a ImplicitIuse) -> BuiltUse<'a> {
+        BuiltUse { eapi: &self.eapi, iuse: &self.iuse, enabled: &self.use_flags, implicit }
     }
 }
 

@@ -2,14 +2,22 @@
 //! containers of binary packages. Nothing here panics on any input, and nothing does I/O beyond reading what it is given.
 
 pub mod atom;
+pub mod binpkg;
+pub mod compression;
 mod cpv;
 pub mod dep;
 mod eapi;
 mod error;
+pub mod gpkg;
+mod incremental;
 pub mod index;
+pub mod keywords;
+pub mod license;
 pub mod names;
+pub mod required_use;
 pub mod useflags;
 pub mod version;
+pub mod xpak;
 
 pub use atom::Atom;
 pub use cpv::Cpv;

@@ -1,5 +1,6 @@
-//! USE dependencies (PMS 8.3.4): what an atom asks of the flags of the package it matches.
+//! USE dependencies (PMS 8.3.4), what an atom asks of the flags of the package it matches, and which flags a package has.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::ParseError;
@@ -127,5 +128,82 @@ impl fmt::Display for UseDep {
             Some(false) => "(-)",
         };
         write!(f, "{sign}{}{default}{ending}", self.flag)
+    }
+}
+
+/// The flags that count as members of IUSE without being named there.
+///
+/// From EAPI 5 on that is PMS's IUSE_EFFECTIVE (PMS 11.1.1); before, Portage takes the arches, the hidden USE_EXPAND groups and all masked or
+/// forced flags.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImplicitIuse {
+    effective: BTreeSet<String>,
+    legacy: BTreeSet<String>,
+    legacy_prefixes: Vec<String>,
+}
+
+impl ImplicitIuse {
+    /// Computes it from profile variables; an index's header has the same ones, so that it serves where there is no profile.
+    pub fn from_variables(variables: &BTreeMap<String, String>) -> ImplicitIuse {
+        let words = |name: &str| variables.get(name).map(String::as_str).unwrap_or_default().split_ascii_whitespace();
+        let values = |name: &str| words(&format!("USE_EXPAND_VALUES_{name}")).map(str::to_owned).collect::<Vec<_>>();
+        let implicit: BTreeSet<&str> = words("USE_EXPAND_IMPLICIT").collect();
+        let mut found = ImplicitIuse::default();
+        found.effective.extend(words("IUSE_IMPLICIT").map(str::to_owned));
+        for name in words("USE_EXPAND_UNPREFIXED").filter(|name| implicit.contains(name)) {
+            found.effective.extend(values(name));
+        }
+        for name in words("USE_EXPAND").filter(|name| implicit.contains(name)) {
+            found.effective.extend(values(name).iter().map(|value| format!("{}_{value}", name.to_ascii_lowercase())));
+        }
+        found.legacy.extend(words("ARCH").chain(["build", "bootstrap"]).map(str::to_owned));
+        found.legacy_prefixes.extend(words("USE_EXPAND_HIDDEN").map(|name| format!("{}_", name.to_ascii_lowercase())));
+        found
+    }
+
+    /// Adds flags that count before EAPI 5: arches, and flags that are masked or forced.
+    pub fn add_legacy(&mut self, flags: impl IntoIterator<Item = String>) {
+        self.legacy.extend(flags);
+    }
+
+    /// Whether the flag is implicit for packages of the EAPI.
+    pub fn contains(&self, eapi: &str, flag: &str) -> bool {
+        match has_effective_iuse(eapi) {
+            true => self.effective.contains(flag),
+            false => self.legacy.contains(flag) || self.legacy_prefixes.iter().any(|prefix| flag.starts_with(prefix.as_str())),
+        }
+    }
+}
+
+/// Whether an EAPI has profile-defined IUSE injection (5 and later).
+pub(crate) fn has_effective_iuse(eapi: &str) -> bool {
+    !matches!(eapi, "0" | "1" | "2" | "3" | "4")
+}
+
+/// A flag of IUSE without its `+` or `-` default.
+pub fn bare_flag(flag: &str) -> &str {
+    flag.strip_prefix(['+', '-']).unwrap_or(flag)
+}
+
+/// The flags of a built package: its recorded IUSE and USE, and what is implicit. As in Portage, from EAPI 5 on a flag it was built with
+/// counts as one it has, even if the profile has changed since.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltUse<'a> {
+    pub eapi: &'a str,
+    /// With or without the `+` and `-` defaults.
+    pub iuse: &'a [String],
+    pub enabled: &'a [String],
+    pub implicit: &'a ImplicitIuse,
+}
+
+impl PackageUse for BuiltUse<'_> {
+    fn has_flag(&self, flag: &str) -> bool {
+        self.iuse.iter().any(|f| bare_flag(f) == flag)
+            || self.implicit.contains(self.eapi, flag)
+            || (has_effective_iuse(self.eapi) && self.enabled.iter().any(|f| f == flag))
+    }
+
+    fn is_enabled(&self, flag: &str) -> bool {
+        self.enabled.iter().any(|f| f == flag) && self.has_flag(flag)
     }
 }
