@@ -1,0 +1,150 @@
+#!/bin/sh
+# The first program of a Hatchery image: finds the medium by its label, puts a writable layer in memory over its read-only root, and
+# hands over to the system's own init.
+#
+# Words of the kernel command line it knows:
+#   hatchery.label=ID   the medium's volume id
+#   hatchery.toram      copy the root into memory first, so that the medium can be taken out
+#   hatchery.wait=N     seconds to wait for the medium (60)
+#   init=PATH           another program to hand over to
+
+PATH=/bin
+. /lib/hatchery/settings.sh
+. /lib/hatchery/modules.sh
+
+seen=
+found=
+base=/run/hatchery
+
+main() {
+    mount_kernel_filesystems
+    read_command_line
+    say "starting $name"
+    for module in $early_modules; do
+        load "$module"
+    done
+    wait_for_medium
+    keep_in_memory
+    mount_root
+    hand_over "$@"
+}
+
+# Says a line on every console: the screen and the serial line alike.
+say() {
+    for console in $(cat /sys/class/tty/console/active); do
+        echo "hatchery: $*" >"/dev/$console"
+    done 2>/dev/null
+}
+
+mount_kernel_filesystems() {
+    mount -t proc -o nosuid,noexec,nodev proc /proc
+    mount -t sysfs -o nosuid,noexec,nodev sysfs /sys
+    mount -t devtmpfs -o mode=0755,nosuid dev /dev
+    mount -t tmpfs -o mode=0755,nosuid,nodev run /run
+    mkdir -p $base/medium $base/system $base/changes /newroot
+}
+
+read_command_line() {
+    for word in $(cat /proc/cmdline); do
+        case $word in
+            hatchery.label=*) label=${word#*=} ;;
+            hatchery.toram) toram=yes ;;
+            hatchery.wait=*) patience=${word#*=} ;;
+            init=*) init=${word#*=} ;;
+        esac
+    done
+}
+
+# Loads what the devices that showed up since the last call ask for.
+load_for_devices() {
+    for file in /sys/bus/*/devices/*/modalias; do
+        read -r alias <"$file" || continue
+        case $seen in
+            *" $alias "*) continue ;;
+        esac
+        seen="$seen $alias "
+        match "$alias"
+    done 2>/dev/null
+}
+
+wait_for_medium() {
+    waited=0
+    load_for_devices
+    until find_medium; do
+        if [ "$waited" -ge "$patience" ]; then
+            rescue "no medium with the label $label and a file image.squashfs showed up within $patience seconds."
+            waited=0
+        fi
+        sleep 1
+        waited=$((waited + 1))
+        load_for_devices
+    done
+}
+
+# Mounts the medium. ISO 9660 keeps its volume descriptor at byte 32768: "CD001" at 1, the volume id, padded with spaces, at 40.
+find_medium() {
+    for entry in /sys/class/block/*; do
+        name=${entry##*/}
+        case $name in
+            loop* | ram* | zram* | fd*) continue ;;
+        esac
+        [ "$(dd if="/dev/$name" bs=1 skip=32769 count=5 2>/dev/null)" = CD001 ] || continue
+        id=$(dd if="/dev/$name" bs=8 skip=4101 count=4 2>/dev/null)
+        id=${id%"${id##*[! ]}"}
+        [ "$id" = "$label" ] || continue
+        mount -t iso9660 -o ro "/dev/$name" $base/medium || continue
+        if [ -f $base/medium/image.squashfs ]; then
+            found=/dev/$name
+            return 0
+        fi
+        umount $base/medium
+    done
+    return 1
+}
+
+keep_in_memory() {
+    image=$base/medium/image.squashfs
+    [ "$toram" = yes ] || return
+    say "copying the system into memory"
+    mkdir -p $base/memory
+    if mount -t tmpfs -o mode=0755,size=90% memory $base/memory && cp $image $base/memory/image.squashfs; then
+        image=$base/memory/image.squashfs
+        umount $base/medium
+    else
+        say "the memory is too small for the system: it stays on $found"
+        umount $base/memory
+    fi
+}
+
+mount_root() {
+    until mount -t squashfs -o ro,loop $image $base/system; do
+        rescue "image.squashfs on $found could not be mounted: the medium may be damaged."
+    done
+    mount -t tmpfs -o mode=0755 changes $base/changes
+    mkdir -p $base/changes/upper $base/changes/work
+    layers=lowerdir=$base/system,upperdir=$base/changes/upper,workdir=$base/changes/work
+    until mount -t overlay -o $layers hatchery /newroot; do
+        rescue "the writable layer could not be put over the system."
+    done
+}
+
+hand_over() {
+    until [ -x "/newroot$init" ] || [ -L "/newroot$init" ]; do
+        rescue "there is no $init in the system."
+    done
+    for dir in dev proc sys run; do
+        mkdir -p /newroot/$dir
+        mount -o move /$dir /newroot/$dir
+    done
+    exec switch_root /newroot "$init" "$@"
+}
+
+# Says what is wrong and opens a shell on the console; leaving it tries again.
+rescue() {
+    say "$*"
+    say "disks: $(cd /sys/class/block && echo *)"
+    say "a shell follows; type “exit” to try again, “reboot -f” to give up"
+    setsid cttyhack sh || sh
+}
+
+main "$@"
