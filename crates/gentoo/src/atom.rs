@@ -29,6 +29,16 @@ pub struct Atom {
     pub use_deps: Vec<UseDep>,
 }
 
+/// What atoms look at in a package, USE aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackageRef<'a> {
+    pub cpv: &'a Cpv,
+    pub slot: &'a str,
+    pub subslot: &'a str,
+    /// Empty when it is not known.
+    pub repo: &'a str,
+}
+
 /// PMS 8.3.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Blocker {
@@ -130,6 +140,11 @@ impl Atom {
     /// it is not known, and then matches as in Portage.
     pub fn matches(&self, cpv: &Cpv, slot: &str, subslot: &str, repo: &str) -> bool {
         self.matches_cpv(cpv) && self.matches_slot(slot, subslot) && self.matches_repo(repo)
+    }
+
+    /// [`Atom::matches`] for a package as one value.
+    pub fn matches_package(&self, package: PackageRef<'_>) -> bool {
+        self.matches(package.cpv, package.slot, package.subslot, package.repo)
     }
 
     /// Whether name and version fit.

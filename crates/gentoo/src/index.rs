@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::Cpv;
+use crate::atom::PackageRef;
 use crate::useflags::{BuiltUse, ImplicitIuse, bare_flag};
 
 /// Largest index that is read, in bytes. Gentoo's largest one has some 16 MiB.
@@ -129,6 +130,23 @@ impl Entry {
     /// The names in IUSE, without their defaults.
     pub fn iuse_names(&self) -> impl Iterator<Item = &str> {
         self.iuse.iter().map(|flag| bare_flag(flag))
+    }
+
+    /// Sets a field by its name in an index, which is also that of the metadata in most other places.
+    ///
+    /// # Errors
+    /// With the reason when the value makes no sense for the field.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match set_field(self, &Field { line: 0, key, value }) {
+            Ok(()) => Ok(()),
+            Err(IndexError::Field { reason, .. }) => Err(reason),
+            Err(other) => Err(other.to_string()),
+        }
+    }
+
+    /// What atoms look at.
+    pub fn package(&self) -> PackageRef<'_> {
+        PackageRef { cpv: &self.cpv, slot: &self.slot, subslot: &self.subslot, repo: &self.repo }
     }
 
     /// The flags it was built with and has, for [`crate::useflags::UseDep::satisfied_by`].

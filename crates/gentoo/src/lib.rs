@@ -14,12 +14,14 @@ pub mod index;
 pub mod keywords;
 pub mod license;
 pub mod names;
+pub mod profile;
 pub mod required_use;
 pub mod useflags;
+pub mod vdb;
 pub mod version;
 pub mod xpak;
 
-pub use atom::Atom;
+pub use atom::{Atom, PackageRef};
 pub use cpv::Cpv;
 pub use dep::Dep;
 pub use eapi::Eapi;

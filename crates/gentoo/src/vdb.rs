@@ -1,0 +1,115 @@
+//! The database of installed packages, `/var/db/pkg/CATEGORY/PF/`: one file per metadata key. Read here as the base others build on, for
+//! example that of a stage3; PMS leaves its form to the package manager, so this is Portage's (`dbapi/vartree.py`).
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::Cpv;
+use crate::index::Entry;
+use crate::names::is_category;
+use crate::profile::ProfileError;
+
+/// Largest metadata file that is read, in bytes.
+const MAX_VALUE: u64 = 4 << 20;
+/// Most packages that are read.
+const MAX_PACKAGES: usize = 100_000;
+
+/// A package that is installed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// Its metadata. `size` is what it takes when installed; `path`, `md5` and `sha1` are empty.
+    pub entry: Entry,
+    /// Grows with every merge; tells which of two was merged later.
+    pub counter: u64,
+}
+
+/// Metadata files that become fields of an index entry, with the field's name there.
+const KEYS: [(&str, &str); 22] = [
+    ("SLOT", "SLOT"),
+    ("EAPI", "EAPI"),
+    ("KEYWORDS", "KEYWORDS"),
+    ("LICENSE", "LICENSE"),
+    ("RESTRICT", "RESTRICT"),
+    ("PROPERTIES", "PROPERTIES"),
+    ("IUSE", "IUSE"),
+    ("USE", "USE"),
+    ("DEPEND", "DEPEND"),
+    ("RDEPEND", "RDEPEND"),
+    ("PDEPEND", "PDEPEND"),
+    ("BDEPEND", "BDEPEND"),
+    ("IDEPEND", "IDEPEND"),
+    ("BUILD_ID", "BUILD_ID"),
+    ("BUILD_TIME", "BUILD_TIME"),
+    ("SIZE", "SIZE"),
+    ("CHOST", "CHOST"),
+    ("repository", "REPO"),
+    ("DESCRIPTION", "DESC"),
+    ("DEFINED_PHASES", "DEFINED_PHASES"),
+    ("REQUIRES", "REQUIRES"),
+    ("PROVIDES", "PROVIDES"),
+];
+
+/// Reads every package of a VDB (the folder `var/db/pkg` of a root), sorted. Half-merged ones (`-MERGING-…`) and lock files are left out.
+///
+/// # Errors
+/// When a folder or file cannot be read, or a value makes no sense; the message names the file.
+pub fn read_vdb(dir: &Path) -> Result<Vec<Installed>, ProfileError> {
+    let mut found = Vec::new();
+    for category in folders(dir)?.iter().filter(|(name, _)| is_category(name)) {
+        for (pf, path) in folders(&category.1)?.iter().filter(|(name, _)| !name.starts_with(['-', '.'])) {
+            if found.len() >= MAX_PACKAGES {
+                return Err(ProfileError::structure(dir, format!("it holds more than {MAX_PACKAGES} packages")));
+            }
+            let cpv = Cpv::parse(&format!("{}/{pf}", category.0)).map_err(|e| ProfileError::structure(path, e.to_string()))?;
+            found.push(read_package(path, cpv)?);
+        }
+    }
+    found.sort_by(|a, b| a.entry.cpv.cmp(&b.entry.cpv));
+    Ok(found)
+}
+
+/// The folders in a folder with their names; symbolic links do not count.
+fn folders(dir: &Path) -> Result<Vec<(String, PathBuf)>, ProfileError> {
+    let mut found = Vec::new();
+    for item in std::fs::read_dir(dir).map_err(|e| ProfileError::io(dir, e))? {
+        let item = item.map_err(|e| ProfileError::io(dir, e))?;
+        let is_folder = item.file_type().map_err(|e| ProfileError::io(&item.path(), e))?.is_dir();
+        if let (true, Ok(name)) = (is_folder, item.file_name().into_string()) {
+            found.push((name, item.path()));
+        }
+    }
+    Ok(found)
+}
+
+fn read_package(dir: &Path, cpv: Cpv) -> Result<Installed, ProfileError> {
+    let mut entry = Entry::new(cpv);
+    entry.path.clear();
+    for (file, key) in KEYS {
+        let path = dir.join(file);
+        if let Some(value) = read_value(&path)? {
+            entry.set(key, &value).map_err(|reason| ProfileError::structure(&path, reason))?;
+        }
+    }
+    let counter_file = dir.join("COUNTER");
+    let counter = match read_value(&counter_file)? {
+        Some(text) => text.parse().map_err(|_| ProfileError::structure(&counter_file, "it does not hold a number"))?,
+        None => 0,
+    };
+    Ok(Installed { entry, counter })
+}
+
+/// The value in a file, white space at its ends removed and line breaks turned into spaces; none when absent or empty.
+fn read_value(path: &Path) -> Result<Option<String>, ProfileError> {
+    let is_file = path.symlink_metadata().is_ok_and(|m| m.is_file());
+    if !is_file {
+        return Ok(None);
+    }
+    let file = std::fs::File::open(path).map_err(|e| ProfileError::io(path, e))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_VALUE + 1).read_to_end(&mut bytes).map_err(|e| ProfileError::io(path, e))?;
+    if bytes.len() as u64 > MAX_VALUE {
+        return Err(ProfileError::structure(path, format!("it is larger than {MAX_VALUE} bytes")));
+    }
+    let text = String::from_utf8_lossy(&bytes).split_whitespace().collect::<Vec<_>>().join(" ");
+    Ok((!text.is_empty()).then_some(text))
+}
