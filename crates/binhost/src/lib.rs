@@ -1,1 +1,3 @@
-//! placeholder
+//! Fetches from binhosts: indexes and packages, verified and kept in a cache.
+
+pub mod openpgp;

@@ -125,9 +125,7 @@ impl Compression {
     pub fn writer<W: Write>(self, target: W) -> io::Result<Encoder<W>> {
         Ok(match self {
             Compression::None => Encoder::None(target),
-            Compression::Gzip => {
-                Encoder::Gzip(flate2::GzBuilder::new().mtime(0).write(target, flate2::Compression::default()))
-            }
+            Compression::Gzip => Encoder::Gzip(flate2::GzBuilder::new().mtime(0).write(target, flate2::Compression::default())),
             Compression::Bzip2 => Encoder::Bzip2(bzip2::write::BzEncoder::new(target, bzip2::Compression::best())),
             Compression::Lz4 => Encoder::Lz4(lz4_flex::frame::FrameEncoder::new(target)),
             Compression::Xz => Encoder::Xz(liblzma::write::XzEncoder::new(target, 6)),
@@ -249,7 +247,8 @@ mod tests {
     }
 
     fn samples(content: &[u8]) -> Vec<(Compression, Vec<u8>)> {
-        let writable = [Compression::None, Compression::Gzip, Compression::Bzip2, Compression::Lz4, Compression::Xz, Compression::Zstd];
+        let writable =
+            [Compression::None, Compression::Gzip, Compression::Bzip2, Compression::Lz4, Compression::Xz, Compression::Zstd];
         let mut samples: Vec<_> = writable.into_iter().map(|c| (c, encode(c, content))).collect();
         samples.push((Compression::Lzip, lzip(content)));
         samples

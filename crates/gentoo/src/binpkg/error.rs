@@ -98,13 +98,17 @@ impl Problem {
                 "Ask the binhost's operator to sign the packages (FEATURES=binpkg-signing). Only if you trust the binhost and the way \
                  to it, allow unsigned packages for it in the channel's settings."
             }
-            Problem::Unsealed { .. } => "The file was made wrongly or tampered with: use another mirror, and tell the binhost's operator.",
+            Problem::Unsealed { .. } => {
+                "The file was made wrongly or tampered with: use another mirror, and tell the binhost's operator."
+            }
             Problem::Signature { problem, .. } => problem.advice(),
             Problem::Compression { .. } => {
                 "Have the package built with another BINPKG_COMPRESS (zstd, xz, bzip2, gzip, lz4 and lzip are read), or choose another \
                  build of it."
             }
-            Problem::TooLarge { .. } => "No real package comes near this limit: use another mirror, and tell the binhost's operator.",
+            Problem::TooLarge { .. } => {
+                "No real package comes near this limit: use another mirror, and tell the binhost's operator."
+            }
             Problem::Io(_) => "Check the disk and the permissions of the cache folder, then try again.",
         }
     }

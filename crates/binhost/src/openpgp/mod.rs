@@ -1,0 +1,7 @@
+//! OpenPGP for packages: a key to sign the ones we make, a keyring to check the ones we fetch.
+
+mod sign;
+mod verify;
+
+pub use sign::SigningKey;
+pub use verify::{Keyring, KeyringError};
