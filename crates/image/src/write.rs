@@ -1,5 +1,6 @@
 //! What all writers share: options, progress, errors, and the way an output file appears.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -169,10 +170,13 @@ pub(crate) struct Item<'a> {
     pub hard_link: Option<&'a [u8]>,
 }
 
-/// All entries in order, with hard links told from first names.
+/// All entries, each directory followed by all that is in it, with hard links told from first names. Unpackers depend on this: GNU tar
+/// sets a directory's time when it meets the first entry outside.
 pub(crate) fn items(tree: &Tree) -> impl Iterator<Item = Item<'_>> {
-    let mut first_names = std::collections::HashMap::<LinkId, &[u8]>::new();
-    tree.iter().map(move |(path, entry)| {
+    let mut entries: Vec<_> = tree.iter().collect();
+    entries.sort_by(|(a, _), (b, _)| a.split(|c| *c == b'/').cmp(b.split(|c| *c == b'/')));
+    let mut first_names = HashMap::<LinkId, &[u8]>::new();
+    entries.into_iter().map(move |(path, entry)| {
         let first = entry.link().map(|link| *first_names.entry(link).or_insert(path));
         Item { path, entry, hard_link: first.filter(|first| *first != path) }
     })

@@ -1,0 +1,97 @@
+//! Work on several cores with results in order: what makes compression parallel and its output the same for any number of threads.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crate::write::Error;
+
+/// Runs `produce` on the calling thread, `work` on `threads` threads for everything it emits, and `consume` on one more thread with the
+/// results, in the order of emission. Memory is bounded: at most about three jobs per thread are in flight.
+///
+/// The first error of any of the three ends all and is returned; one of `consume` before one of `produce`, which is then its consequence.
+pub(crate) fn ordered<J: Send, R: Send>(
+    threads: usize,
+    produce: impl FnOnce(&mut dyn FnMut(J) -> Result<(), Error>) -> Result<(), Error>,
+    work: impl Fn(J) -> Result<R, Error> + Sync,
+    mut consume: impl FnMut(R) -> Result<(), Error> + Send,
+) -> Result<(), Error> {
+    let threads = threads.max(1);
+    let (job_sender, job_receiver) = sync_channel::<(J, SyncSender<Result<R, Error>>)>(threads);
+    let (order_sender, order_receiver) = sync_channel::<Receiver<Result<R, Error>>>(2 * threads);
+    let job_receiver = Mutex::new(job_receiver);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let next = job_receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok((job, result)) = next else { break };
+                    // Nobody waits for the result when the consumer has failed; that error is the one reported.
+                    let _ = result.send(work(job));
+                }
+            });
+        }
+        let consumer = scope.spawn(move || {
+            for result in order_receiver {
+                // A worker that panicked sends nothing; the scope passes its panic on.
+                let Ok(result) = result.recv() else { break };
+                consume(result?)?;
+            }
+            Ok(())
+        });
+        let produced = produce(&mut |job| {
+            let (result_sender, result_receiver) = sync_channel(1);
+            let sent = order_sender.send(result_receiver).is_ok() && job_sender.send((job, result_sender)).is_ok();
+            // The consumer is gone: its own error says why.
+            if sent { Ok(()) } else { Err(Error::Cancelled) }
+        });
+        drop((order_sender, job_sender));
+        let consumed = consumer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        consumed.and(produced)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn squares(threads: usize) -> Vec<u64> {
+        let mut got = Vec::new();
+        let produce = |emit: &mut dyn FnMut(u64) -> Result<(), Error>| (0..500).try_for_each(emit);
+        let work = |n: u64| {
+            (0..(n % 7) * 1000).for_each(|i| drop(std::hint::black_box(i)));
+            Ok(n * n)
+        };
+        ordered(threads, produce, work, |n| {
+            got.push(n);
+            Ok(())
+        })
+        .unwrap();
+        got
+    }
+
+    #[test]
+    fn results_come_in_order_for_any_number_of_threads() {
+        let expected: Vec<u64> = (0..500).map(|n| n * n).collect();
+        for threads in [0, 1, 2, 7] {
+            assert_eq!(squares(threads), expected);
+        }
+    }
+
+    #[test]
+    fn the_error_that_was_first_is_told() {
+        let boot = |text: &str| Error::Boot(text.to_owned());
+        let failing = |p: u64, w: u64, c: u64| {
+            let produce = move |emit: &mut dyn FnMut(u64) -> Result<(), Error>| {
+                (0..100).try_for_each(|n| if n == p { Err(boot("produce")) } else { emit(n) })
+            };
+            let work = |n| if n == w { Err(boot("work")) } else { Ok(n) };
+            let consume = |n| if n == c { Err(boot("consume")) } else { Ok(()) };
+            ordered(2, produce, work, consume).unwrap_err().to_string()
+        };
+        assert_eq!(failing(50, 1000, 1000), "produce");
+        assert_eq!(failing(1000, 50, 1000), "work");
+        assert_eq!(failing(1000, 1000, 50), "consume");
+        assert_eq!(failing(1000, 50, 20), "consume");
+    }
+}
