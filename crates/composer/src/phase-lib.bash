@@ -1,0 +1,377 @@
+# What a package's pkg_* functions find around them: the commands of PMS 12.3 that are allowed there, and the order of things.
+# Run as `bash --noprofile --norc /tmp/portage/phase-lib.bash PHASE...` with, in /tmp/portage: `environment` (the package's own, plain),
+# `settings` (what this system says instead), the fifos `query` and `answer`. It leaves `environment.new` and `messages` there.
+
+shopt -s extglob
+source /tmp/portage/environment
+shopt -u extglob
+unset LD_PRELOAD LD_LIBRARY_PATH BASH_ENV ENV CDPATH GLOBIGNORE TZ
+unset -v "${!SANDBOX_@}"
+IFS=$' \t\n'
+source /tmp/portage/settings
+__hatchery_dir=/tmp/portage
+__hatchery_eapi=${EAPI:-0}
+__hatchery_nonfatal=
+
+# --- failing ---------------------------------------------------------------------------------------------------------------------
+
+die() {
+	local status=$? patient=
+	if [[ $1 == -n ]]; then
+		patient=1
+		shift
+	fi
+	if [[ ${patient} && ${__hatchery_nonfatal} ]]; then
+		[[ $* ]] && eerror "$*"
+		return $(( status ? status : 1 ))
+	fi
+	local frame
+	{
+		printf ' * ERROR: %s/%s failed (%s): %s\n' "${CATEGORY}" "${PF}" "${EBUILD_PHASE_FUNC:-${EBUILD_PHASE}}" "${*:-(no error message)}"
+		for (( frame = 1; frame < ${#FUNCNAME[@]} - 1; frame++ )); do
+			printf ' *   in %s\n' "${FUNCNAME[frame]}"
+		done
+	} >&2
+	: > "${__hatchery_dir}/died"
+	# A subshell must not be all that ends.
+	[[ ${BASHPID} != "$$" ]] && kill -TERM "$$"
+	exit 1
+}
+__helpers_die() { die -n "$@"; }
+
+assert() {
+	local status=( "${PIPESTATUS[@]}" ) each
+	for each in "${status[@]}"; do
+		[[ ${each} == 0 ]] || die "${@:-a command of a pipe failed}"
+	done
+}
+pipestatus() {
+	local status=( "${PIPESTATUS[@]}" ) each last=0
+	for each in "${status[@]}"; do
+		[[ ${each} == 0 ]] || last=${each}
+	done
+	[[ $1 == -v ]] && echo "${status[*]}"
+	return "${last}"
+}
+nonfatal() { local __hatchery_nonfatal=1; "$@"; }
+edo() { printf '%s\n' "$*" >&2; "$@" || die -n "Failed to run command: $*"; }
+
+# --- telling ---------------------------------------------------------------------------------------------------------------------
+
+__hatchery_say() {
+	local class=$1 end=$2 line text
+	shift 2
+	printf -v text '%b' "$*"
+	while IFS= read -r line; do
+		printf ' * %s%b' "${line}" "${end}" >&2
+		if [[ ${class} ]]; then
+			printf '%s\x1f%s\x1f%s\n' "${class}" "${EBUILD_PHASE}" "${line}" >> "${__hatchery_dir}/messages"
+		fi
+	done <<< "${text}"
+}
+einfon() { __hatchery_say '' '' "$@"; }
+einfo() { __hatchery_say '' '\n' "$@"; }
+elog() { __hatchery_say LOG '\n' "$@"; }
+ewarn() { __hatchery_say WARN '\n' "$@"; }
+eqawarn() { __hatchery_say '' '\n' "$@"; }
+eerror() { __hatchery_say ERROR '\n' "$@"; }
+ebegin() { __hatchery_say '' ' ...\n' "$@"; }
+eend() {
+	local status=${1:-0}
+	if [[ ${status} != 0 ]]; then
+		shift
+		[[ $* ]] && eerror "$*"
+		printf ' [ !! ]\n' >&2
+	fi
+	return "${status}"
+}
+debug-print() { :; }
+debug-print-function() { :; }
+debug-print-section() { :; }
+
+# --- asking ----------------------------------------------------------------------------------------------------------------------
+
+# Sets REPLY to the composer's answer.
+__hatchery_ask() {
+	local IFS=$'\x1f'
+	printf '%s\n' "$*" > "${__hatchery_dir}/query"
+	IFS= read -r REPLY < "${__hatchery_dir}/answer"
+}
+__hatchery_atom() {
+	# There is one root here: the target is also what builds and what runs.
+	case $1 in
+		--host-root | -b | -d | -r) shift ;;
+	esac
+	[[ $# -eq 1 ]] || die "${FUNCNAME[1]}: expected one atom, got: $*"
+	__hatchery_ask "${FUNCNAME[1]}" "$1"
+	[[ ${REPLY} != '!'* ]] || die "${FUNCNAME[1]}: ${REPLY#!}"
+}
+has_version() {
+	local REPLY
+	__hatchery_atom "$@"
+	[[ ${REPLY} ]]
+}
+best_version() {
+	local REPLY
+	__hatchery_atom "$@"
+	[[ ${REPLY} ]] && printf '%s\n' "${REPLY}"
+}
+
+has() {
+	local wanted=$1 each
+	shift
+	for each; do
+		[[ ${each} == "${wanted}" ]] && return 0
+	done
+	return 1
+}
+hasv() { has "$@" && printf '%s\n' "$1"; }
+hasq() { has "$@"; }
+use() {
+	case $1 in
+		!*) ! has "${1#!}" ${USE} ;;
+		*) has "$1" ${USE} ;;
+	esac
+}
+usev() { use "$1" && printf '%s\n' "${2:-${1#!}}"; }
+useq() { use "$1"; }
+usex() {
+	if use "$1"; then
+		printf '%s%s\n' "${2-yes}" "$4"
+	else
+		printf '%s%s\n' "${3-no}" "$5"
+	fi
+}
+__hatchery_option() {
+	local on=$1 off=$2 flag=$3 name=${4:-${3#!}} value=
+	[[ $# -ge 5 && ( $5 || ${__hatchery_eapi} != [0-3] ) ]] && value="=$5"
+	if use "${flag}"; then
+		printf '%s\n' "--${on}-${name}${value}"
+	else
+		printf '%s\n' "--${off}-${name}"
+	fi
+}
+use_with() { __hatchery_option with without "$@"; }
+use_enable() { __hatchery_option enable disable "$@"; }
+in_iuse() {
+	local known=( ${IUSE_EFFECTIVE:-${IUSE}} )
+	has "$1" "${known[@]#[+-]}"
+}
+get_libdir() {
+	local name=LIBDIR_${ABI}
+	printf '%s\n' "${!name:-lib}"
+}
+
+# --- versions --------------------------------------------------------------------------------------------------------------------
+
+# Sets `parts` to separator 0, component 1, separator 1, component 2 ... (PMS 12.3.14).
+__hatchery_split() {
+	local rest=$1
+	parts=()
+	while [[ ${rest} ]]; do
+		[[ ${rest} =~ ^([^A-Za-z0-9]*)([0-9]+|[A-Za-z]+|)(.*)$ ]]
+		parts+=( "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" )
+		rest=${BASH_REMATCH[3]}
+	done
+}
+# Sets `first` and `last` from a range, with `last` at most $2.
+__hatchery_range() {
+	[[ $1 =~ ^([0-9]+)(-([0-9]*))?$ ]] || die "${FUNCNAME[1]}: not a range: $1"
+	first=${BASH_REMATCH[1]}
+	if [[ ! ${BASH_REMATCH[2]} ]]; then
+		last=${first}
+	else
+		last=${BASH_REMATCH[3]:-$2}
+	fi
+	(( last >= first || last == $2 )) || die "${FUNCNAME[1]}: the range ends before it starts: $1"
+	(( last > $2 )) && last=$2
+	return 0
+}
+ver_cut() {
+	local parts first last IFS=
+	__hatchery_split "${2-${PV}}"
+	__hatchery_range "$1" $(( ${#parts[@]} / 2 ))
+	local from=$(( first ? first * 2 - 1 : 0 ))
+	(( last * 2 > from )) && printf '%s' "${parts[*]:from:last * 2 - from}"
+	printf '\n'
+}
+ver_rs() {
+	local parts first last at IFS= version=${PV}
+	(( $# % 2 )) && version=${!#}
+	__hatchery_split "${version}"
+	while (( $# >= 2 )); do
+		__hatchery_range "$1" $(( ${#parts[@]} / 2 - 1 ))
+		for (( at = first; at <= last; at++ )); do
+			# An absent separator in front of all stays absent.
+			[[ ${at} == 0 && ! ${parts[0]} ]] || parts[at * 2]=$2
+		done
+		shift 2
+	done
+	printf '%s\n' "${parts[*]}"
+}
+ver_test() {
+	local REPLY left=${PVR}
+	if [[ $# -eq 3 ]]; then
+		left=$1
+		shift
+	fi
+	[[ $# -eq 2 ]] || die "ver_test: expected [version] operator version"
+	[[ $1 == -@(eq|ne|lt|le|gt|ge) ]] || die "ver_test: not an operator: $1"
+	__hatchery_ask ver_test "${left}" "$2"
+	case ${REPLY} in
+		lt | eq | gt) ;;
+		*) die "ver_test: ${REPLY#!}" ;;
+	esac
+	case $1 in
+		-eq) [[ ${REPLY} == eq ]] ;;
+		-ne) [[ ${REPLY} != eq ]] ;;
+		-lt) [[ ${REPLY} == lt ]] ;;
+		-le) [[ ${REPLY} != gt ]] ;;
+		-gt) [[ ${REPLY} == gt ]] ;;
+		-ge) [[ ${REPLY} != lt ]] ;;
+	esac
+}
+ver_replacing() {
+	local each
+	for each in ${REPLACING_VERSIONS}; do
+		ver_test "${each}" "$@" && return 0
+	done
+	return 1
+}
+
+# --- changing D ------------------------------------------------------------------------------------------------------------------
+
+__hatchery_or_die() { "$@" || die -n "${FUNCNAME[1]} failed: $*"; }
+into() { __hatchery_into=$1; }
+insinto() { __hatchery_insinto=$1; }
+exeinto() { __hatchery_exeinto=$1; }
+insopts() { __hatchery_insopts=( "$@" ); }
+exeopts() { __hatchery_exeopts=( "$@" ); }
+diropts() { __hatchery_diropts=( "$@" ); }
+__hatchery_insopts=( -m0644 )
+__hatchery_exeopts=( -m0755 )
+__hatchery_diropts=( -m0755 )
+dodir() { __hatchery_or_die install -d "${__hatchery_diropts[@]}" -- "${@/#/${D%/}/}"; }
+keepdir() {
+	dodir "$@" || return
+	local each
+	for each; do
+		: > "${D%/}/${each#/}/.keep_${CATEGORY}_${PN}-${SLOT%/*}" || die -n "keepdir ${each} failed"
+	done
+}
+dosym() {
+	local relative=
+	if [[ $1 == -r ]]; then
+		relative=-r
+		shift
+	fi
+	[[ $# -eq 2 ]] || die -n "dosym: expected target and name" || return
+	local target=$1 name=${D%/}/${2#/}
+	[[ ${relative} ]] && target=${D%/}/${target#/}
+	mkdir -p -- "${name%/*}" && __hatchery_or_die ln -sfn ${relative} -- "${target}" "${name}"
+}
+dohard() { __hatchery_or_die ln -f -- "${D%/}/${1#/}" "${D%/}/${2#/}"; }
+__hatchery_in_image() {
+	local command=$1 each args=()
+	shift
+	for each; do
+		case ${each} in
+			/*) args+=( "${D%/}${each}" ) ;;
+			*) args+=( "${each}" ) ;;
+		esac
+	done
+	"${command}" "${args[@]}" || die -n "${FUNCNAME[1]} failed: $*"
+}
+fowners() { __hatchery_in_image chown "$@"; }
+fperms() { __hatchery_in_image chmod "$@"; }
+__hatchery_install() {
+	local dir=${D%/}/${1#/} name=$2 file=$3
+	shift 3
+	if [[ ${file} == - ]]; then
+		file=${T}/.stdin
+		cat > "${file}" || die -n "cannot read stdin" || return
+	fi
+	install -d -- "${dir}" && install "$@" -- "${file}" "${dir}/${name}" || die -n "installing ${name} failed"
+}
+doins() {
+	local each
+	[[ $1 == -r ]] && shift
+	for each; do
+		if [[ -d ${each} ]]; then
+			install -d -- "${D%/}/${__hatchery_insinto#/}" && cp -RP -- "${each%/}" "${D%/}/${__hatchery_insinto#/}/" || die -n "doins ${each} failed"
+		else
+			__hatchery_install "${__hatchery_insinto}" "${each##*/}" "${each}" "${__hatchery_insopts[@]}"
+		fi
+	done
+}
+newins() { __hatchery_install "${__hatchery_insinto}" "$2" "$1" "${__hatchery_insopts[@]}"; }
+doexe() { local each; for each; do __hatchery_install "${__hatchery_exeinto}" "${each##*/}" "${each}" "${__hatchery_exeopts[@]}"; done; }
+newexe() { __hatchery_install "${__hatchery_exeinto}" "$2" "$1" "${__hatchery_exeopts[@]}"; }
+dobin() { local each; for each; do __hatchery_install "${__hatchery_into:-/usr}/bin" "${each##*/}" "${each}" -m0755; done; }
+newbin() { __hatchery_install "${__hatchery_into:-/usr}/bin" "$2" "$1" -m0755; }
+dosbin() { local each; for each; do __hatchery_install "${__hatchery_into:-/usr}/sbin" "${each##*/}" "${each}" -m0755; done; }
+newsbin() { __hatchery_install "${__hatchery_into:-/usr}/sbin" "$2" "$1" -m0755; }
+doconfd() { local each; for each; do __hatchery_install /etc/conf.d "${each##*/}" "${each}" -m0644; done; }
+newconfd() { __hatchery_install /etc/conf.d "$2" "$1" -m0644; }
+doinitd() { local each; for each; do __hatchery_install /etc/init.d "${each##*/}" "${each}" -m0755; done; }
+newinitd() { __hatchery_install /etc/init.d "$2" "$1" -m0755; }
+doenvd() { local each; for each; do __hatchery_install /etc/env.d "${each##*/}" "${each}" -m0644; done; }
+newenvd() { __hatchery_install /etc/env.d "$2" "$1" -m0644; }
+emake() { ${MAKE:-make} "$@" || die -n "emake failed"; }
+
+# --- no effect, or not here ------------------------------------------------------------------------------------------------------
+
+addread() { :; }
+addwrite() { :; }
+addpredict() { :; }
+adddeny() { :; }
+default() { :; }
+register_die_hook() { :; }
+register_success_hook() { :; }
+unpack() { die "unpack is not allowed in ${EBUILD_PHASE_FUNC:-${EBUILD_PHASE}} (PMS 12.3)"; }
+einstalldocs() { :; }
+
+# --- the phases ------------------------------------------------------------------------------------------------------------------
+
+__hatchery_phase() {
+	EBUILD_PHASE=$1
+	EBUILD_PHASE_FUNC=pkg_$1
+	printf '>>> %s\n' "pkg_$1" >&2
+	declare -F "pkg_$1" > /dev/null || return 0
+	# What a phase function returns means nothing; it fails by die (PMS 9).
+	"pkg_$1"
+	return 0
+}
+
+# What survives into the next phase and the VDB: all but what bash makes, what this system sets, and this library.
+__hatchery_save() {
+	local __hatchery_name __hatchery_where
+	for __hatchery_name in $(compgen -A variable); do
+		case ${__hatchery_name} in
+			__hatchery_* | BASH* | COMP_* | DIRSTACK | EPOCH* | EUID | FUNCNAME | GROUPS | HISTCMD | HOSTNAME | HOSTTYPE | IFS | LINENO) ;;
+			MACHTYPE | OLDPWD | OPTARG | OPTERR | OPTIND | OSTYPE | PIPESTATUS | PPID | PWD | RANDOM | REPLY | SECONDS | SHELLOPTS | SHLVL) ;;
+			SRANDOM | TERM | UID | _ | HOME | PATH | TMPDIR | T | D | ED | ROOT | EROOT | SYSROOT | ESYSROOT | BROOT | WORKDIR) ;;
+			EBUILD_PHASE | EBUILD_PHASE_FUNC | MERGE_TYPE | REPLACING_VERSIONS | REPLACED_BY_VERSION | PORTAGE_BUILDDIR) ;;
+			*) declare -p "${__hatchery_name}" ;;
+		esac
+	done
+	shopt -s extdebug
+	for __hatchery_name in $(compgen -A function); do
+		__hatchery_where=$(declare -F "${__hatchery_name}")
+		[[ ${__hatchery_where} == *" ${BASH_SOURCE[0]}" ]] || declare -f "${__hatchery_name}"
+	done
+	shopt -u extdebug
+}
+
+trap 'exit 1' TERM
+for __hatchery_each; do
+	if [[ ${__hatchery_each} == pretend ]]; then
+		# It may not change anything, variables included.
+		( __hatchery_phase pretend )
+	else
+		__hatchery_phase "${__hatchery_each}"
+	fi
+	[[ ! -e ${__hatchery_dir}/died ]] || exit 1
+done
+__hatchery_save > "${__hatchery_dir}/environment.new" || exit 1
+exit 0

@@ -1,0 +1,187 @@
+//! The process inside the user namespace: it holds the disk trees, and runs commands in bubblewrap. It is this same executable,
+//! started again; it ends when its stdin ends, and takes everything it started with it.
+
+use std::fs;
+use std::io::{self, BufReader, BufWriter, Read, Stdin, Stdout, Write};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+
+use super::disk::Disk;
+use super::run::run;
+use super::wire::{Area, Reply, Request, receive, send};
+
+/// Where the work directory is bound inside the mount namespace. Its own path may lead through directories the mapped ids cannot pass.
+const HOST: &str = "/tmp/host";
+/// Directory, below the work directory, of all that foreign ids own.
+pub const INSIDE: &str = "inside";
+
+const GIB: u64 = 1024 * 1024 * 1024;
+/// Limits on every process of a phase: address space and file size in bytes, processes and open files by number.
+const LIMITS: [(Resource, u64); 5] = [
+    (Resource::RLIMIT_AS, 8 * GIB),
+    (Resource::RLIMIT_FSIZE, 16 * GIB),
+    (Resource::RLIMIT_NPROC, 4096),
+    (Resource::RLIMIT_NOFILE, 4096),
+    (Resource::RLIMIT_CORE, 0),
+];
+
+/// The helper's two ends of the pipe.
+pub struct Pipe {
+    pub input: BufReader<Stdin>,
+    pub output: BufWriter<Stdout>,
+}
+
+impl Pipe {
+    pub fn tell(&mut self, reply: &Reply) -> io::Result<()> {
+        send(&mut self.output, reply)?;
+        self.output.flush()
+    }
+}
+
+/// Runs the helper until its stdin ends. Returns the exit status.
+pub fn main() -> i32 {
+    let mut pipe = Pipe { input: BufReader::new(io::stdin()), output: BufWriter::with_capacity(256 * 1024, io::stdout()) };
+    match serve(&mut pipe) {
+        Ok(()) => 0,
+        Err(error) => {
+            // The other end may be gone, and then nobody is left to tell.
+            let _gone = pipe.tell(&Reply::Failed { message: error.to_string() });
+            1
+        }
+    }
+}
+
+fn serve(pipe: &mut Pipe) -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
+        .map_err(|error| io::Error::other(format!("the kernel gives no user namespace ({error})")))?;
+    pipe.tell(&Reply::Unshared)?;
+    match receive::<Request>(&mut pipe.input)? {
+        Some(Request::Enter) => enter()?,
+        Some(other) => return Err(io::Error::other(format!("{other:?} before the ids were mapped"))),
+        None => return Ok(()),
+    }
+    pipe.tell(&Reply::Done)?;
+    Session { target: Disk::new("target"), image: Disk::new("image"), failure: None }.serve(pipe)
+}
+
+struct Session {
+    target: Disk,
+    image: Disk,
+    /// The first thing that went wrong since the last flush; what follows it is skipped.
+    failure: Option<String>,
+}
+
+impl Session {
+    fn serve(&mut self, pipe: &mut Pipe) -> io::Result<()> {
+        while let Some(request) = receive::<Request>(&mut pipe.input)? {
+            match request {
+                Request::Put { area, path, entry } => {
+                    let mut body = (&mut pipe.input).take(entry.body());
+                    let result = match self.failure.is_none() {
+                        true => self.area(area).put(&path, &entry, &mut body),
+                        false => Ok(()),
+                    };
+                    io::copy(&mut body, &mut io::sink())?;
+                    self.note(&path, result);
+                }
+                Request::Meta { area, path, entry } => {
+                    let result = self.area(area).meta(&path, &entry);
+                    self.note(&path, result);
+                }
+                Request::Remove { area, path } => {
+                    let result = self.area(area).remove(&path);
+                    self.note(&path, result);
+                }
+                Request::Clear { area } => {
+                    let result = self.area(area).clear();
+                    self.note("", result);
+                }
+                Request::Flush => {
+                    let result = self.target.settle().and_then(|()| self.image.settle());
+                    self.note("", result);
+                    let failure = self.failure.take();
+                    pipe.tell(&failure.map_or(Reply::Done, |message| Reply::Failed { message }))?;
+                }
+                Request::Scan { area } => {
+                    self.area(area).scan(&mut pipe.output)?;
+                    pipe.tell(&Reply::Done)?;
+                }
+                Request::Run(what) => run(pipe, &what)?,
+                Request::Probe => super::run::probe(pipe)?,
+                Request::Quit => {
+                    wipe(Path::new("."))?;
+                    return pipe.tell(&Reply::Done);
+                }
+                // A cancellation or an answer that crossed the end of its command.
+                Request::Cancel | Request::Answer { .. } => {}
+                Request::Enter => return Err(io::Error::other("the ids are mapped already")),
+            }
+        }
+        Ok(())
+    }
+
+    fn area(&mut self, area: Area) -> &mut Disk {
+        match area {
+            Area::Target => &mut self.target,
+            Area::Image => &mut self.image,
+        }
+    }
+
+    fn note(&mut self, path: &str, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.failure.get_or_insert_with(|| format!("/{}: {error}", path.escape_debug()));
+        }
+    }
+}
+
+/// Takes on uid 0 of the namespace, with the work directory bound where that uid can reach it.
+fn enter() -> io::Result<()> {
+    let inside = Path::new(INSIDE);
+    if !inside.is_dir() {
+        fs::create_dir(inside)?;
+    }
+    std::os::unix::fs::chown(inside, Some(0), Some(0))?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    let work = fs::File::open(inside)?;
+    mount(Some("tmpfs"), "/tmp", Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755"))?;
+    fs::create_dir(HOST)?;
+    let source = format!("/proc/self/fd/{}", work.as_raw_fd());
+    mount(Some(source.as_str()), HOST, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
+    setgroups(&[Gid::from_raw(0)])?;
+    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)?;
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    std::env::set_current_dir(HOST)?;
+    for dir in ["target", "image", "portage"] {
+        if !Path::new(dir).is_dir() {
+            fs::create_dir(dir)?;
+        }
+    }
+    // Scripts have no use for namespaces of their own, which are where the kernel's bugs are. Not all kernels let this be said.
+    let _unsupported = fs::write("/proc/sys/user/max_user_namespaces", "0");
+    for (resource, limit) in LIMITS {
+        setrlimit(resource, limit, limit)?;
+    }
+    Ok(())
+}
+
+/// Empties a directory.
+pub fn wipe(dir: &Path) -> io::Result<()> {
+    for child in fs::read_dir(dir)? {
+        let child = child?;
+        match child.file_type()?.is_dir() {
+            true => fs::remove_dir_all(child.path())?,
+            false => fs::remove_file(child.path())?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Where foreign scripts run: a user namespace with ids of its own, and in it bubblewrap for each command.
+//!
+//! The namespace is held by a helper process (this executable again, see [`helper_main`]) that keeps the root on disk while scripts
+//! need it. The composer sends it what changed in its tree, has commands run, and takes back what they changed. Nothing here needs root.
+
+mod disk;
+mod helper;
+mod host;
+mod idmap;
+mod run;
+mod wire;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub use host::{Command, Listener, PhaseHost, Ran};
+pub use wire::{Area, RunEnd};
+
+use crate::ComposeError;
+
+/// The first argument that makes an executable of ours the helper.
+pub const HELPER_ARGUMENT: &str = "__phase-host";
+
+/// Names another executable for the helper than the running one; for tests, whose own executable is a test harness.
+pub const HELPER_VARIABLE: &str = "HATCHERY_PHASE_HOST";
+
+/// What an executable does whose first argument is [`HELPER_ARGUMENT`]. It must be called before any thread is started, as a process
+/// with threads gets no user namespace.
+pub fn helper_main() -> ExitCode {
+    ExitCode::from(u8::try_from(helper::main()).unwrap_or(1))
+}
+
+/// Why no sandbox is to be had, or why it broke.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// This machine cannot run package scripts as it is.
+    #[error("package scripts cannot be run here: {message}")]
+    Unavailable { message: String, advice: String },
+    /// The helper reported a failure, or went away.
+    #[error("the sandbox failed: {message}")]
+    Broken { message: String },
+    #[error("the store, while the sandbox was using it: {0}")]
+    Store(#[from] image::StoreError),
+    #[error("the sandbox left a tree that makes no sense: {0}")]
+    Tree(#[from] image::TreeError),
+}
+
+impl From<SandboxError> for ComposeError {
+    fn from(error: SandboxError) -> Self {
+        let advice = match &error {
+            SandboxError::Unavailable { advice, .. } => advice.clone(),
+            SandboxError::Broken { .. } => "Look at the disk of the work directory (space, quota); if it is sound, report this.".into(),
+            SandboxError::Store(_) => "Check the disk that holds the worker's store: space, permissions, hardware.".into(),
+            SandboxError::Tree(_) => String::new(),
+        };
+        ComposeError::new(error.to_string(), advice)
+    }
+}
+
+/// Whether package scripts can be run here; tries all of it (about 50 ms).
+///
+/// # Errors
+/// [`SandboxError::Unavailable`] says what is missing and how to get it.
+pub fn check(work_dir: &Path) -> Result<(), SandboxError> {
+    let mut host = PhaseHost::start(work_dir)?;
+    host.probe()?;
+    host.close()
+}
+
+/// Removes what crashed processes left in a work directory; what belongs to a living one stays.
+///
+/// # Errors
+/// When leftovers cannot be removed.
+pub fn sweep(work_dir: &Path) -> Result<(), SandboxError> {
+    host::sweep(work_dir)
+}
+
+/// The executable that becomes the helper.
+fn helper_program() -> (PathBuf, OsString) {
+    let program = std::env::var_os(HELPER_VARIABLE).map_or_else(|| PathBuf::from("/proc/self/exe"), PathBuf::from);
+    (program, HELPER_ARGUMENT.into())
+}

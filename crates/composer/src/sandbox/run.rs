@@ -1,0 +1,304 @@
+//! Runs one command in bubblewrap: the target as `/`, its own pid, ipc, uts and network namespaces, nothing of the machine in reach.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, PipeReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+
+use super::helper::{Pipe, wipe};
+use super::wire::{Reply, Request, RunEnd, RunRequest, receive, send};
+
+/// The directory, in the work directory, that a command sees as `/tmp/portage`.
+const PORTAGE: &str = "portage";
+/// Directories made in it: PMS's T, D, WORKDIR and HOME.
+const DIRECTORIES: [&str; 4] = ["temp", "image", "work", "homedir"];
+/// Longest line passed on, in bytes, and most lines of one command.
+const MAX_LINE: usize = 4096;
+const MAX_LINES: u64 = 50_000;
+/// Largest file given back, in bytes.
+const MAX_OUTPUT: u64 = 64 * 1024 * 1024;
+/// Longest query, in bytes.
+const MAX_QUERY: usize = 16 * 1024;
+
+/// What bubblewrap is asked for in every case. Capabilities are those of the namespace; these suffice to own files and change users.
+const ISOLATION: [&str; 38] = [
+    "--die-with-parent",
+    "--new-session",
+    "--unshare-pid",
+    "--unshare-net",
+    "--unshare-ipc",
+    "--unshare-uts",
+    "--unshare-cgroup-try",
+    "--clearenv",
+    "--cap-drop",
+    "ALL",
+    "--cap-add",
+    "CAP_CHOWN",
+    "--cap-add",
+    "CAP_DAC_OVERRIDE",
+    "--cap-add",
+    "CAP_DAC_READ_SEARCH",
+    "--cap-add",
+    "CAP_FOWNER",
+    "--cap-add",
+    "CAP_FSETID",
+    "--cap-add",
+    "CAP_KILL",
+    "--cap-add",
+    "CAP_SETGID",
+    "--cap-add",
+    "CAP_SETUID",
+    "--cap-add",
+    "CAP_SETPCAP",
+    "--cap-add",
+    "CAP_SETFCAP",
+    "--cap-add",
+    "CAP_SYS_CHROOT",
+    "--cap-add",
+    "CAP_AUDIT_WRITE",
+    "--proc",
+    "/proc",
+    "--dev",
+    "/dev",
+];
+
+/// Tries bubblewrap with everything a phase needs, on nothing.
+pub fn probe(pipe: &mut Pipe) -> io::Result<()> {
+    let output = Command::new("bwrap")
+        .args(["--ro-bind", "/", "/"])
+        .args(ISOLATION)
+        .args(["--tmpfs", "/tmp", "--", "bwrap", "--version"])
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .stdin(Stdio::null())
+        .output();
+    let reply = match output {
+        Ok(output) if output.status.success() => Reply::Done,
+        Ok(output) => Reply::Failed { message: String::from_utf8_lossy(&output.stderr).trim().to_owned() },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Reply::Failed { message: "bwrap is not installed".into() },
+        Err(error) => Reply::Failed { message: format!("bwrap: {error}") },
+    };
+    pipe.tell(&reply)
+}
+
+/// Runs a command to its end and tells all about it.
+pub fn run(pipe: &mut Pipe, what: &RunRequest) -> io::Result<()> {
+    let mut questions = prepare(what)?;
+    let (reader, writer) = io::pipe()?;
+    let mut child = command(what).stdout(writer.try_clone()?).stderr(writer).spawn().map_err(|error| {
+        io::Error::new(error.kind(), format!("bwrap cannot be started: {error}"))
+    })?;
+    let end = match attend(pipe, &mut child, reader, &mut questions, what.timeout) {
+        Ok(end) => end,
+        Err(error) => {
+            // The composer is gone: nothing may outlive it.
+            child.kill()?;
+            child.wait()?;
+            return Err(error);
+        }
+    };
+    for name in &what.outputs {
+        give_back(pipe, name)?;
+    }
+    pipe.tell(&Reply::Ended(end))
+}
+
+/// The two fifos by which a script asks.
+struct Questions {
+    query: File,
+    answer: File,
+    pending: Vec<u8>,
+}
+
+fn prepare(what: &RunRequest) -> io::Result<Questions> {
+    let dir = Path::new(PORTAGE);
+    wipe(dir)?;
+    for name in DIRECTORIES {
+        fs::create_dir(dir.join(name))?;
+    }
+    for (name, content) in &what.files {
+        fs::write(dir.join(name), super::wire::to_bytes(content)?)?;
+    }
+    let fifo = |name: &str, flags: OFlag| {
+        let at = dir.join(name);
+        nix::unistd::mkfifo(&at, Mode::from_bits_truncate(0o600))?;
+        OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(at)
+    };
+    // Opened for both directions they never block for want of another end, and never end.
+    Ok(Questions { query: fifo("query", OFlag::O_NONBLOCK)?, answer: fifo("answer", OFlag::O_NONBLOCK)?, pending: Vec::new() })
+}
+
+fn command(what: &RunRequest) -> Command {
+    let mut command = Command::new("bwrap");
+    command.args(["--bind", "target", "/"]).args(ISOLATION).args(["--tmpfs", "/tmp", "--tmpfs", "/run"]);
+    command.args(["--bind", PORTAGE, "/tmp/portage", "--bind", "image", "/tmp/portage/image", "--chdir", "/tmp/portage/work"]);
+    for (name, value) in &what.env {
+        command.args(["--setenv", name, value]);
+    }
+    command.arg("--").args(&what.argv).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").stdin(Stdio::null());
+    command
+}
+
+/// Passes lines and questions on until the command has ended, its time is up, or the composer says stop.
+fn attend(pipe: &mut Pipe, child: &mut Child, mut reader: PipeReader, questions: &mut Questions, timeout: u64) -> io::Result<RunEnd> {
+    let deadline = Instant::now() + Duration::from_secs(timeout);
+    let mut lines = Lines::default();
+    let mut verdict = None;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() && verdict.is_none() {
+            verdict = Some(RunEnd::TimedOut);
+            child.kill()?;
+        }
+        let ready = wait(pipe, &reader, questions, left.min(Duration::from_secs(1)))?;
+        if !(ready.composer || ready.question || ready.output) {
+            pipe.tell(&Reply::Tick)?;
+        }
+        if ready.composer {
+            match receive::<Request>(&mut pipe.input)? {
+                Some(Request::Answer { line }) => write_answer(questions, &line)?,
+                Some(Request::Cancel) if verdict.is_none() => {
+                    verdict = Some(RunEnd::Cancelled);
+                    child.kill()?;
+                }
+                Some(_) => {}
+                None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            }
+        }
+        if ready.question {
+            read_questions(pipe, questions)?;
+        }
+        if ready.output && !lines.read(pipe, &mut reader)? {
+            break;
+        }
+    }
+    lines.finish(pipe)?;
+    let status = child.wait()?;
+    Ok(verdict.unwrap_or_else(|| end_of(status)))
+}
+
+struct Ready {
+    composer: bool,
+    question: bool,
+    output: bool,
+}
+
+fn wait(pipe: &Pipe, reader: &PipeReader, questions: &Questions, at_most: Duration) -> io::Result<Ready> {
+    if !pipe.input.buffer().is_empty() {
+        return Ok(Ready { composer: true, question: false, output: false });
+    }
+    let stdin = io::stdin();
+    let mut fds = [
+        PollFd::new(stdin.as_fd(), PollFlags::POLLIN),
+        PollFd::new(questions.query.as_fd(), PollFlags::POLLIN),
+        PollFd::new(reader.as_fd(), PollFlags::POLLIN),
+    ];
+    let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::ZERO);
+    match poll(&mut fds, timeout) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let [composer, question, output] = fds.map(|fd| fd.any().unwrap_or(false));
+    Ok(Ready { composer, question, output })
+}
+
+fn end_of(status: ExitStatus) -> RunEnd {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => RunEnd::Exit(code),
+        (None, signal) => RunEnd::Signal(signal.unwrap_or(0)),
+    }
+}
+
+/// One question is a line of words parted by unit separators (0x1f).
+fn read_questions(pipe: &mut Pipe, questions: &mut Questions) -> io::Result<()> {
+    let mut buffer = [0u8; 4096];
+    let read = match questions.query.read(&mut buffer) {
+        Ok(read) => read,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    questions.pending.extend_from_slice(buffer.get(..read).unwrap_or_default());
+    while let Some(end) = questions.pending.iter().position(|b| *b == b'\n') {
+        let line: Vec<u8> = questions.pending.drain(..=end).collect();
+        let text = String::from_utf8_lossy(&line);
+        let words = text.trim_end_matches('\n').split('\u{1f}').map(str::to_owned).collect();
+        pipe.tell(&Reply::Query { words })?;
+    }
+    if questions.pending.len() > MAX_QUERY {
+        questions.pending.clear();
+    }
+    Ok(())
+}
+
+/// A full fifo means that a script asked much and read nothing: it can wait for its time limit.
+fn write_answer(questions: &mut Questions, line: &str) -> io::Result<()> {
+    match questions.answer.write_all(format!("{line}\n").as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        result => result,
+    }
+}
+
+/// Cuts output into lines.
+#[derive(Default)]
+struct Lines {
+    pending: Vec<u8>,
+    told: u64,
+}
+
+impl Lines {
+    /// Reads what is there; false at the end.
+    fn read(&mut self, pipe: &mut Pipe, reader: &mut PipeReader) -> io::Result<bool> {
+        let mut buffer = [0u8; 64 * 1024];
+        let read = reader.read(&mut buffer)?;
+        self.pending.extend_from_slice(buffer.get(..read).unwrap_or_default());
+        while let Some(end) = self.pending.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = self.pending.drain(..=end).collect();
+            self.tell(pipe, line.strip_suffix(b"\n").unwrap_or(&line))?;
+        }
+        if self.pending.len() > MAX_LINE {
+            self.finish(pipe)?;
+        }
+        Ok(read > 0)
+    }
+
+    fn finish(&mut self, pipe: &mut Pipe) -> io::Result<()> {
+        let rest = std::mem::take(&mut self.pending);
+        if rest.is_empty() { Ok(()) } else { self.tell(pipe, &rest) }
+    }
+
+    fn tell(&mut self, pipe: &mut Pipe, line: &[u8]) -> io::Result<()> {
+        self.told += 1;
+        match self.told {
+            ..=MAX_LINES => {
+                let shown = line.get(..line.len().min(MAX_LINE)).unwrap_or_default();
+                pipe.tell(&Reply::Line { line: String::from_utf8_lossy(shown).into_owned() })
+            }
+            told if told == MAX_LINES + 1 => pipe.tell(&Reply::Line { line: "(more output is left out)".into() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Sends a file that the command left, if it left a regular one of sane size.
+fn give_back(pipe: &mut Pipe, name: &str) -> io::Result<()> {
+    let at = Path::new(PORTAGE).join(name);
+    let Ok(file) = OpenOptions::new().read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(at) else {
+        return Ok(());
+    };
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > MAX_OUTPUT {
+        return Ok(());
+    }
+    send(&mut pipe.output, &Reply::Output { name: name.to_owned(), size: meta.len() })?;
+    if io::copy(&mut file.take(meta.len()), &mut pipe.output)? != meta.len() {
+        return Err(io::Error::other("a file changed while it was read"));
+    }
+    Ok(())
+}
