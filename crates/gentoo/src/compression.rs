@@ -1,6 +1,6 @@
 //! The compressions that GLEP 78 names for the members of a GPKG, and by magic bytes those of an XPAK.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Memory that an xz or lzip decoder may take: twice what `xz -9` needs to decode.
 const LZMA_MEMORY_LIMIT: u64 = 128 << 20;
@@ -99,7 +99,7 @@ impl Compression {
             Compression::None => Box::new(source),
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
             Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(source)),
-            Compression::Lz4 => Box::new(Lz4Frames(lz4_flex::frame::FrameDecoder::new(source))),
+            Compression::Lz4 => Box::new(Lz4Frames(lz4_flex::frame::FrameDecoder::new(Endless(source)))),
             Compression::Lzip => {
                 let stream = liblzma::stream::Stream::new_lzip_decoder(LZMA_MEMORY_LIMIT, liblzma::stream::CONCATENATED)?;
                 Box::new(liblzma::bufread::XzDecoder::new_stream(source, stream))
@@ -188,20 +188,32 @@ impl<W: Write> Write for Encoder<W> {
     }
 }
 
-/// The library's decoder reports the end after each frame; the tools read on to the end of the file.
-struct Lz4Frames<R: Read>(lz4_flex::frame::FrameDecoder<BufReader<R>>);
+/// The library's decoder stops after each frame and takes the end of the file for the end of a frame; the tools read on to the end of
+/// the file and call such a frame truncated.
+struct Lz4Frames<R: Read>(lz4_flex::frame::FrameDecoder<Endless<R>>);
 
 impl<R: Read> Read for Lz4Frames<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        use std::io::BufRead;
         if buf.is_empty() {
             return Ok(0);
         }
         loop {
             let count = self.0.read(buf)?;
-            if count > 0 || self.0.get_mut().fill_buf()?.is_empty() {
+            if count > 0 || self.0.get_mut().0.fill_buf()?.is_empty() {
                 return Ok(count);
             }
+        }
+    }
+}
+
+/// A source whose end is an error. Its kind is not `UnexpectedEof`, which the decoder would swallow.
+struct Endless<R: Read>(BufReader<R>);
+
+impl<R: Read> Read for Endless<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buf)? {
+            0 if !buf.is_empty() => Err(io::Error::new(io::ErrorKind::InvalidData, "the lz4 stream is truncated")),
+            count => Ok(count),
         }
     }
 }
