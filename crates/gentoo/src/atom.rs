@@ -190,9 +190,6 @@ fn parse_atom(text: &str) -> Result<Atom, String> {
         Some((head, slot)) => (head, parse_slot(slot)?),
         None => (rest, Slot::default()),
     };
-    if blocker.is_some() && slot.operator == Some(SlotOperator::Equal) {
-        return Err("a blocker cannot carry the slot operator “=”".to_owned());
-    }
     let (category, package, version) = parse_name(rest)?;
     Ok(Atom {
         blocker,

@@ -1,27 +1,14 @@
 //! Real indexes: everything in them is understood, and printing gives back an equal thing.
 
-use std::path::{Path, PathBuf};
+#[allow(dead_code)]
+#[path = "oracle/common.rs"]
+mod common;
 
+use common::{INDEXES, md5_cache, real_data};
 use gentoo::index::Packages;
-use gentoo::{Dep, Eapi};
-
-const INDEXES: [&str; 6] = [
-    "indexes/aarch64-2024-10-18.Packages",
-    "indexes/x86_64-2022-11-18.Packages",
-    "indexes/x86_64-musl-2020-single-instance.Packages",
-    "binhost-amd64-gpkg/Packages",
-    "binhost-amd64-xpak/Packages",
-    "prefix-x86/Packages",
-];
-
-fn real_data() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/real");
-    if dir.is_dir() {
-        return Some(dir);
-    }
-    println!("skipped: {} is not there", dir.display());
-    None
-}
+use gentoo::license::License;
+use gentoo::required_use::RequiredUse;
+use gentoo::{Cpv, Dep, Eapi};
 
 fn words(text: &str) -> Vec<&str> {
     text.split_ascii_whitespace().collect()
@@ -59,4 +46,36 @@ fn every_dependency_of_every_index_prints_back_equal() {
         }
     }
     assert!(strings > 5_000, "{strings}");
+}
+
+#[test]
+fn every_expression_of_the_real_tree_prints_back_equal() {
+    let Some(cache) = md5_cache() else { return };
+    let mut strings = 0;
+    for (cpv, fields) in &cache {
+        assert_eq!(&Cpv::parse(cpv).unwrap().to_string(), cpv);
+        for (key, text) in fields {
+            let printed = match key.as_str() {
+                "DEPEND" | "RDEPEND" | "PDEPEND" | "BDEPEND" | "IDEPEND" => Dep::parse(text).map(|dep| dep.to_string()),
+                "LICENSE" => License::parse(text).map(|license| license.to_string()),
+                "REQUIRED_USE" => RequiredUse::parse(text).map(|required| required.to_string()),
+                _ => continue,
+            };
+            let printed = printed.unwrap_or_else(|e| panic!("{cpv} {key}: {e}"));
+            assert_eq!(words(&printed), words(text), "{cpv} {key}");
+            strings += 1;
+        }
+    }
+    assert!(strings > 4_000, "{strings}");
+}
+
+#[test]
+fn every_licence_of_every_index_is_understood() {
+    let Some(real) = real_data() else { return };
+    for name in INDEXES {
+        for entry in Packages::parse(&std::fs::read(real.join(name)).unwrap()).unwrap().entries {
+            let license = License::parse(&entry.license).unwrap_or_else(|e| panic!("{name} {}: {e}", entry.cpv));
+            assert_eq!(words(&license.to_string()), words(&entry.license));
+        }
+    }
 }
