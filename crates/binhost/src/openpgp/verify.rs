@@ -22,7 +22,8 @@ use openpgp::packet::Signature;
 use openpgp::packet::key::PublicParts;
 use openpgp::parse::Parse;
 use openpgp::parse::stream::{
-    DetachedVerifierBuilder, MessageLayer, MessageStructure, VerificationError, VerificationHelper, VerificationResult, VerifierBuilder,
+    DetachedVerifierBuilder, MessageLayer, MessageStructure, VerificationError, VerificationHelper, VerificationResult,
+    VerifierBuilder,
 };
 use openpgp::policy::{HashAlgoSecurity, Policy, StandardPolicy};
 use openpgp::types::RevocationStatus;
@@ -42,7 +43,9 @@ pub struct Keyring {
 pub enum KeyringError {
     #[error("the keyring contains no OpenPGP certificate; give armored ones, as `gpg --export --armor KEY` prints them")]
     Empty,
-    #[error("the keyring contains a secret key; keep that to yourself and give the certificate, as `gpg --export --armor KEY` prints it")]
+    #[error(
+        "the keyring contains a secret key; keep that to yourself and give the certificate, as `gpg --export --armor KEY` prints it"
+    )]
     Secret,
     #[error("the keyring contains a certificate that cannot be read ({0}); export it again with `gpg --export --armor KEY`")]
     Malformed(String),

@@ -108,7 +108,10 @@ fn a_second_signature_by_a_stranger_spoils_a_good_one() {
 fn a_signature_that_is_none_is_malformed() {
     let ring = keyring(&[&SigningKey::generate("test").unwrap()]);
     for signature in ["", "hello", "-----BEGIN PGP SIGNATURE-----\n\n-----END PGP SIGNATURE-----\n"] {
-        assert!(matches!(detached(&ring, signature, b"content").unwrap_err(), SignatureProblem::Malformed { .. }), "{signature:?}");
+        assert!(
+            matches!(detached(&ring, signature, b"content").unwrap_err(), SignatureProblem::Malformed { .. }),
+            "{signature:?}"
+        );
     }
 }
 
