@@ -19,8 +19,24 @@ const LOCKED: &str = "*";
 
 /// The groups without which a system cannot name its own files. Numbers: Gentoo's acct-group packages.
 const BASE_GROUPS: &[(&str, u32)] = &[
-    ("root", 0), ("adm", 4), ("tty", 5), ("disk", 6), ("lp", 7), ("kmem", 9), ("wheel", 10), ("floppy", 11), ("uucp", 14), ("audio", 18),
-    ("cdrom", 19), ("dialout", 20), ("tape", 26), ("video", 27), ("input", 97), ("users", 100), ("utmp", 406), ("nobody", 65534),
+    ("root", 0),
+    ("adm", 4),
+    ("tty", 5),
+    ("disk", 6),
+    ("lp", 7),
+    ("kmem", 9),
+    ("wheel", 10),
+    ("floppy", 11),
+    ("uucp", 14),
+    ("audio", 18),
+    ("cdrom", 19),
+    ("dialout", 20),
+    ("tape", 26),
+    ("video", 27),
+    ("input", 97),
+    ("users", 100),
+    ("utmp", 406),
+    ("nobody", 65534),
 ];
 
 /// Makes the accounts of an order. Root has no password unless the order gives a hash of one.
@@ -135,7 +151,9 @@ impl Accounts {
         if self.group.find(group).is_none() {
             let gid = self.free_id()?;
             self.add_group(group, gid);
-            files.say(format!("No package of the image brings the group “{group}” of the user “{user}”, so an empty one was made."));
+            files.say(format!(
+                "No package of the image brings the group “{group}” of the user “{user}”, so an empty one was made."
+            ));
         }
         self.group.add_member(group, user);
         if let Some(gshadow) = &mut self.gshadow {

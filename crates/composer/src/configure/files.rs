@@ -50,9 +50,10 @@ impl<'a> Files<'a> {
                 let bytes = self.tree.read_file(self.store, path)?.unwrap_or_default();
                 Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
             }
-            Ok((_, entry)) if entry.is_file() => {
-                Err(ComposeError::new(format!("/{path} is too large for a configuration file."), "Choose another build of its package."))
-            }
+            Ok((_, entry)) if entry.is_file() => Err(ComposeError::new(
+                format!("/{path} is too large for a configuration file."),
+                "Choose another build of its package.",
+            )),
             _ => Ok(None),
         }
     }

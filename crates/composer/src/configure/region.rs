@@ -147,6 +147,8 @@ fn has_keymap(files: &Files, folder: &str, keymap: &str) -> bool {
     let Ok(folder) = files.tree.resolve(folder) else { return false };
     files.tree.below(&folder).into_iter().any(|(path, _)| {
         let file = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        [".map.gz", ".map", ".kmap.gz", ".map.zst", ".map.xz"].iter().any(|end| file.strip_suffix(end.as_bytes()) == Some(keymap.as_bytes()))
+        [".map.gz", ".map", ".kmap.gz", ".map.zst", ".map.xz"]
+            .iter()
+            .any(|end| file.strip_suffix(end.as_bytes()) == Some(keymap.as_bytes()))
     })
 }
