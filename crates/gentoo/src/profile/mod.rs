@@ -7,6 +7,7 @@ mod masks;
 mod nodes;
 mod variables;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -64,7 +65,8 @@ pub struct Profile {
     /// The folders read, parents first; none for a minimal profile.
     pub nodes: Vec<PathBuf>,
     layers: Vec<Layer>,
-    accept_keywords_for: HashMap<String, Vec<(Atom, Vec<String>)>>,
+    /// `package.accept_keywords`, by `category/package`.
+    package_keywords: HashMap<String, Vec<(Atom, Vec<String>)>>,
 }
 
 /// The USE settings of one folder.
@@ -98,7 +100,7 @@ impl Profile {
             deprecated: None,
             nodes: Vec::new(),
             layers: Vec::new(),
-            accept_keywords_for: HashMap::new(),
+            package_keywords: HashMap::new(),
         }
     }
 
@@ -128,7 +130,7 @@ impl Profile {
             provided: read_provided(&nodes)?,
             deprecated: read_text(&profile_dir.join("deprecated"))?.map(|text| text.trim().to_owned()),
             layers: read_layers(&own, &nodes, &assignments, &variables)?,
-            accept_keywords_for: read_accept_keywords(&nodes)?,
+            package_keywords: read_accept_keywords(&nodes)?,
             ..Profile::minimal(&arch)
         };
         let arches = read_lines(&own.join("arch.list"))?.into_iter().map(|line| line.text);
@@ -170,7 +172,7 @@ impl Profile {
         self.global(|layer| &layer.force)
     }
 
-    /// The flags masked for one package; `stable` as [`AcceptKeywords::is_stable`] says.
+    /// The flags masked for one package; `stable` as [`Profile::is_stable`] says.
     pub fn use_mask_for(&self, package: PackageRef<'_>, stable: bool) -> BTreeSet<String> {
         self.for_package(|layer| &layer.mask, package, stable)
     }
@@ -184,7 +186,7 @@ impl Profile {
     /// anything of a user's).
     pub fn use_for(&self, entry: &Entry) -> BTreeSet<String> {
         let package = entry.package();
-        let stable = self.accept_keywords.is_stable(&entry.keywords);
+        let stable = self.is_stable(package, &entry.keywords);
         let mut flags = BTreeSet::new();
         let own_layers = self.layers.iter().filter(|layer| !layer.is_profile);
         own_layers.for_each(|layer| apply_use(&mut flags, layer.package_use.words(package, stable)));
@@ -204,21 +206,33 @@ impl Profile {
 
     /// Whether a package with these KEYWORDS is accepted, `package.accept_keywords` of the profile included.
     pub fn accepts_keywords(&self, package: PackageRef<'_>, keywords: &str) -> bool {
-        if self.accept_keywords.accepts(keywords) {
-            return true;
+        self.accept_keywords_for(package).accepts(keywords)
+    }
+
+    /// Whether a package with these KEYWORDS counts as stable; see [`AcceptKeywords::is_stable`].
+    pub fn is_stable(&self, package: PackageRef<'_>, keywords: &str) -> bool {
+        self.accept_keywords_for(package).is_stable(keywords)
+    }
+
+    /// ACCEPT_KEYWORDS as it stands for one package.
+    fn accept_keywords_for(&self, package: PackageRef<'_>) -> Cow<'_, AcceptKeywords> {
+        let mut accept = Cow::Borrowed(&self.accept_keywords);
+        if self.package_keywords.is_empty() {
+            return accept;
         }
-        let Some(rules) = self.accept_keywords_for.get(&package.cpv.cp()) else { return false };
-        let mut accept = self.accept_keywords.clone();
-        for (_, words) in rules.iter().filter(|(atom, _)| atom.matches_package(package)) {
+        let rules = self.package_keywords.get(&package.cpv.cp()).into_iter().flatten();
+        for (_, words) in rules.filter(|(atom, _)| atom.matches_package(package)) {
             match words.is_empty() {
                 // Without keywords the testing one of each accepted arch is meant.
-                true => {
-                    self.accept_keywords.words().filter(|w| !w.starts_with('~')).for_each(|w| accept.extend(&format!("~{w}")))
-                }
-                false => accept.extend(&words.join(" ")),
+                true => self
+                    .accept_keywords
+                    .words()
+                    .filter(|w| !w.starts_with('~'))
+                    .for_each(|w| accept.to_mut().extend(&format!("~{w}"))),
+                false => accept.to_mut().extend(&words.join(" ")),
             }
         }
-        accept.accepts(keywords)
+        accept
     }
 
     /// Whether `package.provided` satisfies the atom; slots and USE are not known there and match.
@@ -243,11 +257,13 @@ impl Profile {
     }
 }
 
-/// The assignments of each folder's `make.defaults`. `${X}` sees what parents set.
+/// The assignments of each folder's `make.defaults`. `${X}` sees what parents set, USE aside.
 fn read_make_defaults(nodes: &[PathBuf]) -> Result<Vec<BTreeMap<String, String>>, ProfileError> {
     let mut known = BTreeMap::new();
     let mut all = Vec::with_capacity(nodes.len());
     for node in nodes {
+        // As in Portage, `${USE}` does not bring back what a parent set: that would override the parent's package.use.
+        known.remove("USE");
         let mut own = BTreeMap::new();
         for path in lines::files(&node.join("make.defaults"))? {
             let text = read_text(&path)?.unwrap_or_default();

@@ -308,7 +308,7 @@ fn profiles_say_what_they_say_to_portage() {
         let profile = Profile::load(&repo.join("profiles").join(path), &repo).unwrap_or_else(|e| panic!("{path}: {e}"));
         questions.push((format!("profile\t{}\t{path}", repo.display()), describe(&profile)));
         let all: Vec<_> = cache.iter().collect();
-        for _ in 0..150 {
+        for _ in 0..400 {
             let (cpv, fields) = dice.pick(&all);
             let get = |key: &str| fields.get(key).cloned().unwrap_or_default();
             let mut entry = Entry::new(Cpv::parse(cpv).unwrap());
@@ -320,6 +320,81 @@ fn profiles_say_what_they_say_to_portage() {
             questions.push((question, describe_package(&profile, &entry)));
         }
     }
+    compare(questions);
+}
+
+/// A tree with a case for each rule that real profiles seldom need.
+const SPECIAL: [(&str, &str); 24] = [
+    ("metadata/layout.conf", "masters =\nprofile-formats = portage-2\n"),
+    ("profiles/repo_name", "gentoo\n"),
+    ("profiles/eapi", "6\n"),
+    ("profiles/arch.list", "amd64\narm64\n"),
+    ("profiles/package.mask", "# Not fit\n# for anyone\ncat/pkg:1\n\n>=cat/pkg-3\n"),
+    ("profiles/package.unmask", "=cat/pkg-3.1*\n"),
+    ("profiles/use.mask", "r1\n"),
+    ("profiles/package.use.force", "cat/pkg r2\n"),
+    ("profiles/base/eapi", "6\n"),
+    (
+        "profiles/base/make.defaults",
+        "ARCH=amd64\nACCEPT_KEYWORDS=\"${ARCH}\"\nUSE_EXPAND=\"PYTHON_TARGETS ELIBC\"\nUSE_EXPAND_HIDDEN='ELIBC'\nIUSE_IMPLICIT=prefix\n\
+         USE_EXPAND_IMPLICIT=\"ELIBC\"\nUSE_EXPAND_VALUES_ELIBC=\"glibc \\\n musl\" # tail\nUSE_EXPAND_UNPREFIXED=ARCH\nELIBC=glibc\n\
+         PYTHON_TARGETS='p1 p2'\nUSE='a b c'\n",
+    ),
+    (
+        "profiles/base/package.use",
+        "cat/pkg x -y\n>=cat/pkg-1 z -x\n>=cat/pkg-1.2 -z\n<cat/pkg-2 y\n=cat/pkg-1* -y q\n=cat/pkg-1.5 z -q\n~cat/pkg-1.5 q w\ncat/pkg:0 w x\n\
+         >=cat/pkg-0.5:0 -w\n",
+    ),
+    ("profiles/base/use.mask", "m1\nm2\n"),
+    ("profiles/base/use.force", "f1\n"),
+    ("profiles/base/use.stable.mask", "s1\n"),
+    ("profiles/base/package.use.stable.force", "cat/pkg s2\n<cat/pkg-1 -s2 s3\n"),
+    ("profiles/base/package.use.mask", "=cat/pkg-2* a\ncat/pkg c\n"),
+    ("profiles/base/packages", "*sys/one\n*sys/two\nsys/three\n"),
+    ("profiles/base/package.provided", "cat/provided-1\ncat/provided-2\n"),
+    ("profiles/base/package.mask", "# Base\n<cat/pkg-1\n=cat/pkg-2\n"),
+    ("profiles/child/eapi", "6\n"),
+    ("profiles/child/parent", "gentoo:base\n"),
+    ("profiles/child/make.defaults", "USE=\"-b d ${USE} -c\"\nPYTHON_TARGETS=\"-p1 p3\"\nUSE_EXPAND_HIDDEN=\"-ELIBC\"\n"),
+    ("profiles/child/use.mask", "-m1\n"),
+    ("profiles/child/package.mask", "-<cat/pkg-1\n->=cat/pkg-3\n"),
+];
+
+#[test]
+fn a_profile_full_of_special_cases_says_what_it_says_to_portage() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = [
+        ("profiles/child/use.force", "-f1\nf2\n"),
+        ("profiles/child/packages", "-*sys/two\n*sys/four\n"),
+        ("profiles/child/package.provided", "-cat/provided-2\n"),
+        ("profiles/child/package.use", "=cat/pkg-1.5 -z\ncat/pkg z\n"),
+        ("profiles/child/package.use.mask/one", "cat/pkg -c\n"),
+        ("profiles/child/package.use.mask/two", "<cat/pkg-1.5 z\n"),
+        ("profiles/child/package.accept_keywords", "=cat/pkg-1.5* ~amd64\n=cat/pkg-2.5\n=cat/pkg-3.1 **\n"),
+    ];
+    for (path, text) in SPECIAL.iter().chain(&more) {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let profile = Profile::load(&folder.path().join("profiles/child"), folder.path()).unwrap();
+    let mut questions = vec![(format!("profile\t{}\tchild", folder.path().display()), describe(&profile))];
+    for version in ["0.4", "0.9", "1", "1.1", "1.3", "1.5", "1.5-r1", "2", "2.5", "3", "3.1", "4"] {
+        for (slot, eapi, keywords) in [("0", "8", "amd64"), ("1", "8", "~amd64 arm64"), ("0", "4", "~amd64"), ("0/3", "5", "")] {
+            let iuse =
+                "a b c d x y +z q -w +u s1 s2 s3 +m1 +m2 f1 f2 r1 r2 python_targets_p1 python_targets_p2 python_targets_p3";
+            let mut entry = Entry::new(Cpv::parse(&format!("cat/pkg-{version}")).unwrap());
+            for (key, value) in [("EAPI", eapi), ("SLOT", slot), ("KEYWORDS", keywords), ("IUSE", iuse), ("REPO", "gentoo")] {
+                entry.set(key, value).unwrap();
+            }
+            questions.push((
+                format!("package\tcat/pkg-{version}\t{slot}\t{eapi}\t{keywords}\t{iuse}"),
+                describe_package(&profile, &entry),
+            ));
+        }
+    }
+    let masked = gentoo::PackageRef { cpv: &Cpv::parse("cat/pkg-1").unwrap(), slot: "1", subslot: "1", repo: "gentoo" };
+    assert_eq!(profile.masks.find(masked).unwrap().reason, "Not fit\nfor anyone");
     compare(questions);
 }
 
@@ -362,7 +437,7 @@ fn describe(profile: &Profile) -> String {
 
 fn describe_package(profile: &Profile, entry: &Entry) -> String {
     let package = entry.package();
-    let stable = profile.accept_keywords.is_stable(&entry.keywords);
+    let stable = profile.is_stable(package, &entry.keywords);
     let mask = profile.masks.find(package).map_or("-".to_owned(), |mask| {
         let mut atom = mask.atom.clone();
         atom.repo = None;

@@ -71,6 +71,20 @@ def reduce(text, enabled):
     return show(use_reduce(text, uselist=enabled.split(), eapi="8", token_class=Atom))
 
 
+class Ebuild:
+    """What config.setcpv looks at in a package."""
+
+    built = False
+
+    def __init__(self, cpv, metadata):
+        self.cpv, self._metadata = cpv, metadata
+        self._raw_metadata = {"PROPERTIES": "", "RESTRICT": ""} | metadata
+        self.cp, self.slot, self.sub_slot, self.repo, self.version = cpv.cp, cpv.slot, cpv.sub_slot, cpv.repo, cpv.version
+        self.cpv_split, self.stable, self.eapi = cpv.cpv_split, cpv.stable, metadata["EAPI"]
+        self.iuse = Flags([])
+        self.iuse.all = frozenset(f.lstrip("+-") for f in metadata["IUSE"].split())
+
+
 config = None
 
 
@@ -109,7 +123,7 @@ def package(cpv, slot, eapi, keywords, iuse):
     """The flags the profile would build a package with, its masked and forced ones, and the mask atom."""
     metadata = {"SLOT": slot, "EAPI": eapi, "KEYWORDS": keywords, "IUSE": iuse, "repository": "gentoo"}
     pkg = _pkg_str(cpv, metadata=metadata, settings=config, repo="gentoo")
-    config.setcpv(pkg, mydb=metadata)
+    config.setcpv(Ebuild(pkg, metadata))
     mask = config._getMaskAtom(pkg, metadata)
     parts = [sorted(config["PORTAGE_USE"].split()), sorted(config.usemask), sorted(config.useforce)]
     stated = [" ".join(part) for part in parts] + ["-" if mask is None else str(mask).split("::")[0]]
