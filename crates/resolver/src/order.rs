@@ -1,0 +1,275 @@
+//! The merge order: what a package needs to run before the package, what it asks for afterwards (PDEPEND) after it, libc and the shell
+//! that phases run in as early as their own dependencies allow. Cycles are broken where it matters least.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use crate::graph::{Edge, Graph};
+use crate::universe::PkgId;
+
+/// For packages in cycles that Portage refuses, the packages that lead to them there.
+pub(crate) type Cycles = BTreeMap<PkgId, BTreeSet<PkgId>>;
+
+/// For each package, those that should be there first, and how much that matters: 3 for IDEPEND, 2 for RDEPEND with `:=`, 1 for RDEPEND, 0
+/// for the package that has it in PDEPEND.
+type Needs = HashMap<PkgId, Vec<(PkgId, u8)>>;
+
+/// What all phases run in, most urgent first.
+const EARLY: [&str; 12] = [
+    "sys-apps/baselayout",
+    "sys-libs/glibc",
+    "sys-libs/musl",
+    "sys-devel/gcc",
+    "app-shells/bash",
+    "sys-apps/coreutils",
+    "app-alternatives/sh",
+    "sys-apps/sed",
+    "sys-apps/grep",
+    "app-alternatives/awk",
+    "sys-apps/findutils",
+    "sys-apps/shadow",
+];
+
+/// The cycles of a graph in which packages are bound to each other's slots, as Portage would report them; none when it would merge all.
+pub(crate) fn find_cycles(graph: &Graph<'_>) -> Cycles {
+    let successors = |p: PkgId| {
+        let edges = graph.children.get(&p).map(Vec::as_slice).unwrap_or_default();
+        edges.iter().filter(move |e| e.child != p && e.priority.runtime && !e.priority.satisfied)
+    };
+    let components = components(&graph.nodes, &|p| successors(p).map(|e| e.child).collect());
+    let mut component_of: HashMap<PkgId, usize> = HashMap::new();
+    for (index, members) in components.iter().enumerate() {
+        component_of.extend(members.iter().map(|p| (*p, index)));
+    }
+    // Components come dependencies first, so one pass tells which of them reach a cycle that cannot be merged.
+    let mut stuck = vec![false; components.len()];
+    for (index, members) in components.iter().enumerate() {
+        let bound = |e: &Edge| e.priority.slot_operator && component_of.get(&e.child) == Some(&index);
+        let reaches = |e: &Edge| component_of.get(&e.child).is_some_and(|c| stuck[*c]);
+        stuck[index] = members.iter().any(|p| successors(*p).any(|e| bound(e) || reaches(e)));
+    }
+    let mut cycles = Cycles::new();
+    for (index, members) in components.iter().enumerate().filter(|(i, m)| stuck[*i] && m.len() > 1) {
+        let inside = |p: PkgId| {
+            let mut found: Vec<PkgId> = Vec::new();
+            for e in successors(p).filter(|e| component_of.get(&e.child) == Some(&index)) {
+                if !found.contains(&e.child) {
+                    found.push(e.child);
+                }
+            }
+            found
+        };
+        for path in members.iter().flat_map(|p| shortest_cycles(*p, &inside)) {
+            for (at, pkg) in path.iter().enumerate() {
+                let before = if at == 0 { path.len() - 1 } else { at - 1 };
+                cycles.entry(*pkg).or_default().insert(path[before]);
+            }
+        }
+    }
+    // A component that is stuck on account of bound slots has more than one member, so there are cycles exactly when any is stuck.
+    cycles
+}
+
+/// The shortest ways from a package's children back to it, each ending with the package.
+fn shortest_cycles(start: PkgId, inside: &dyn Fn(PkgId) -> Vec<PkgId>) -> Vec<Vec<PkgId>> {
+    let mut found: Vec<Vec<PkgId>> = Vec::new();
+    for child in inside(start) {
+        if let Some(path) = shortest_path(child, start, inside) {
+            found.push(path);
+        }
+    }
+    let shortest = found.iter().map(Vec::len).min().unwrap_or(0);
+    found.retain(|p| p.len() == shortest);
+    found
+}
+
+fn shortest_path(from: PkgId, to: PkgId, inside: &dyn Fn(PkgId) -> Vec<PkgId>) -> Option<Vec<PkgId>> {
+    let mut came_from: HashMap<PkgId, Option<PkgId>> = HashMap::from([(from, None)]);
+    let mut queue = VecDeque::from([from]);
+    while let Some(pkg) = queue.pop_front() {
+        if pkg == to {
+            let mut path = vec![pkg];
+            let mut at = pkg;
+            while let Some(Some(before)) = came_from.get(&at) {
+                path.push(*before);
+                at = *before;
+            }
+            path.reverse();
+            return Some(path);
+        }
+        for next in inside(pkg) {
+            came_from.entry(next).or_insert_with(|| {
+                queue.push_back(next);
+                Some(pkg)
+            });
+        }
+    }
+    None
+}
+
+/// Strongly connected components, those without dependencies on others first (Tarjan's, without recursion).
+pub(crate) fn components(nodes: &[PkgId], successors: &dyn Fn(PkgId) -> Vec<PkgId>) -> Vec<Vec<PkgId>> {
+    struct Visit {
+        pkg: PkgId,
+        children: Vec<PkgId>,
+        next: usize,
+    }
+    let known: BTreeSet<PkgId> = nodes.iter().copied().collect();
+    let mut index: HashMap<PkgId, usize> = HashMap::new();
+    let mut low: HashMap<PkgId, usize> = HashMap::new();
+    let mut on_stack: BTreeSet<PkgId> = BTreeSet::new();
+    let mut stack: Vec<PkgId> = Vec::new();
+    let mut found: Vec<Vec<PkgId>> = Vec::new();
+    for root in nodes {
+        if index.contains_key(root) {
+            continue;
+        }
+        let mut work: Vec<Visit> = Vec::new();
+        let mut enter = Some(*root);
+        loop {
+            if let Some(pkg) = enter.take() {
+                let number = index.len();
+                index.insert(pkg, number);
+                low.insert(pkg, number);
+                stack.push(pkg);
+                on_stack.insert(pkg);
+                let children = successors(pkg).into_iter().filter(|c| known.contains(c)).collect();
+                work.push(Visit { pkg, children, next: 0 });
+            }
+            let Some(visit) = work.last_mut() else { break };
+            if let Some(child) = visit.children.get(visit.next).copied() {
+                visit.next += 1;
+                match index.get(&child) {
+                    None => enter = Some(child),
+                    Some(number) if on_stack.contains(&child) => {
+                        let own = low.entry(visit.pkg).or_insert(*number);
+                        *own = (*own).min(*number);
+                    }
+                    Some(_) => {}
+                }
+                continue;
+            }
+            let pkg = visit.pkg;
+            work.pop();
+            let own = low.get(&pkg).copied().unwrap_or(0);
+            if let Some(parent) = work.last() {
+                let parent_low = low.entry(parent.pkg).or_insert(own);
+                *parent_low = (*parent_low).min(own);
+            }
+            if index.get(&pkg) == Some(&own) {
+                let mut members = Vec::new();
+                while let Some(top) = stack.pop() {
+                    on_stack.remove(&top);
+                    members.push(top);
+                    if top == pkg {
+                        break;
+                    }
+                }
+                members.reverse();
+                found.push(members);
+            }
+        }
+    }
+    found
+}
+
+/// The packages to be merged, in order.
+pub(crate) fn merge_order(graph: &Graph<'_>) -> Vec<PkgId> {
+    let merged: Vec<PkgId> = graph.nodes.iter().copied().filter(|p| !graph.u.pkg(*p).installed).collect();
+    let hardness = |e: &Edge| match () {
+        () if e.priority.install => 3,
+        () if e.priority.slot_operator => 2,
+        () => 1,
+    };
+    let mut needs: Needs = merged.iter().map(|p| (*p, Vec::new())).collect();
+    let mut note = |pkg: PkgId, first: PkgId, hardness: u8| {
+        let Some(own) = needs.get_mut(&pkg) else { return };
+        match own.iter_mut().find(|(known, _)| *known == first) {
+            Some((_, weight)) => *weight = (*weight).max(hardness),
+            None => own.push((first, hardness)),
+        }
+    };
+    for pkg in &merged {
+        let edges = graph.children.get(pkg).into_iter().flatten();
+        for edge in edges.filter(|e| e.child != *pkg && !graph.u.pkg(e.child).installed) {
+            if edge.priority.post {
+                note(edge.child, *pkg, 0);
+            } else {
+                note(*pkg, edge.child, hardness(edge));
+            }
+        }
+    }
+    let weight: HashMap<PkgId, (usize, String)> =
+        merged.iter().map(|p| (*p, (earliness(graph, *p), graph.u.entry(*p).cpv.to_string()))).collect();
+    let mut order = Vec::with_capacity(merged.len());
+    arrange(&merged, &needs, 0, &weight, &mut order);
+    order
+}
+
+/// Lower numbers go first among packages that are free to go.
+fn earliness(graph: &Graph<'_>, pkg: PkgId) -> usize {
+    let cpv = &graph.u.entry(pkg).cpv;
+    let name = cpv.cp();
+    if let Some(at) = EARLY.iter().position(|early| *early == name) {
+        return at;
+    }
+    match cpv.category.as_str() {
+        "acct-group" => EARLY.len(),
+        "acct-user" => EARLY.len() + 1,
+        _ => EARLY.len() + 2,
+    }
+}
+
+/// Orders packages so that what they need comes before them; only needs of at least `hardness` count. Where they form a circle, its
+/// softest ties are cut and the rest is ordered again.
+fn arrange(packages: &[PkgId], needs: &Needs, hardness: u8, weight: &HashMap<PkgId, (usize, String)>, order: &mut Vec<PkgId>) {
+    let members: BTreeSet<PkgId> = packages.iter().copied().collect();
+    let counted = |p: PkgId, least: u8| -> Vec<PkgId> {
+        let own = needs.get(&p).map(Vec::as_slice).unwrap_or_default();
+        own.iter().filter(|(c, w)| *w >= least && members.contains(c)).map(|(c, _)| *c).collect()
+    };
+    let groups = components(packages, &|p| counted(p, hardness));
+    let mut group_of: HashMap<PkgId, usize> = HashMap::new();
+    for (index, group) in groups.iter().enumerate() {
+        group_of.extend(group.iter().map(|p| (*p, index)));
+    }
+    let mut waiting_for: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); groups.len()];
+    let mut wanted_by: Vec<Vec<usize>> = vec![Vec::new(); groups.len()];
+    for (index, group) in groups.iter().enumerate() {
+        for child in group.iter().flat_map(|p| counted(*p, hardness)) {
+            let other = group_of.get(&child).copied().unwrap_or(index);
+            if other != index && waiting_for[index].insert(other) {
+                wanted_by[other].push(index);
+            }
+        }
+    }
+    // A group is as urgent as the most urgent of all that wait for it, so that what the shell needs comes before what nobody hurries for.
+    let mut urgency: Vec<(usize, String)> =
+        groups.iter().map(|g| g.iter().filter_map(|p| weight.get(p)).min().cloned().unwrap_or_default()).collect();
+    for index in (0..groups.len()).rev() {
+        let inherited = wanted_by[index].iter().map(|w| urgency[*w].0).min();
+        if let Some(inherited) = inherited {
+            urgency[index].0 = urgency[index].0.min(inherited);
+        }
+    }
+    let mut ready: BTreeSet<(&(usize, String), usize)> =
+        (0..groups.len()).filter(|i| waiting_for[*i].is_empty()).map(|i| (&urgency[i], i)).collect();
+    while let Some((_, index)) = ready.pop_first() {
+        let group = &groups[index];
+        match (group.len(), hardness) {
+            (1, _) => order.extend(group),
+            // Even the hardest ties form a circle here: all that is left is to start with the most urgent.
+            (_, 4..) => {
+                let mut rest = group.clone();
+                rest.sort_by_key(|p| weight.get(p));
+                order.extend(rest);
+            }
+            _ => arrange(group, needs, hardness + 1, weight, order),
+        }
+        for other in &wanted_by[index] {
+            waiting_for[*other].remove(&index);
+            if waiting_for[*other].is_empty() {
+                ready.insert((&urgency[*other], *other));
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! From a request to a plan: atoms and sets are read, the search runs, its result is checked, put in order and given its reasons.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use contract::plan::PLAN_VERSION;
+use contract::{PackageFormat, Plan, PlannedPackage};
+use gentoo::Atom;
+use gentoo::atom::SlotOperator;
+
+use crate::explain::{Explainer, Explanation};
+use crate::graph::{Arg, Graph, Parent, Priority};
+use crate::mask::accepted_chosts;
+use crate::search::{Found, search};
+use crate::universe::{AtomRef, Origin, PkgId, Universe};
+use crate::verify::verify;
+use crate::{Resolution, Wanted, explain, order};
+
+/// Most atoms one request may name, sets aside.
+const MAX_ATOMS: usize = 4_000;
+/// Deepest nesting of sets.
+const MAX_SETS: usize = 32;
+
+impl Universe {
+    /// Chooses packages.
+    ///
+    /// # Errors
+    /// An explanation when there is no plan.
+    pub fn resolve(&self, wanted: &Wanted) -> Result<Resolution, Explanation> {
+        let args = self.read_args(wanted)?;
+        let found = match search(self, &args) {
+            Ok(found) => found,
+            Err(not_found) => return Err(Explainer::new(self, &args).explain(&not_found)),
+        };
+        verify(self, &args, &found.graph).map_err(Explanation::internal)?;
+        Ok(Resolution { notes: notes(&found), steps: found.steps, plan: self.plan(wanted, &args, &found.graph) })
+    }
+
+    fn read_args(&self, wanted: &Wanted) -> Result<Vec<Arg>, Explanation> {
+        if wanted.atoms.is_empty() {
+            return Err(Explanation::nothing_asked());
+        }
+        if wanted.atoms.len() > MAX_ATOMS {
+            return Err(Explanation::too_much_asked(wanted.atoms.len(), MAX_ATOMS));
+        }
+        let mut args = Vec::new();
+        let mut troubles = Vec::new();
+        for text in &wanted.atoms {
+            let read = match text.strip_prefix('@') {
+                Some(set) => self.read_set(set, text, 0, &mut args),
+                None => self.read_atom(text).map(|atom| args.push(Arg { atom, asked: text.clone(), from_set: false })),
+            };
+            if let Err(trouble) = read {
+                troubles.push(*trouble);
+            }
+        }
+        if troubles.is_empty() { Ok(args) } else { Err(Explanation::of(troubles)) }
+    }
+
+    fn read_set(&self, set: &str, asked: &str, depth: usize, args: &mut Vec<Arg>) -> Result<(), Box<explain::Trouble>> {
+        if depth > MAX_SETS {
+            return Err(Box::new(explain::set_too_deep(asked)));
+        }
+        let own: Vec<String>;
+        let members: &[String] = match (self.source.sets.get(set), set) {
+            (Some(members), _) => members,
+            (None, "system") => {
+                own = self.source.profile.system.iter().map(ToString::to_string).collect();
+                &own
+            }
+            (None, "profile") => {
+                own = self.source.profile.profile_set.iter().map(ToString::to_string).collect();
+                &own
+            }
+            (None, _) => return Err(Box::new(explain::unknown_set(set, &self.source))),
+        };
+        if members.is_empty() && depth == 0 {
+            return Err(Box::new(explain::empty_set(set)));
+        }
+        let mut members: Vec<&String> = members.iter().collect();
+        members.sort();
+        for member in members {
+            match member.strip_prefix('@') {
+                Some(inner) => self.read_set(inner, asked, depth + 1, args)?,
+                None => args.push(Arg { atom: self.read_atom(member)?, asked: asked.to_owned(), from_set: true }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads an atom of a person's; the category may be left out where only one has the package.
+    fn read_atom(&self, text: &str) -> Result<AtomRef, Box<explain::Trouble>> {
+        let completed = if text.contains('/') { text.to_owned() } else { self.add_category(text)? };
+        let atom = Atom::parse(&completed).map_err(|e| Box::new(explain::bad_atom(text, &e.reason)))?;
+        if atom.blocker.is_some() {
+            return Err(Box::new(explain::bad_atom(text, "a request cannot block packages")));
+        }
+        if atom.use_deps.iter().any(|d| d.to_string().ends_with(['?', '=']) || d.to_string().starts_with('!')) {
+            return Err(Box::new(explain::bad_atom(text, "in a request a flag is either wanted, [flag], or unwanted, [-flag]")));
+        }
+        if atom.slot_operator == Some(SlotOperator::Equal) {
+            return Ok(self.intern(Atom { slot_operator: None, ..atom }));
+        }
+        Ok(self.intern(atom))
+    }
+
+    fn add_category(&self, text: &str) -> Result<String, Box<explain::Trouble>> {
+        let start = text.find(|c: char| c.is_ascii_alphanumeric() || c == '_').unwrap_or(0);
+        let (operator, rest) = text.split_at(start);
+        // With a category put in, the grammar can tell where the name ends.
+        let probe =
+            Atom::parse(&format!("{operator}category/{rest}")).map_err(|e| Box::new(explain::bad_atom(text, &e.reason)))?;
+        let suffix = format!("/{}", probe.package);
+        let mut found: Vec<&str> =
+            self.names.iter().filter(|n| n.text.ends_with(&suffix) && !n.available.is_empty()).map(|n| n.text.as_str()).collect();
+        if found.len() > 1 {
+            // As in Portage, a virtual or an account of the same name does not make a name ambiguous.
+            found.retain(|n| !["virtual/", "acct-user/", "acct-group/"].iter().any(|c| n.starts_with(c)));
+        }
+        match found.as_slice() {
+            [only] => {
+                let category = only.split_once('/').map_or("", |(category, _)| category);
+                Ok(format!("{operator}{category}/{rest}"))
+            }
+            [] => Err(Box::new(explain::unknown_name(self, text, &probe.package))),
+            several => Err(Box::new(explain::ambiguous_name(text, several))),
+        }
+    }
+
+    fn plan(&self, wanted: &Wanted, args: &[Arg], graph: &Graph<'_>) -> Plan {
+        let order = order::merge_order(graph);
+        let reasons = Reasons::new(graph);
+        let packages = order.iter().map(|p| self.planned(*p, reasons.of(graph, *p))).collect();
+        let mut world: BTreeSet<String> = BTreeSet::new();
+        for arg in args.iter().filter(|a| !a.from_set) {
+            world.insert(Atom { version: None, use_deps: Vec::new(), repo: None, ..arg.atom.atom.clone() }.to_string());
+        }
+        Plan {
+            version: PLAN_VERSION,
+            arch: self.source.arch.clone(),
+            channel: self.source.channel.clone(),
+            chost: accepted_chosts(&self.source).into_iter().next().unwrap_or_default(),
+            binhosts: self.source.binhosts.iter().map(|b| b.access.clone()).collect(),
+            world: world.into_iter().collect(),
+            services: wanted.services.clone(),
+            packages,
+        }
+    }
+
+    fn planned(&self, id: PkgId, because: Vec<String>) -> PlannedPackage {
+        let entry = self.entry(id);
+        let binhost = match self.pkg(id).origin {
+            Origin::Binhost { binhost, .. } => self.source.binhosts[binhost as usize].access.name.clone(),
+            Origin::Installed { .. } => String::new(),
+        };
+        let own: BTreeSet<&str> = entry.iuse_names().collect();
+        let mut use_flags: Vec<String> = entry.use_flags.iter().filter(|f| own.contains(f.as_str())).cloned().collect();
+        use_flags.sort();
+        use_flags.dedup();
+        PlannedPackage {
+            cpv: entry.cpv.to_string(),
+            slot: format!("{}/{}", entry.slot, entry.subslot),
+            build_id: entry.build_id,
+            build_time: entry.build_time,
+            use_flags,
+            binhost,
+            path: entry.path.clone(),
+            size: entry.size,
+            format: if entry.path.ends_with(".gpkg.tar") { PackageFormat::Gpkg } else { PackageFormat::Xpak },
+            md5: entry.md5.clone(),
+            sha1: entry.sha1.clone(),
+            sha256: None,
+            license: entry.license.clone(),
+            repo: entry.repo.clone(),
+            because,
+        }
+    }
+}
+
+fn notes(found: &Found<'_>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if found.true_cycles {
+        notes.push(explain::cycle_note(&found.graph));
+    }
+    notes
+}
+
+/// The shortest way from each package to the request.
+pub(crate) struct Reasons {
+    nearest: HashMap<PkgId, (Parent, String)>,
+}
+
+impl Reasons {
+    pub fn new(graph: &Graph<'_>) -> Reasons {
+        let mut nearest: HashMap<PkgId, (Parent, String)> = HashMap::new();
+        let mut queue: VecDeque<PkgId> = VecDeque::new();
+        for pkg in &graph.nodes {
+            let arg = graph.parents.get(pkg).into_iter().flatten().find(|p| matches!(p, Parent::Arg(_)));
+            if let Some(parent) = arg {
+                nearest.insert(*pkg, (*parent, format!("asked for as {}", graph.parent_text(*parent))));
+                queue.push_back(*pkg);
+            }
+        }
+        while let Some(pkg) = queue.pop_front() {
+            for edge in graph.children.get(&pkg).into_iter().flatten() {
+                if nearest.contains_key(&edge.child) {
+                    continue;
+                }
+                let text = format!("needed by {} ({}: {})", graph.u.entry(pkg).cpv, kind(edge.priority), edge.atom.text);
+                nearest.insert(edge.child, (Parent::Pkg(pkg), text));
+                queue.push_back(edge.child);
+            }
+        }
+        Reasons { nearest }
+    }
+
+    /// The reasons for a package, nearest first; the last one is the request.
+    pub fn of(&self, graph: &Graph<'_>, pkg: PkgId) -> Vec<String> {
+        let mut chain = Vec::new();
+        let mut at = Parent::Pkg(pkg);
+        while let Parent::Pkg(current) = at {
+            let Some((parent, text)) = self.nearest.get(&current) else { break };
+            chain.push(text.clone());
+            at = *parent;
+            if chain.len() > graph.nodes.len() {
+                break;
+            }
+        }
+        chain
+    }
+}
+
+fn kind(priority: Priority) -> &'static str {
+    match priority {
+        Priority { install: true, .. } => "IDEPEND",
+        Priority { post: true, .. } => "PDEPEND",
+        _ => "RDEPEND",
+    }
+}

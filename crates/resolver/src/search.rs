@@ -1,0 +1,199 @@
+//! The search: attempts at a graph, each told what the ones before it taught, depth first, until one succeeds.
+
+use std::collections::BTreeSet;
+
+use crate::conflicts::{Blocked, Conflict};
+use crate::graph::{Arg, Findings, Graph, Lessons, Parent, Stop};
+use crate::order::{Cycles, find_cycles};
+use crate::universe::{AtomRef, Universe};
+
+/// Attempts that may follow the first one, as many as Portage makes.
+const MAX_RETRIES: u32 = 20;
+/// How many packages may be masked on one way.
+const MAX_DEPTH: u32 = 10;
+
+/// Why there is no graph.
+#[derive(Clone)]
+pub(crate) enum Failure {
+    Missing { atom: AtomRef, parent: Parent },
+    SlotConflict(Vec<ConflictReport>),
+    Blocked(Vec<Blocked>),
+    TooLong,
+}
+
+/// A slot conflict with everything that asks for its packages.
+#[derive(Clone)]
+pub(crate) struct ConflictReport {
+    pub packages: Conflict,
+    pub asked: Vec<(Parent, AtomRef)>,
+}
+
+/// A way through the lessons that waits to be tried.
+#[derive(Clone)]
+struct Branch {
+    lessons: Lessons,
+    masks: u32,
+}
+
+/// The outcome of a search.
+pub(crate) struct Found<'a> {
+    pub graph: Graph<'a>,
+    /// The graph has cycles of packages bound to each other's slots, which Portage refuses.
+    pub true_cycles: bool,
+    pub steps: u64,
+}
+
+pub(crate) struct NotFound<'a> {
+    /// What went wrong in the first attempt, before any detour: the plainest reason.
+    pub failure: Failure,
+    pub graph: Graph<'a>,
+    pub steps: u64,
+}
+
+/// Looks for a graph.
+pub(crate) fn search<'a>(u: &'a Universe, args: &'a [Arg]) -> Result<Found<'a>, Box<NotFound<'a>>> {
+    let mut steps = 0;
+    let mut retries = 0;
+    let mut waiting = vec![Branch { lessons: Lessons::default(), masks: 0 }];
+    let mut known: Vec<Lessons> = vec![Lessons::default()];
+    let mut first_failure: Option<(Failure, Graph<'a>)> = None;
+    let mut cyclic: Option<Graph<'a>> = None;
+    while let Some(branch) = waiting.pop() {
+        let mut graph = Graph::new(u, args, branch.lessons.clone(), true);
+        graph.steps = steps;
+        let outcome = attempt(&mut graph);
+        steps = graph.steps;
+        let failure = match outcome {
+            Ok(cycles) if cycles.is_empty() => return Ok(Found { graph, true_cycles: false, steps }),
+            Ok(cycles) => {
+                let repeated = cycles.keys().any(|p| branch.lessons.circular.contains_key(p));
+                graph.findings.restart = !repeated;
+                graph.findings.circular = cycles;
+                None
+            }
+            Err(failure) => Some(failure),
+        };
+        let findings = std::mem::take(&mut graph.findings);
+        match failure {
+            None if cyclic.is_none() => cyclic = Some(graph),
+            Some(failure) if first_failure.is_none() || matches!(failure, Failure::TooLong) => {
+                let too_long = matches!(failure, Failure::TooLong);
+                first_failure = Some((failure, graph));
+                if too_long {
+                    break;
+                }
+            }
+            _ => {}
+        }
+        if retries >= MAX_RETRIES {
+            break;
+        }
+        retries += 1;
+        if findings.restart {
+            branch_out(&branch, findings, &mut waiting, &mut known);
+        }
+    }
+    // What Portage refuses for its cycles alone, a fresh root allows: nothing there needs the other to be merged.
+    if let Some(graph) = cyclic {
+        return Ok(Found { graph, true_cycles: true, steps });
+    }
+    match first_failure {
+        Some((failure, graph)) => Err(Box::new(NotFound { failure, graph, steps })),
+        None => unreachable!("the first attempt succeeds, is cyclic or fails"),
+    }
+}
+
+/// One attempt. Returns the cycles Portage would refuse, none when all is well.
+fn attempt(graph: &mut Graph<'_>) -> Result<Cycles, Failure> {
+    let failed = |stop: Stop| match stop {
+        Stop::Missing { atom, parent } | Stop::Stuck { atom, parent } => Failure::Missing { atom, parent },
+        Stop::TooLong => Failure::TooLong,
+    };
+    graph.build().map_err(failed)?;
+    graph.complete().map_err(failed)?;
+    graph.settle_slots().map_err(failed)?;
+    let conflicts = graph.slot_conflicts();
+    if !conflicts.is_empty() {
+        return Err(Failure::SlotConflict(report(graph, conflicts)));
+    }
+    let blocked = graph.unresolved_blockers();
+    if !blocked.is_empty() {
+        return Err(Failure::Blocked(blocked));
+    }
+    Ok(find_cycles(graph))
+}
+
+fn report(graph: &Graph<'_>, conflicts: Vec<Conflict>) -> Vec<ConflictReport> {
+    let asked = |packages: &Conflict| {
+        let mut found: Vec<(Parent, AtomRef)> = Vec::new();
+        for (parent, atom) in packages.iter().filter_map(|p| graph.parent_atoms.get(p)).flatten() {
+            if !found.iter().any(|(p, a)| p == parent && a.id == atom.id) {
+                found.push((*parent, atom.clone()));
+            }
+        }
+        found
+    };
+    conflicts.into_iter().map(|packages| ConflictReport { asked: asked(&packages), packages }).collect()
+}
+
+/// Adds the ways that an attempt's findings open.
+fn branch_out(from: &Branch, findings: Findings, waiting: &mut Vec<Branch>, known: &mut Vec<Lessons>) {
+    let mut base = from.clone();
+    let config = !findings.mask_built.is_empty()
+        || !findings.replace.is_empty()
+        || !findings.circular.is_empty()
+        || findings.slot_conflict_abi;
+    if config {
+        for (pkg, children) in findings.circular {
+            base.lessons.circular.entry(pkg).or_default().extend(children);
+        }
+        for pkg in findings.mask_built {
+            base.lessons.masked.entry(pkg).or_default().slot_operator = true;
+        }
+        base.lessons.replace.extend(findings.replace);
+        let explore = findings.slot_conflict.is_empty() && findings.missing_parent.is_none();
+        remember(base.clone(), explore, waiting, known);
+    }
+    if let Some(proposals) = findings.slot_conflict.into_iter().next() {
+        for proposal in proposals {
+            let mut next = base.clone();
+            next.masks += 1;
+            for (pkg, reasons) in proposal {
+                next.lessons.masked.entry(pkg).or_default().slot_conflict = Some(reasons);
+            }
+            remember(next, true, waiting, known);
+        }
+    } else if let Some(parent) = findings.missing_parent {
+        let mut next = base;
+        next.masks += 1;
+        next.lessons.masked.entry(parent).or_default().missing_dependency = true;
+        remember(next, true, waiting, known);
+    }
+}
+
+fn remember(branch: Branch, explore: bool, waiting: &mut Vec<Branch>, known: &mut Vec<Lessons>) {
+    if branch.masks > MAX_DEPTH || !is_consistent(&branch.lessons) || known.contains(&branch.lessons) {
+        return;
+    }
+    known.push(branch.lessons.clone());
+    if explore {
+        waiting.push(branch);
+    }
+}
+
+/// A package masked only for the sake of packages that are masked themselves need not be masked any more.
+fn is_consistent(lessons: &Lessons) -> bool {
+    lessons.masked.values().all(|learnt| {
+        if learnt.missing_dependency || learnt.slot_operator {
+            return true;
+        }
+        let reasons: Option<&BTreeSet<(Parent, u32)>> = learnt.slot_conflict.as_ref();
+        reasons.is_none_or(|reasons| {
+            reasons.is_empty()
+                || reasons.iter().any(|(parent, _)| match parent {
+                    Parent::Pkg(p) => !lessons.masked.contains_key(p),
+                    Parent::Arg(_) => true,
+                })
+        })
+    })
+}

@@ -1,0 +1,162 @@
+//! The recordings of what Portage chose, and the indexes and profiles they were made with.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use contract::BinhostRef;
+use gentoo::Atom;
+use gentoo::index::{Entry, Packages};
+use resolver::{Binhost, Installed, Profile, Source, Universe, Wanted};
+use serde::Deserialize;
+
+/// A recorded group of requests to one index.
+#[derive(Deserialize)]
+pub struct Recording {
+    pub index: String,
+    pub stubs: Option<String>,
+    pub arch: String,
+    pub tree: String,
+    pub profile: String,
+    pub chost: String,
+    pub unmask: Vec<String>,
+    pub packages: Vec<String>,
+    pub requests: Vec<Recorded>,
+}
+
+/// A request and what Portage answered. Packages are numbers in the group's list of `CPV@BUILD_ID`.
+#[derive(Deserialize)]
+pub struct Recorded {
+    pub atoms: Vec<String>,
+    #[serde(default)]
+    pub opts: Vec<String>,
+    #[serde(default)]
+    pub installed: Vec<usize>,
+    pub ok: bool,
+    #[serde(default)]
+    pub packages: Vec<usize>,
+    #[serde(default)]
+    pub why: String,
+    pub seconds: f64,
+    pub wall: f64,
+}
+
+pub fn shared() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared")
+}
+
+pub fn recordings_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle")
+}
+
+/// Whether the real data is there; says so when not.
+pub fn have_shared(test: &str) -> bool {
+    let there = shared().join("oracle").is_dir();
+    if !there {
+        println!("skipped: {test} needs the real indexes in ../shared");
+    }
+    there
+}
+
+/// The recorded groups by name.
+pub fn recordings() -> BTreeMap<String, Recording> {
+    let mut found = BTreeMap::new();
+    for file in std::fs::read_dir(recordings_dir()).unwrap().map(|f| f.unwrap().path()) {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        if file.extension().is_some_and(|e| e == "json") && name != "differences" {
+            let text = std::fs::read(&file).unwrap();
+            found.insert(name.clone(), serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{name}: {e}")));
+        }
+    }
+    found
+}
+
+/// The profile trees, unpacked once.
+pub struct Trees {
+    dir: tempfile::TempDir,
+}
+
+impl Trees {
+    pub fn new() -> Trees {
+        Trees { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn profile(&self, tree: &str, profile: &str) -> Profile {
+        let to = self.dir.path().join(tree);
+        if !to.exists() {
+            let packed = std::fs::File::open(shared().join(format!("oracle/{tree}.tar.zst"))).unwrap();
+            tar::Archive::new(zstd::stream::read::Decoder::new(packed).unwrap()).unpack(&to).unwrap();
+        }
+        Profile::load(&to.join("profiles").join(profile), &to).unwrap()
+    }
+}
+
+/// The index of a recording, closed with its stubs.
+pub fn index_of(recording: &Recording) -> Packages {
+    let mut text = std::fs::read_to_string(shared().join(&recording.index)).unwrap();
+    if let Some(stubs) = &recording.stubs {
+        text = format!("{}\n\n{}", text.trim_end_matches('\n'), std::fs::read_to_string(recordings_dir().join(stubs)).unwrap());
+    }
+    Packages::parse(text.as_bytes()).unwrap()
+}
+
+pub fn binhost(name: &str, index: Packages) -> Binhost {
+    let access = BinhostRef { name: name.into(), uri: format!("file:///{name}"), index_sha256: String::new(), timestamp: 0 };
+    Binhost { access, index: Arc::new(index) }
+}
+
+/// The name a recording gives a package.
+pub fn id_of(cpv: &str, build_id: Option<u32>) -> String {
+    format!("{cpv}@{}", build_id.map(|b| b.to_string()).unwrap_or_default())
+}
+
+/// What a group's requests choose from, with Portage's own rules.
+pub fn source(recording: &Recording, trees: &Trees) -> Source {
+    let mut profile = trees.profile(&recording.tree, &recording.profile);
+    profile.accept_keywords.extend("**");
+    profile.set_accept_license("*");
+    for atom in &recording.unmask {
+        profile.masks.unmask(Atom::parse(atom).unwrap());
+    }
+    Source {
+        arch: recording.arch.clone(),
+        chost: Some(recording.chost.clone()),
+        prefer_binhost_order: false,
+        ..Source::new(vec![binhost("recorded", index_of(recording))], profile)
+    }
+}
+
+/// Universes per installed base and options, as requests share them.
+pub struct Asker<'a> {
+    recording: &'a Recording,
+    source: Source,
+    universes: BTreeMap<(Vec<usize>, bool), Universe>,
+}
+
+impl<'a> Asker<'a> {
+    pub fn new(recording: &'a Recording, trees: &Trees) -> Asker<'a> {
+        Asker { recording, source: source(recording, trees), universes: BTreeMap::new() }
+    }
+
+    pub fn universe(&mut self, request: &Recorded) -> &Universe {
+        let ignore = request.opts.iter().any(|o| o == "--ignore-built-slot-operator-deps=y");
+        let key = (request.installed.clone(), ignore);
+        let (recording, base) = (self.recording, &self.source);
+        self.universes.entry(key).or_insert_with(|| {
+            let mut source = base.clone();
+            source.ignore_built_slot_operators = ignore;
+            if !request.installed.is_empty() {
+                let all: BTreeMap<String, &Entry> =
+                    source.binhosts[0].index.entries.iter().map(|e| (id_of(&e.cpv.to_string(), e.build_id), e)).collect();
+                let entries = request.installed.iter().map(|i| (*all[&recording.packages[*i]]).clone()).collect();
+                source.installed = Some(Installed { entries });
+            }
+            Universe::new(source)
+        })
+    }
+}
+
+pub fn wanted(request: &Recorded) -> Wanted {
+    Wanted { atoms: request.atoms.clone(), services: Vec::new() }
+}
