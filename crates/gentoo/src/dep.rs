@@ -190,7 +190,8 @@ impl<T: Clone> Tree<T> {
         };
         match self {
             Tree::Atom(atom) => out.push(Tree::Atom(atom.clone())),
-            Tree::All(deps) => out.push(Tree::All(resolve(deps, true))),
+            // As in Portage an empty group vanishes; in `||` it would be an alternative that always holds.
+            Tree::All(deps) => out.extend(Some(resolve(deps, true)).filter(|kept| !kept.is_empty()).map(Tree::All)),
             Tree::AnyOf(deps) => out.push(Tree::AnyOf(resolve(deps, false))),
             Tree::ExactlyOne(deps) => out.push(Tree::ExactlyOne(resolve(deps, false))),
             Tree::AtMostOne(deps) => out.push(Tree::AtMostOne(resolve(deps, false))),

@@ -283,6 +283,65 @@ fn required_use_holds_as_in_portage() {
     compare(questions.collect());
 }
 
+/// Whether a set of installed names satisfies a dependency string without conditionals.
+fn holds(dep: &Dep, installed: &[&str]) -> bool {
+    match dep {
+        Dep::Atom(atom) => installed.contains(&atom.to_string().as_str()),
+        Dep::All(deps) => deps.iter().all(|dep| holds(dep, installed)),
+        Dep::AnyOf(deps) => deps.iter().any(|dep| holds(dep, installed)),
+        other => panic!("unexpected {other}"),
+    }
+}
+
+#[test]
+fn conditionals_resolve_to_what_portage_means() {
+    const ATOMS: [&str; 4] = ["p/a", "p/b", "p/c", "p/d"];
+    let mut dice = Dice(7);
+    let cases: Vec<(String, Vec<String>)> = (0..5_000)
+        .map(|_| {
+            let leaf = |dice: &mut Dice| dice.pick(&ATOMS).to_owned();
+            (any_tree(&mut dice, 4, &["", "||", "||", "a?", "!b?", "c?"], &leaf), some_flags(&mut dice, &["a", "b", "c"]))
+        })
+        .collect();
+    let Some(answers) = ask(cases.iter().map(|(text, flags)| format!("reduce\t{text}\t{}", flags.join(" "))).collect()) else {
+        return;
+    };
+    for ((text, flags), answer) in cases.iter().zip(&answers) {
+        let ours = Dep::parse(text).unwrap().evaluate(&|flag| flags.iter().any(|f| f == flag));
+        let portage = Dep::parse(answer).unwrap();
+        for choice in 0..1 << ATOMS.len() {
+            let installed: Vec<&str> =
+                ATOMS.iter().enumerate().filter(|(i, _)| choice >> i & 1 == 1).map(|(_, atom)| *atom).collect();
+            let same = holds(&ours, &installed) == holds(&portage, &installed);
+            assert!(same, "{text} with {flags:?}, installed {installed:?}\n   ours: {ours}\n   Portage: {portage}");
+        }
+    }
+}
+
+#[test]
+fn licences_are_refused_as_by_portage() {
+    let Some(home) = std::env::var_os("HOME") else { return };
+    let repo = Path::new(&home).join(".cache/hatchery-oracle/repos/gentoo-202608");
+    let Some(cache) = md5_cache() else { return };
+    if !repo.is_dir() {
+        println!("skipped: {} is not there", repo.display());
+        return;
+    }
+    let path = "default/linux/amd64/23.0";
+    let profile = Profile::load(&repo.join("profiles").join(path), &repo).unwrap();
+    let mut questions = vec![(format!("profile\t{}\t{path}", repo.display()), describe(&profile))];
+    for fields in cache.values() {
+        let Some(text) = fields.get("LICENSE") else { continue };
+        for flags in ["", "redistributable", "bindist doc gmp"] {
+            let enabled = |flag: &str| flags.split(' ').any(|f| f == flag);
+            let ours = profile.accept_license.unaccepted(&gentoo::license::License::parse(text).unwrap(), &enabled);
+            questions.push((format!("license\t{text}\t{flags}"), ours.join(" ")));
+        }
+    }
+    assert!(questions.iter().any(|(question, ours)| question.starts_with("license") && !ours.is_empty()));
+    compare(questions);
+}
+
 #[test]
 fn profiles_say_what_they_say_to_portage() {
     let Some(home) = std::env::var_os("HOME") else { return };

@@ -60,7 +60,7 @@ def required(text, enabled, eapi):
 
 
 def reduce(text, enabled):
-    """The flat list of what remains once conditionals are resolved, with || and brackets, as one line."""
+    """What remains once conditionals are resolved, as a dependency string."""
 
     def show(items):
         words = []
@@ -86,6 +86,8 @@ class Ebuild:
 
 
 config = None
+seen = []  # config.setcpv tells packages apart by id(), so none may be freed
+
 
 
 def profile(repo, path):
@@ -123,7 +125,8 @@ def package(cpv, slot, eapi, keywords, iuse):
     """The flags the profile would build a package with, its masked and forced ones, and the mask atom."""
     metadata = {"SLOT": slot, "EAPI": eapi, "KEYWORDS": keywords, "IUSE": iuse, "repository": "gentoo"}
     pkg = _pkg_str(cpv, metadata=metadata, settings=config, repo="gentoo")
-    config.setcpv(Ebuild(pkg, metadata))
+    seen.append(Ebuild(pkg, metadata))
+    config.setcpv(seen[-1])
     mask = config._getMaskAtom(pkg, metadata)
     parts = [sorted(config["PORTAGE_USE"].split()), sorted(config.usemask), sorted(config.useforce)]
     stated = [" ".join(part) for part in parts] + ["-" if mask is None else str(mask).split("::")[0]]
@@ -131,7 +134,14 @@ def package(cpv, slot, eapi, keywords, iuse):
     return "\t".join(stated + ["1" if not missing else "0"])
 
 
-QUESTIONS = {f.__name__: f for f in (compare, valid, match, use, required, reduce, profile, package)}
+def license(text, enabled):
+    """The licences that keep a package out of @BINARY-REDISTRIBUTABLE."""
+    config._license_manager.set_accept_license_str("@BINARY-REDISTRIBUTABLE")
+    pkg = _pkg_str("cat/pkg-1", slot="0", repo="gentoo")
+    return " ".join(sorted(set(config._license_manager.getMissingLicenses(pkg, enabled, text, "0", "gentoo"))))
+
+
+QUESTIONS = {f.__name__: f for f in (compare, valid, match, use, required, reduce, profile, package, license)}
 for line in sys.stdin:
     name, *arguments = line.rstrip("\n").split("\t")
     print(QUESTIONS[name](*arguments))
