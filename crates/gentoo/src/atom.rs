@@ -283,7 +283,7 @@ fn parse_name(text: &str) -> Result<Name, String> {
                 _ => (operator, tail),
             };
             let (package, version) = split_pf(tail).ok_or("it has an operator but no version at its end")?;
-            let version = Version::parse(version).map_err(|e| e.to_string())?;
+            let version = Version::from_checked(version);
             if operator == Operator::Revision && version.base() != version.as_str() {
                 return Err("“~” accepts every revision and so takes none".to_owned());
             }
@@ -338,5 +338,82 @@ impl FromStr for Atom {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
         Atom::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::useflags::UseDepKind;
+
+    #[test]
+    fn every_part_is_found_and_printed_back() {
+        let text = "!!>=dev-lang/python-3.11.4_p1-r2:3.11/4=::gentoo[ssl,-test(+),xml(-)?,!tk?,sqlite=,!gdbm(+)=]";
+        let atom = Atom::parse(text).unwrap();
+        assert_eq!(atom.to_string(), text);
+        assert_eq!((atom.blocker, atom.cp().as_str()), (Some(Blocker::Strong), "dev-lang/python"));
+        assert_eq!(atom.version, Some((Operator::GreaterEqual, Version::parse("3.11.4_p1-r2").unwrap())));
+        assert_eq!(
+            (atom.slot.as_deref(), atom.subslot.as_deref(), atom.slot_operator),
+            (Some("3.11"), Some("4"), Some(SlotOperator::Equal))
+        );
+        assert_eq!(atom.repo.as_deref(), Some("gentoo"));
+        let kinds: Vec<_> = atom.use_deps.iter().map(|dep| (dep.flag.as_str(), dep.kind, dep.default)).collect();
+        assert_eq!(
+            kinds,
+            [
+                ("ssl", UseDepKind::Enabled, None),
+                ("test", UseDepKind::Disabled, Some(true)),
+                ("xml", UseDepKind::EnabledIf, Some(false)),
+                ("tk", UseDepKind::DisabledIf, None),
+                ("sqlite", UseDepKind::Same, None),
+                ("gdbm", UseDepKind::Opposite, Some(true)),
+            ]
+        );
+    }
+
+    #[test]
+    fn mistakes_are_explained() {
+        for (text, reason) in [
+            ("bash", "category/package"),
+            ("app-shells/bash-5", "put “=” before it"),
+            (">=app-shells/bash", "no version"),
+            ("~a/b-1-r1", "every revision"),
+            ("a/b:", "not a slot"),
+            ("a/b:0/", "not a slot"),
+            ("a/b:0*", "not a slot"),
+            ("a/b[x", "do not end"),
+            ("a/b[]", "not a USE flag"),
+            ("a/b[-x?]", "not a form"),
+            ("a/b[x(+),y,x(-)]", "two different defaults"),
+            ("a/b::", "not a repository"),
+            ("a b/c", "not a category"),
+        ] {
+            let error = Atom::parse(text).unwrap_err();
+            assert!(error.reason.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn conditional_use_dependencies_follow_the_parent() {
+        let atom = Atom::parse("a/b[w?,!x?,y=,!z=,v]").unwrap();
+        assert_eq!(atom.evaluate(&|_| true).to_string(), "a/b[w,y,-z,v]");
+        assert_eq!(atom.evaluate(&|_| false).to_string(), "a/b[-x,-y,z,v]");
+        assert_eq!(Atom::parse("a/b[w?]").unwrap().evaluate(&|_| false).to_string(), "a/b");
+    }
+
+    #[test]
+    fn an_eapi_allows_what_it_has() {
+        use crate::Eapi;
+        for (text, since) in
+            [("a/b", 0), ("a/b:1", 1), ("a/b[x]", 2), ("!!a/b", 2), ("a/b[x(+)]", 4), ("a/b:=", 5), ("a/b:0/1", 5)]
+        {
+            for eapi in 0..=9 {
+                let allowed = Eapi::parse(&eapi.to_string()).unwrap().check_atom(&Atom::parse(text).unwrap()).is_ok();
+                assert_eq!(allowed, eapi >= since, "{text} in EAPI {eapi}");
+            }
+        }
+        assert!(Eapi::LATEST.check_atom(&Atom::parse("a/b::c").unwrap()).is_err());
+        assert!(Eapi::parse("10").is_err());
     }
 }

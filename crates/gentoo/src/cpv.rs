@@ -30,7 +30,7 @@ impl Cpv {
         if !is_package(package) {
             return Err(bad("its package is not a name"));
         }
-        Ok(Cpv { category: category.to_owned(), package: package.to_owned(), version: Version::parse(version)? })
+        Ok(Cpv { category: category.to_owned(), package: package.to_owned(), version: Version::from_checked(version) })
     }
 
     /// `category/package`.
@@ -44,7 +44,7 @@ impl Cpv {
     }
 }
 
-/// Cuts `package-version[-rN]` before the version; `None` when it ends in no version. The parts are not checked further.
+/// Cuts `package-version[-rN]` before the version, which is a valid one; `None` when it ends in none. The package is not checked.
 pub(crate) fn split_pf(pf: &str) -> Option<(&str, &str)> {
     let (head, tail) = pf.rsplit_once('-')?;
     let is_revision = tail.strip_prefix('r').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));

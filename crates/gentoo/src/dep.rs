@@ -243,3 +243,41 @@ impl<T: fmt::Display> fmt::Display for Tree<T> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_group_is_read_and_printed_back() {
+        let text = "a/b || ( a/c ( a/d a/e ) ) ^^ ( a/f a/g ) ?? ( a/h ) x? ( a/i !y? ( >=a/j-1:0= ) ) !a/k ( )";
+        let dep = Dep::parse(&text.replace(' ', " \n\t")).unwrap();
+        assert_eq!(dep.to_string(), text);
+        assert_eq!(dep.atoms().len(), 10);
+        assert_eq!(Dep::parse("").unwrap(), Dep::All(Vec::new()));
+    }
+
+    #[test]
+    fn mistakes_are_explained() {
+        for (text, reason) in [
+            ("( a/b", "has no “)”"),
+            ("a/b )", "has no “(”"),
+            ("|| a/b", "must be followed by “(”"),
+            ("x? a/b", "must be followed by “(”"),
+            ("||", "must be followed by “(”"),
+            ("||( a/b )", "category"),
+            ("-x? ( a/b )", "not a USE flag"),
+            ("a/b c", "category/package"),
+        ] {
+            let error = Dep::parse(text).unwrap_err();
+            assert!(error.to_string().contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn conditionals_resolve() {
+        let dep = Dep::parse("a/a[x?] x? ( a/b y? ( a/c ) ) !x? ( a/d ) || ( x? ( a/e a/f ) y? ( a/g ) a/h )").unwrap();
+        assert_eq!(dep.evaluate(&|flag| flag == "x").to_string(), "a/a[x] a/b || ( ( a/e a/f ) a/h )");
+        assert_eq!(dep.evaluate(&|_| false).to_string(), "a/a a/d || ( a/h )");
+    }
+}

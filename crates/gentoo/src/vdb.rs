@@ -113,3 +113,59 @@ fn read_value(path: &Path) -> Result<Option<String>, ProfileError> {
     let text = String::from_utf8_lossy(&bytes).split_whitespace().collect::<Vec<_>>().join(" ");
     Ok((!text.is_empty()).then_some(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn install(root: &Path, cpv: &str, files: &[(&str, &str)]) {
+        let dir = root.join(cpv);
+        std::fs::create_dir_all(&dir).unwrap();
+        for (name, text) in files {
+            std::fs::write(dir.join(name), text).unwrap();
+        }
+    }
+
+    #[test]
+    fn packages_are_read_with_their_metadata() {
+        let root = tempfile::tempdir().unwrap();
+        let glibc = [
+            ("SLOT", "2.2\n"),
+            ("EAPI", "8\n"),
+            ("USE", "ssp\nmultiarch \n"),
+            ("IUSE", "+ssp multiarch doc\n"),
+            ("RDEPEND", "!sys-kernel/linux-headers\n|| ( a/b a/c )\n"),
+            ("repository", "gentoo\n"),
+            ("COUNTER", "17"),
+            ("BUILD_TIME", "1700000000\n"),
+            ("CONTENTS", "obj /x 0 0\n"),
+            ("SIZE", "4096\n"),
+            ("LICENSE", ""),
+        ];
+        install(root.path(), "sys-libs/glibc-2.38-r1", &glibc);
+        install(root.path(), "app-shells/bash-5.2", &[("SLOT", "0/5")]);
+        install(root.path(), "app-shells/-MERGING-zsh-5", &[("SLOT", "0")]);
+        std::fs::write(root.path().join("app-shells/.bash-5.2.portage_lockfile"), "").unwrap();
+        let found = read_vdb(root.path()).unwrap();
+        let [bash, glibc] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((bash.entry.slot_text().as_str(), bash.counter, bash.entry.path.as_str()), ("0/5", 0, ""));
+        assert_eq!(glibc.entry.cpv.to_string(), "sys-libs/glibc-2.38-r1");
+        assert_eq!(glibc.entry.use_flags, ["ssp", "multiarch"]);
+        assert_eq!(glibc.entry.rdepend, "!sys-kernel/linux-headers || ( a/b a/c )");
+        assert_eq!(
+            (glibc.entry.repo.as_str(), glibc.counter, glibc.entry.build_time, glibc.entry.size),
+            ("gentoo", 17, 1_700_000_000, 4096)
+        );
+    }
+
+    #[test]
+    fn damage_is_told_with_the_file() {
+        let root = tempfile::tempdir().unwrap();
+        install(root.path(), "a/b-1", &[("BUILD_TIME", "soon")]);
+        let error = read_vdb(root.path()).unwrap_err().to_string();
+        assert!(error.contains("BUILD_TIME") && error.contains("soon"), "{error}");
+        assert!(read_vdb(&root.path().join("nowhere")).is_err());
+        install(root.path(), "a/b-1", &[("BUILD_TIME", "1"), ("COUNTER", "x")]);
+        assert!(read_vdb(root.path()).unwrap_err().to_string().contains("COUNTER"));
+    }
+}

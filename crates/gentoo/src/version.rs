@@ -34,9 +34,14 @@ impl Version {
     /// When the text does not follow PMS 3.2.
     pub fn parse(text: &str) -> Result<Version, ParseError> {
         if is_version(text) {
-            return Ok(Version { text: text.into() });
+            return Ok(Version::from_checked(text));
         }
         Err(ParseError::new("version", text, "expected numbers with dots, then optionally a letter, suffixes like _rc1, and -rN"))
+    }
+
+    /// A version out of text for which [`is_version`] holds.
+    pub(crate) fn from_checked(text: &str) -> Version {
+        Version { text: text.into() }
     }
 
     /// The version as written.
@@ -98,10 +103,7 @@ fn all_digits(text: &str) -> bool {
 
 /// Cuts `-rN` off; the number is empty when there is none.
 fn split_revision(text: &str) -> (&str, &str) {
-    match text.rfind("-r") {
-        Some(at) => (&text[..at], &text[at + 2..]),
-        None => (text, ""),
-    }
+    text.rsplit_once('-').and_then(|(base, revision)| Some((base, revision.strip_prefix('r')?))).unwrap_or((text, ""))
 }
 
 /// For `=*` Portage compares texts after removing leading zeros, keeping one where nothing else would start the version.
@@ -112,13 +114,13 @@ fn strip_leading_zeros(text: &str) -> &str {
 
 /// Whether the text is a version by PMS 3.2: `digits(.digits)*[letter](_suffix[digits])*[-rdigits]`.
 pub(crate) fn is_version(text: &str) -> bool {
-    let (base, revision) = match text.rfind("-r") {
-        Some(at) => (&text[..at], Some(&text[at + 2..])),
-        None => (text, None),
+    let base = match text.rsplit_once('-') {
+        None => text,
+        Some((base, revision)) => match revision.strip_prefix('r') {
+            Some(number) if !number.is_empty() && all_digits(number) => base,
+            _ => return false,
+        },
     };
-    if revision.is_some_and(|r| r.is_empty() || !all_digits(r)) {
-        return false;
-    }
     let mut pieces = base.split('_');
     let numbers = pieces.next().unwrap_or_default();
     let numbers = numbers.strip_suffix(|c: char| c.is_ascii_lowercase()).unwrap_or(numbers);

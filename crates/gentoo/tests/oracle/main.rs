@@ -201,7 +201,7 @@ fn atoms_are_valid_where_portage_says_so() {
     atoms.sort();
     atoms.dedup();
     let odd: Vec<char> = "!<>=~*:/[]()?+-,._@ab01r ".chars().collect();
-    let questions = (0..30_000).map(|_| {
+    let questions = (0..15_000).map(|_| {
         let mut text: Vec<char> = dice.pick(&atoms).chars().collect();
         for _ in 0..=dice.roll(2) {
             let at = dice.roll(text.len());
@@ -271,7 +271,7 @@ fn any_tree(dice: &mut Dice, depth: usize, groups: &[&str], leaf: &dyn Fn(&mut D
 fn required_use_holds_as_in_portage() {
     let mut dice = Dice(5);
     let leaf = |dice: &mut Dice| dice.pick(&["a", "b", "c", "!a", "!b"]).to_owned();
-    let questions = (0..10_000).map(|_| {
+    let questions = (0..5_000).map(|_| {
         let text = any_tree(&mut dice, 3, &["", "||", "^^", "??", "a?", "!b?", "c?"], &leaf);
         let eapi = dice.pick(&["5", "6", "7", "8"]);
         let enabled = some_flags(&mut dice, &["a", "b", "c"]);
@@ -297,7 +297,7 @@ fn holds(dep: &Dep, installed: &[&str]) -> bool {
 fn conditionals_resolve_to_what_portage_means() {
     const ATOMS: [&str; 4] = ["p/a", "p/b", "p/c", "p/d"];
     let mut dice = Dice(7);
-    let cases: Vec<(String, Vec<String>)> = (0..5_000)
+    let cases: Vec<(String, Vec<String>)> = (0..2_500)
         .map(|_| {
             let leaf = |dice: &mut Dice| dice.pick(&ATOMS).to_owned();
             (any_tree(&mut dice, 4, &["", "||", "||", "a?", "!b?", "c?"], &leaf), some_flags(&mut dice, &["a", "b", "c"]))
@@ -367,7 +367,7 @@ fn profiles_say_what_they_say_to_portage() {
         let profile = Profile::load(&repo.join("profiles").join(path), &repo).unwrap_or_else(|e| panic!("{path}: {e}"));
         questions.push((format!("profile\t{}\t{path}", repo.display()), describe(&profile)));
         let all: Vec<_> = cache.iter().collect();
-        for _ in 0..400 {
+        for _ in 0..150 {
             let (cpv, fields) = dice.pick(&all);
             let get = |key: &str| fields.get(key).cloned().unwrap_or_default();
             let mut entry = Entry::new(Cpv::parse(cpv).unwrap());
