@@ -3,7 +3,11 @@
 pub mod boot;
 mod configure;
 mod error;
+mod merge;
+mod observer;
 pub mod sandbox;
 
-pub use configure::configure;
+pub use configure::{configure, configure_portage};
 pub use error::ComposeError;
+pub use merge::{FetchError, MergeRequest, Root, merge};
+pub use observer::{Observer, Unobserved};

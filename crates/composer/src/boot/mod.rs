@@ -76,7 +76,7 @@ fn initramfs(tree: &Tree, store: &Store, modules: &Modules, request: &BootReques
     archive.file("init", 0o755, INIT);
     archive.file("sbin/modprobe", 0o755, MODPROBE);
     archive.file("lib/hatchery/modules.sh", 0o644, format!("{MODULE_FUNCTIONS}{}", modules.shell_functions()));
-    archive.file("lib/hatchery/settings.sh", 0o644, settings(request, init_of(tree)?));
+    archive.file("lib/hatchery/settings.sh", 0o644, settings(request, &init_of(tree)?));
     for (name, module) in &modules.0 {
         archive.file(&format!("lib/modules/{name}.ko"), 0o644, module.content.as_slice());
     }
@@ -92,17 +92,21 @@ fn settings(request: &BootRequest, init: &str) -> String {
     format!("label={}\nname={name}\ninit={init}\npatience=60\ntoram=\nearly_modules=\"{}\"\n", request.volume_id, early.join(" "))
 }
 
-/// The program that becomes process 1 of the system.
-fn init_of(tree: &Tree) -> Result<&'static str, ComposeError> {
-    ["/sbin/init", "/usr/sbin/init", "/sbin/openrc-init", "/usr/lib/systemd/systemd", "/lib/systemd/systemd"]
+/// The program that becomes process 1 of the system. Folders on its path that are links are resolved here, because an absolute one
+/// would lead /init into the initramfs; the last part stays, because some programs go by the name they are called.
+fn init_of(tree: &Tree) -> Result<String, ComposeError> {
+    let found = ["sbin/init", "usr/sbin/init", "sbin/openrc-init", "usr/lib/systemd/systemd", "lib/systemd/systemd"]
         .into_iter()
-        .find(|path| tree.lookup(path).is_ok_and(|(_, entry)| entry.is_file()))
-        .ok_or_else(|| {
-            ComposeError::new(
-                "There is no init in the image, so nothing would run once the kernel has started.",
-                "Add sys-apps/openrc (with sys-apps/sysvinit, or USE=sysv-utils) or sys-apps/systemd.",
-            )
-        })
+        .find(|path| tree.lookup(path).is_ok_and(|(_, entry)| entry.is_file()));
+    let Some(path) = found else {
+        return Err(ComposeError::new(
+            "There is no init in the image, so nothing would run once the kernel has started.",
+            "Add sys-apps/openrc (with sys-apps/sysvinit, or USE=sysv-utils) or sys-apps/systemd.",
+        ));
+    };
+    let real = String::from_utf8(tree.resolve_parent(path)?).unwrap_or_default();
+    let fine = !real.is_empty() && real.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
+    Ok(format!("/{}", if fine { &real } else { path }))
 }
 
 /// The folder of GRUB's modules.

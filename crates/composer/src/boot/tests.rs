@@ -138,6 +138,16 @@ fn devices_and_names_load_a_module_and_all_it_needs_in_order() {
 }
 
 #[test]
+fn the_init_s_folders_are_resolved_and_its_name_is_kept() {
+    let mut root = Root::new();
+    root.put("usr/bin/sysvinit", b"\x7fELF");
+    root.tree.insert("usr/bin/init", Entry::symlink("sysvinit")).unwrap();
+    root.tree.remove_all("sbin");
+    root.tree.insert("sbin", Entry::symlink("/usr/bin")).unwrap();
+    assert_eq!(init_of(&root.tree).unwrap(), "/usr/bin/init");
+}
+
+#[test]
 fn compressed_modules_are_carried_plain() {
     let mut root = Root::new();
     let module = elf::tests::module_with(b"depends=\0");

@@ -8,6 +8,7 @@ mod files;
 mod identity;
 mod init;
 mod network;
+mod portage;
 mod region;
 
 use contract::System;
@@ -15,6 +16,7 @@ use image::{Store, Tree};
 
 use self::files::Files;
 use self::init::Init;
+pub use self::portage::configure_portage;
 use crate::ComposeError;
 
 /// Folders every system has, with their modes, for roots whose packages leave them out.

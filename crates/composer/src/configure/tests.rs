@@ -333,3 +333,45 @@ fn the_scripts_are_shell() {
         assert!(status.success(), "{script}");
     }
 }
+
+fn plan() -> contract::Plan {
+    let binhost = |name: &str, uri: &str| serde_json::json!({ "name": name, "uri": uri, "index_sha256": "", "timestamp": 0 });
+    serde_json::from_value(serde_json::json!({
+        "version": 1, "arch": "amd64", "channel": "c", "chost": "x86_64-pc-linux-gnu", "world": [], "packages": [],
+        "binhosts": [binhost("first", "https://first.example/x"), binhost("own", "file:///srv/own"), binhost("../x", "https://x.example/")],
+    }))
+    .unwrap()
+}
+
+#[test]
+fn portage_knows_where_its_packages_come_from() {
+    let mut root = Root::bare();
+    assert!(configure_portage(&mut root.tree, &root.store, &plan()).unwrap().is_empty());
+    assert!(!root.tree.contains("etc/portage"), "no Portage, no configuration of it");
+    root.put("usr/share/portage/config/make.globals", "");
+    let messages = configure_portage(&mut root.tree, &root.store, &plan()).unwrap();
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    let make_conf = root.text("etc/portage/make.conf");
+    assert!(
+        make_conf.contains("COMMON_FLAGS=\"-march=x86-64 -mtune=generic -O2 -pipe\"\nCFLAGS=\"${COMMON_FLAGS}\"\n"),
+        "{make_conf}"
+    );
+    assert!(make_conf.contains("CHOST=\"x86_64-pc-linux-gnu\"\n"), "{make_conf}");
+    let binrepo = root.text("etc/portage/binrepos.conf/first.conf");
+    assert!(
+        binrepo.contains("[first]\npriority = 100\nsync-uri = https://first.example/x\nverify-signature = true\n"),
+        "{binrepo}"
+    );
+    assert_eq!(root.tree.children("etc/portage/binrepos.conf").len(), 1);
+}
+
+#[test]
+fn portage_s_own_configuration_is_kept() {
+    let mut root = Root::bare();
+    root.put("usr/share/portage/config/make.globals", "");
+    root.put("etc/portage/make.conf", "USE=\"x\"\n");
+    root.put("etc/portage/binrepos.conf/gentoobinhost.conf", "[gentoobinhost]\n");
+    configure_portage(&mut root.tree, &root.store, &plan()).unwrap();
+    assert_eq!(root.text("etc/portage/make.conf"), "USE=\"x\"\n");
+    assert_eq!(root.tree.children("etc/portage/binrepos.conf").len(), 1);
+}

@@ -401,6 +401,23 @@ pub fn sweep(work_dir: &Path) -> Result<(), SandboxError> {
     Ok(())
 }
 
+/// See [`super::remove_tree`].
+pub fn remove_tree(dir: &Path) -> Result<(), SandboxError> {
+    let children = match fs::read_dir(dir) {
+        Ok(children) => children,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(broken(dir, &error)),
+    };
+    sweep(dir)?;
+    for child in children {
+        let path = child.map_err(|error| broken(dir, &error))?.path();
+        if path.is_dir() && !path.is_symlink() {
+            sweep(&path)?;
+        }
+    }
+    fs::remove_dir_all(dir).map_err(|error| broken(dir, &error))
+}
+
 /// Inodes whose names on disk are not those of the tree.
 fn changed_groups(tree: &Tree, known: &BTreeMap<Vec<u8>, Entry>) -> BTreeSet<LinkId> {
     let mut before: BTreeMap<LinkId, Vec<&[u8]>> = BTreeMap::new();

@@ -13,6 +13,7 @@ mod wire;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 pub use host::{Command, Listener, PhaseHost, Ran};
 pub use wire::{Area, RunEnd};
@@ -22,8 +23,12 @@ use crate::ComposeError;
 /// The first argument that makes an executable of ours the helper.
 pub const HELPER_ARGUMENT: &str = "__phase-host";
 
-/// Names another executable for the helper than the running one; for tests, whose own executable is a test harness.
-pub const HELPER_VARIABLE: &str = "HATCHERY_PHASE_HOST";
+static HELPER: OnceLock<PathBuf> = OnceLock::new();
+
+/// Makes another executable the helper than the running one, for good; for tests, whose own executable is a test harness.
+pub fn use_helper(program: impl Into<PathBuf>) {
+    HELPER.get_or_init(|| program.into());
+}
 
 /// What an executable does whose first argument is [`HELPER_ARGUMENT`]. It must be called before any thread is started, as a process
 /// with threads gets no user namespace.
@@ -76,8 +81,16 @@ pub fn sweep(work_dir: &Path) -> Result<(), SandboxError> {
     host::sweep(work_dir)
 }
 
+/// Removes a directory, or nothing where there is none, together with the leftovers of crashed helpers in it and in its directories.
+///
+/// # Errors
+/// When a living process uses it, or something cannot be removed.
+pub fn remove_tree(dir: &Path) -> Result<(), SandboxError> {
+    host::remove_tree(dir)
+}
+
 /// The executable that becomes the helper.
 fn helper_program() -> (PathBuf, OsString) {
-    let program = std::env::var_os(HELPER_VARIABLE).map_or_else(|| PathBuf::from("/proc/self/exe"), PathBuf::from);
+    let program = HELPER.get().cloned().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
     (program, HELPER_ARGUMENT.into())
 }

@@ -1,0 +1,228 @@
+//! Merging the files of an image into the root, by Portage's rules (`vartree.py: mergeme`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use image::{Entry, Kind, LinkId, Store, Tree};
+
+use super::package::{Image, shown};
+use crate::ComposeError;
+
+/// Who put each file (directories aside) where, by real path.
+pub type Owners = HashMap<Vec<u8>, String>;
+
+/// The result of merging a package's files.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// Lines of CONTENTS, in the order of paths.
+    pub contents: BTreeMap<Vec<u8>, String>,
+    /// What a person should know: files that stood in the way, protected configuration.
+    pub remarks: Vec<String>,
+}
+
+/// Which files are protected: CONFIG_PROTECT without CONFIG_PROTECT_MASK (make.conf(5)), as real paths.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Protection {
+    pub protect: Vec<Vec<u8>>,
+    pub mask: Vec<Vec<u8>>,
+}
+
+impl Protection {
+    /// The longest matching directory decides, as in Portage.
+    fn covers(&self, path: &[u8]) -> bool {
+        let longest = |dirs: &[Vec<u8>]| dirs.iter().filter(|dir| is_within(path, dir)).map(Vec::len).max();
+        match (longest(&self.protect), longest(&self.mask)) {
+            (Some(protect), Some(mask)) => protect > mask,
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
+}
+
+fn is_within(path: &[u8], dir: &[u8]) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// Merges the paths of an image for which `wanted` is true.
+pub struct Merge<'a> {
+    pub root: &'a mut Tree,
+    pub store: &'a Store,
+    pub owners: &'a mut Owners,
+    pub protection: &'a Protection,
+    /// The package whose image it is.
+    pub cpv: &'a str,
+}
+
+impl Merge<'_> {
+    /// # Errors
+    /// When a file belongs to another package, a link would replace a directory, or two names of the image are one file in the root.
+    pub fn merge(mut self, image: &mut Image, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Merged, ComposeError> {
+        let paths: Vec<Vec<u8>> = image.tree.iter().map(|(path, _)| path.to_vec()).filter(|path| !path.is_empty() && wanted(path)).collect();
+        self.refuse_collisions(image, &paths)?;
+        let mut merged = Merged::default();
+        let mut links: HashMap<LinkId, LinkId> = HashMap::new();
+        for path in paths {
+            let Some(entry) = image.tree.get(&path).cloned() else { continue };
+            let line = match &entry.kind {
+                Kind::Dir => self.directory(&path, entry, &mut merged)?,
+                Kind::Fifo => self.special("fif", &path, entry)?,
+                Kind::CharDevice { .. } | Kind::BlockDevice { .. } => self.special("dev", &path, entry)?,
+                Kind::Symlink(target) => {
+                    let line = contents_line(b"sym ", &path, &[b" -> ", target.as_slice()], entry.mtime);
+                    self.file(&path, entry, None, &mut merged)?;
+                    line
+                }
+                Kind::File { blob, .. } => {
+                    let md5 = image.md5_of(blob, self.store)?;
+                    let line = contents_line(b"obj ", &path, &[b" ", md5.as_bytes()], entry.mtime);
+                    let entry = self.relinked(entry, &mut links);
+                    self.file(&path, entry, Some(image), &mut merged)?;
+                    line
+                }
+            };
+            merged.contents.insert(path, line);
+        }
+        Ok(merged)
+    }
+
+    /// Looks before anything is touched.
+    fn refuse_collisions(&self, image: &Image, paths: &[Vec<u8>]) -> Result<(), ComposeError> {
+        let mut reals: HashMap<Vec<u8>, &[u8]> = HashMap::new();
+        for path in paths {
+            let Some(entry) = image.tree.get(path).filter(|entry| !entry.is_dir()) else { continue };
+            // What cannot be resolved meets a file on the way, which is moved aside when its directory is merged.
+            let Ok(real) = self.root.resolve_parent(path) else { continue };
+            if let Some(other) = reals.insert(real.clone(), path) {
+                if !same_but_time(image.tree.get(other), entry) {
+                    let message = format!("{} and {} would be one file in this root, and they differ", shown(other), shown(path));
+                    return Err(ComposeError::new(message, "The package was built for another layout of /usr: take another build."));
+                }
+            }
+            let there = self.root.get(&real);
+            if there.is_some_and(Entry::is_dir) && entry.is_symlink() {
+                let message = format!("{} is a directory and the package brings a symbolic link there (PMS 13.4)", shown(&real));
+                return Err(ComposeError::new(message, "Leave the package out, or the one that brought the directory."));
+            }
+            let owner = self.owners.get(&real).filter(|owner| owner.as_str() != self.cpv && there.is_some());
+            if let Some(owner) = owner.filter(|_| !self.protection.covers(&real)) {
+                let message = format!("{} belongs to {owner} already and {} brings it, too", shown(path), self.cpv);
+                return Err(ComposeError::new(message, "The two cannot be installed together: leave one of them out."));
+            }
+        }
+        Ok(())
+    }
+
+    /// Directories that exist stay as they are, and so does a link to one.
+    fn directory(&mut self, path: &[u8], entry: Entry, merged: &mut Merged) -> Result<String, ComposeError> {
+        let real = self.root.resolve_parent(path)?;
+        let leads_to_directory = self.root.lookup(&real).is_ok_and(|(_, there)| there.is_dir());
+        if !leads_to_directory {
+            if self.root.contains(&real) {
+                let aside = self.free_backup_name(&real);
+                self.root.rename(&real, &aside)?;
+                merged.remarks.push(format!("{} was in the way of a directory and is {} now", shown(&real), shown(&aside)));
+            }
+            self.root.insert(&real, entry)?;
+        }
+        Ok(bytes_to_line(&[b"dir /", path, b"\n"]))
+    }
+
+    fn special(&mut self, word: &str, path: &[u8], entry: Entry) -> Result<String, ComposeError> {
+        let real = self.root.resolve_parent(path)?;
+        if !self.root.contains(&real) {
+            self.root.insert(&real, entry)?;
+            self.owners.insert(real, self.cpv.to_owned());
+        }
+        Ok(bytes_to_line(&[word.as_bytes(), b" /", path, b"\n"]))
+    }
+
+    /// A regular file or a symbolic link.
+    fn file(&mut self, path: &[u8], entry: Entry, image: Option<&mut Image>, merged: &mut Merged) -> Result<(), ComposeError> {
+        let mut real = self.root.resolve_parent(path)?;
+        self.owners.insert(real.clone(), self.cpv.to_owned());
+        let there = self.root.get(&real);
+        if there.is_some_and(Entry::is_dir) {
+            real = self.free_backup_name(&real);
+            merged.remarks.push(format!("{} is a directory; the file is {} now", shown(path), shown(&real)));
+        } else if there.is_some_and(|there| there.kind_differs(&entry)) && self.protects(&real, &entry) {
+            real = self.protected_name(&real, image);
+            merged.remarks.push(format!("{} is protected; the new one is {}", shown(path), shown(&real)));
+        }
+        self.root.insert(&real, entry)?;
+        Ok(())
+    }
+
+    fn protects(&self, real: &[u8], entry: &Entry) -> bool {
+        let name = real.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        self.protection.covers(real) && !(entry.is_file() && entry.size() == 0 && name.starts_with(b".keep"))
+    }
+
+    /// `._cfg0000_name`, with the first number that is free (etc-update(1)).
+    fn protected_name(&self, real: &[u8], _image: Option<&mut Image>) -> Vec<u8> {
+        let (dir, name) = split(real);
+        let names = (0..10_000).map(|number| [dir, format!("._cfg{number:04}_").as_bytes(), name].concat());
+        let mut names = names.skip_while(|name| self.root.contains(name));
+        names.next().unwrap_or_else(|| [real, b"._cfg"].concat())
+    }
+
+    fn free_backup_name(&self, real: &[u8]) -> Vec<u8> {
+        let names = (0..10_000).map(|number| [real, format!(".backup.{number:04}").as_bytes()].concat());
+        let mut names = names.skip_while(|name| self.root.contains(name));
+        names.next().unwrap_or_else(|| [real, b".backup"].concat())
+    }
+
+    /// The root's number for an inode of the image.
+    fn relinked(&mut self, mut entry: Entry, links: &mut HashMap<LinkId, LinkId>) -> Entry {
+        if let Kind::File { link: Some(link), .. } = &mut entry.kind {
+            *link = *links.entry(*link).or_insert_with(|| self.root.new_link());
+        }
+        entry
+    }
+}
+
+/// Whether the entries differ in what protection looks at: content and link targets.
+trait KindDiffers {
+    fn kind_differs(&self, other: &Entry) -> bool;
+}
+
+impl KindDiffers for Entry {
+    fn kind_differs(&self, other: &Entry) -> bool {
+        match (&self.kind, &other.kind) {
+            (Kind::File { blob: a, .. }, Kind::File { blob: b, .. }) => a != b,
+            (a, b) => a != b,
+        }
+    }
+}
+
+fn same_but_time(a: Option<&Entry>, b: &Entry) -> bool {
+    a.is_some_and(|a| !a.kind_differs(b) && (a.mode, a.uid, a.gid) == (b.mode, b.uid, b.gid))
+}
+
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let at = path.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
+    (path.get(..at).unwrap_or_default(), path.get(at..).unwrap_or_default())
+}
+
+fn contents_line(word: &[u8], path: &[u8], rest: &[&[u8]], mtime: i64) -> String {
+    let mut parts: Vec<&[u8]> = vec![word, b"/", path];
+    parts.extend_from_slice(rest);
+    let time = format!(" {mtime}\n");
+    parts.push(time.as_bytes());
+    bytes_to_line(&parts)
+}
+
+/// CONTENTS is UTF-8; Portage writes what is not as backslash escapes.
+fn bytes_to_line(parts: &[&[u8]]) -> String {
+    let bytes = parts.concat();
+    let mut line = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        line.push_str(chunk.valid());
+        line.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    line
+}
+
+/// The paths in which two trees differ, times of directories aside.
+pub fn changed_paths(before: &Tree, after: &Tree) -> BTreeSet<Vec<u8>> {
+    let changed = after.iter().filter(|(path, entry)| before.get(path) != Some(*entry));
+    changed.map(|(path, _)| path.to_vec()).collect()
+}

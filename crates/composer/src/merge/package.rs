@@ -1,0 +1,161 @@
+//! A package's image: its tar stream read once into the store and a tree of its own (what PMS calls `D`).
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use gentoo::binpkg::BinaryPackage;
+use image::{BlobId, Entry, Kind, Store, Tree};
+use md5::{Digest, Md5};
+use tar::{Archive, EntryType};
+
+use super::accounts::Names;
+use crate::ComposeError;
+
+/// Most bytes, and most entries, that one package may unpack to.
+const MAX_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+const MAX_ENTRIES: usize = 2_000_000;
+/// Where pax headers keep extended attributes.
+const PAX_XATTR: &str = "SCHILY.xattr.";
+
+/// The image of one package.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub tree: Tree,
+    /// Hexadecimal MD5 of contents seen so far, as CONTENTS records it.
+    pub md5: BTreeMap<BlobId, String>,
+}
+
+impl Image {
+    /// Reads the image of a package. Owners are those of the target, by name first (GLEP 78 says so of extraction).
+    pub fn read(package: &BinaryPackage, names: &Names, store: &Store) -> Result<Image, ComposeError> {
+        let mut image = Image { tree: Tree::new(), md5: BTreeMap::new() };
+        let stream = package.image().map_err(|error| unreadable(&error))?;
+        let mut archive = Archive::new(stream.take(MAX_BYTES));
+        for (count, entry) in archive.entries().map_err(|error| unreadable(&error))?.enumerate() {
+            if count >= MAX_ENTRIES {
+                return Err(refused(format!("it has more than {MAX_ENTRIES} files")));
+            }
+            image.add(entry.map_err(|error| unreadable(&error))?, names, store)?;
+        }
+        Ok(image)
+    }
+
+    fn add<R: Read>(&mut self, mut entry: tar::Entry<'_, R>, names: &Names, store: &Store) -> Result<(), ComposeError> {
+        let raw = entry.path_bytes().into_owned();
+        let path = BinaryPackage::image_path(&raw).map_err(|error| refused(error.to_string()))?.unwrap_or_default();
+        let kind = match entry.header().entry_type() {
+            EntryType::Directory => Kind::Dir,
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(&mut entry, store)?,
+            EntryType::Link => return self.hard_link(&entry, &path),
+            EntryType::Symlink => {
+                let target = entry.link_name_bytes().ok_or_else(|| refused(format!("{} is a link to nothing", shown(&path))))?;
+                Kind::Symlink(target.into_owned())
+            }
+            EntryType::Fifo => Kind::Fifo,
+            EntryType::Char | EntryType::Block => {
+                return Err(refused(format!("{} is a device, which no package may hold (GLEP 78)", shown(&path))));
+            }
+            // Headers for the archive itself say nothing about files.
+            EntryType::XGlobalHeader => return Ok(()),
+            other => return Err(refused(format!("{} is of a kind no file has ({other:?})", shown(&path)))),
+        };
+        let (mut mode, uid, gid, mtime) = numbers(entry.header()).map_err(|error| unreadable(&error))?;
+        let header = entry.header();
+        let owner = |name: Result<Option<&str>, _>| name.ok().flatten().filter(|name| !name.is_empty()).map(str::to_owned);
+        let (user, group) = (owner(header.username()), owner(header.groupname()));
+        if matches!(kind, Kind::Symlink(_)) {
+            mode = 0o777;
+        }
+        let xattrs = xattrs(&mut entry).map_err(|error| unreadable(&error))?;
+        let entry = Entry { kind, mode, uid: names.uid(user.as_deref(), uid), gid: names.gid(group.as_deref(), gid), mtime, xattrs };
+        self.tree.insert(&path, entry).map_err(|error| refused(error.to_string()))?;
+        Ok(())
+    }
+
+    fn file<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, store: &Store) -> Result<Kind, ComposeError> {
+        let mut reader = Md5Reader { inner: entry, md5: Md5::new() };
+        let (blob, size) = store.put(&mut reader)?;
+        self.md5.insert(blob, hex::encode(reader.md5.finalize()));
+        Ok(Kind::File { blob, size, link: None })
+    }
+
+    fn hard_link<R: Read>(&mut self, entry: &tar::Entry<'_, R>, path: &[u8]) -> Result<(), ComposeError> {
+        let target = entry.link_name_bytes().map(|target| target.into_owned()).unwrap_or_default();
+        let target = BinaryPackage::image_path(&target).map_err(|error| refused(error.to_string()))?.unwrap_or_default();
+        self.tree
+            .hard_link(&target, path)
+            .map_err(|error| refused(format!("{} is a hard link to what was not there before it: {error}", shown(path))))
+    }
+
+    /// The MD5 of a content, from the store where it was not computed yet.
+    pub fn md5_of(&mut self, blob: &BlobId, store: &Store) -> Result<String, ComposeError> {
+        if let Some(known) = self.md5.get(blob) {
+            return Ok(known.clone());
+        }
+        let mut reader = Md5Reader { inner: store.reader(blob)?, md5: Md5::new() };
+        io::copy(&mut reader, &mut io::sink()).map_err(|error| unreadable(&error))?;
+        let sum = hex::encode(reader.md5.finalize());
+        self.md5.insert(*blob, sum.clone());
+        Ok(sum)
+    }
+
+    /// Portage's FEATURES=sfperms: nobody reads a set-id program who may only run it.
+    pub fn restrict_set_id(&mut self) {
+        let paths: Vec<Vec<u8>> = self.tree.iter().filter(|(_, entry)| entry.is_file()).map(|(path, _)| path.to_vec()).collect();
+        for path in paths {
+            if let Some(entry) = self.tree.get_mut(&path) {
+                entry.mode &= match (entry.mode & 0o4000 != 0, entry.mode & 0o2000 != 0) {
+                    (true, false) => !0o044,
+                    (_, true) => !0o004,
+                    (false, false) => !0,
+                };
+            }
+        }
+    }
+}
+
+/// Mode, uid, gid and mtime of a header.
+fn numbers(header: &tar::Header) -> io::Result<(u32, u32, u32, i64)> {
+    let id = |id: u64| u32::try_from(id).map_err(|_| io::Error::other("an owner's number is too large"));
+    let mtime = i64::try_from(header.mtime()?).map_err(|_| io::Error::other("a time is too late"))?;
+    Ok((header.mode()? & 0o7777, id(header.uid()?)?, id(header.gid()?)?, mtime))
+}
+
+fn xattrs<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    if let Some(extensions) = entry.pax_extensions()? {
+        for extension in extensions {
+            let extension = extension?;
+            if let Some(name) = extension.key_bytes().strip_prefix(PAX_XATTR.as_bytes()) {
+                found.insert(name.to_vec(), extension.value_bytes().to_vec());
+            }
+        }
+    }
+    Ok(found)
+}
+
+struct Md5Reader<R> {
+    inner: R,
+    md5: Md5,
+}
+
+impl<R: Read> Read for Md5Reader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.md5.update(buffer.get(..read).unwrap_or_default());
+        Ok(read)
+    }
+}
+
+/// A path for people.
+pub fn shown(path: &[u8]) -> String {
+    format!("/{}", String::from_utf8_lossy(path).escape_debug())
+}
+
+fn refused(why: String) -> ComposeError {
+    ComposeError::new(format!("the package is refused: {why}"), "Tell the operator of the binhost; leave the package out meanwhile.")
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> ComposeError {
+    ComposeError::new(format!("its image cannot be read: {error}"), "The file may be damaged: fetch it again, or take another build.")
+}

@@ -1,0 +1,316 @@
+//! The pkg_* phases of a package: which there are, what they find, and running them (PMS 9, 11).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Read;
+
+use gentoo::Cpv;
+
+use super::vdb::Vdb;
+use crate::sandbox::{Command, Listener, PhaseHost, Ran, RunEnd};
+use crate::{ComposeError, Observer};
+
+/// Our bash library with PMS's commands.
+const LIBRARY: &str = include_str!("../phase-lib.bash");
+/// Seconds that the phases of one package may take, each time some are run.
+const TIME_LIMIT: u64 = 900;
+/// Largest environment that is unpacked, in bytes; real ones have some 100 kB.
+const MAX_ENVIRONMENT: u64 = 32 * 1024 * 1024;
+pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The phases that installing a binary package runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Pretend,
+    Setup,
+    Preinst,
+    Postinst,
+}
+
+impl Phase {
+    /// Those before the files are merged, in order.
+    pub const BEFORE: [Phase; 3] = [Phase::Pretend, Phase::Setup, Phase::Preinst];
+    const ALL: [Phase; 4] = [Phase::Pretend, Phase::Setup, Phase::Preinst, Phase::Postinst];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Pretend => "pretend",
+            Phase::Setup => "setup",
+            Phase::Preinst => "preinst",
+            Phase::Postinst => "postinst",
+        }
+    }
+}
+
+/// What phases need of a package; its environment changes as they run.
+#[derive(Debug)]
+pub struct Scripts {
+    pub defined: Vec<Phase>,
+    /// The unpacked environment.bz2, as the last phase left it.
+    environment: Vec<u8>,
+    /// A phase has run, so the VDB gets the environment as it is now.
+    ran: bool,
+}
+
+impl Scripts {
+    /// Reads DEFINED_PHASES; where it is missing, the functions of the environment tell.
+    pub fn read(metadata: &BTreeMap<String, Vec<u8>>) -> Result<Scripts, ComposeError> {
+        let text = |key: &str| metadata.get(key).map(|value| String::from_utf8_lossy(value).trim().to_owned());
+        let listed = text("DEFINED_PHASES");
+        let none = Scripts { defined: Vec::new(), environment: Vec::new(), ran: false };
+        let in_list = |phase: &Phase| listed.as_ref().is_none_or(|list| list.split_whitespace().any(|word| word == phase.name()));
+        if !Phase::ALL.iter().any(in_list) {
+            return Ok(none);
+        }
+        let Some(packed) = metadata.get("environment.bz2") else {
+            return match listed {
+                // A package of the oldest kind, without either, has no scripts.
+                None => Ok(none),
+                Some(_) => Err(ComposeError::new("it defines phases but has no environment.bz2 with them", "Take another build of it.")),
+            };
+        };
+        let mut environment = Vec::new();
+        let unpacked = bzip2::read::MultiBzDecoder::new(packed.as_slice()).take(MAX_ENVIRONMENT + 1).read_to_end(&mut environment);
+        if unpacked.is_err() || environment.len() as u64 > MAX_ENVIRONMENT {
+            return Err(ComposeError::new("its environment.bz2 is damaged or larger than 32 MiB", "Take another build of it."));
+        }
+        let has_function = |phase: &Phase| {
+            let start = format!("pkg_{} ()", phase.name());
+            environment.split(|b| *b == b'\n').any(|line| line.starts_with(start.as_bytes()))
+        };
+        let defined = Phase::ALL.into_iter().filter(|phase| in_list(phase) && (listed.is_some() || has_function(phase))).collect();
+        Ok(Scripts { defined, environment, ran: false })
+    }
+
+    /// A variable of the environment, where it is a plain one on one line.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.environment);
+        let value = text.lines().filter_map(|line| line.strip_prefix("declare -")).find_map(|line| {
+            let (_, assignment) = line.split_once(' ')?;
+            assignment.strip_prefix(name)?.strip_prefix('=')?.strip_prefix('"')?.strip_suffix('"').map(str::to_owned)
+        });
+        value.filter(|value| !value.contains(['\\', '"', '$']))
+    }
+
+    /// The environment.bz2 for the VDB, where phases changed it.
+    pub fn changed_environment(&self) -> Result<Option<Vec<u8>>, ComposeError> {
+        if !self.ran {
+            return Ok(None);
+        }
+        let mut packed = Vec::new();
+        let mut encoder = bzip2::read::BzEncoder::new(self.environment.as_slice(), bzip2::Compression::best());
+        encoder.read_to_end(&mut packed).map_err(|error| ComposeError::new(format!("environment.bz2: {error}"), ""))?;
+        Ok(Some(packed))
+    }
+}
+
+/// One package whose phases run.
+pub struct Subject<'a> {
+    pub cpv: &'a Cpv,
+    pub metadata: &'a BTreeMap<String, Vec<u8>>,
+    pub vdb: &'a Vdb,
+    pub observer: &'a dyn Observer,
+}
+
+impl Subject<'_> {
+    /// Runs phases one after the other; the target on disk is what they change. Returns the messages for the user.
+    pub fn run(&self, host: &mut PhaseHost, scripts: &mut Scripts, phases: &[Phase]) -> Result<Vec<String>, ComposeError> {
+        let names: Vec<&str> = phases.iter().map(|phase| phase.name()).collect();
+        let mut argv = ["/bin/bash", "--noprofile", "--norc", "/tmp/portage/phase-lib.bash"].map(str::to_owned).to_vec();
+        argv.extend(names.iter().map(|name| (*name).to_owned()));
+        let command = Command {
+            argv,
+            env: vec![("PATH".into(), SEARCH_PATH.into()), ("TERM".into(), "dumb".into())],
+            files: vec![
+                ("phase-lib.bash".into(), LIBRARY.as_bytes().to_vec()),
+                ("environment".into(), scripts.environment.clone()),
+                ("settings".into(), self.settings().into_bytes()),
+            ],
+            outputs: vec!["environment.new".into(), "messages".into()],
+            timeout: TIME_LIMIT,
+        };
+        let mut listener = Relay { subject: self, phase: None };
+        let ran = host.run(&command, &mut listener)?;
+        let phase = listener.phase.take().or_else(|| names.first().map(|name| format!("pkg_{name}"))).unwrap_or_default();
+        if !ran.succeeded() {
+            return Err(self.failure(&ran).in_phase(phase).with_output(ran.tail));
+        }
+        if let Some(environment) = ran.outputs.get("environment.new") {
+            scripts.environment = environment.clone();
+            scripts.ran = true;
+        }
+        Ok(self.messages(ran.outputs.get("messages").map(Vec::as_slice).unwrap_or_default()))
+    }
+
+    fn failure(&self, ran: &Ran) -> ComposeError {
+        if ran.end == RunEnd::Cancelled {
+            return ComposeError::cancelled().for_package(self.cpv.to_string());
+        }
+        let said = ran.tail.iter().rev().find_map(|line| line.trim().strip_prefix("* ERROR: ")).map(|line| format!(": {line}"));
+        let how = match &ran.end {
+            // A shell, and bubblewrap, tell of a signal by its number and 128.
+            RunEnd::Exit(code @ 129..=192) => format!("was killed by signal {}; it may have gone over a limit of memory", code - 128),
+            RunEnd::Exit(127) => "failed, as a program it needs is not in the image".to_owned(),
+            RunEnd::Exit(_) => format!("failed{}", said.unwrap_or_default()),
+            RunEnd::Signal(signal) => format!("was killed by signal {signal}; it may have gone over a limit of memory"),
+            RunEnd::TimedOut => format!("took longer than {} minutes and was stopped", TIME_LIMIT / 60),
+            RunEnd::Cancelled => "was stopped".to_owned(),
+        };
+        let advice = "The package's own script failed. Its last lines say why: often a tool is missing that the package forgot to depend on \
+                      (add it to the order), or the package is not meant for an image (leave it out).";
+        ComposeError::new(format!("its script {how}"), advice).for_package(self.cpv.to_string())
+    }
+
+    /// What holds here in place of what the environment says of the machine it was built on (PMS 11.1).
+    fn settings(&self) -> String {
+        let text = |key: &str| self.metadata.get(key).map(|value| String::from_utf8_lossy(value).trim().to_owned());
+        let eapi = text("EAPI").filter(|eapi| !eapi.is_empty()).unwrap_or_else(|| "0".into());
+        // PMS 11.1: until EAPI 6 the roots end in a slash.
+        let slash = if matches!(eapi.as_str(), "0" | "1" | "2" | "3" | "4" | "5" | "6") { "/" } else { "" };
+        let version = self.cpv.version.as_str();
+        let (pv, revision) = version.rsplit_once("-r").unwrap_or((version, "0"));
+        let image = format!("/tmp/portage/image{slash}");
+        let pn = &self.cpv.package;
+        let mut variables: Vec<(&str, String)> = vec![
+            ("CATEGORY", self.cpv.category.clone()),
+            ("PN", pn.clone()),
+            ("PV", pv.to_owned()),
+            ("PR", format!("r{revision}")),
+            ("PVR", version.to_owned()),
+            ("P", format!("{pn}-{pv}")),
+            ("PF", self.cpv.pf()),
+            ("EAPI", eapi.clone()),
+            ("ROOT", slash.to_owned()),
+            ("EROOT", slash.to_owned()),
+            ("SYSROOT", slash.to_owned()),
+            ("ESYSROOT", slash.to_owned()),
+            ("BROOT", String::new()),
+            ("EPREFIX", String::new()),
+            ("D", image.clone()),
+            ("ED", image),
+            ("T", "/tmp/portage/temp".to_owned()),
+            ("WORKDIR", "/tmp/portage/work".to_owned()),
+            ("PORTAGE_BUILDDIR", "/tmp/portage".to_owned()),
+            ("MERGE_TYPE", "binary".to_owned()),
+            ("REPLACING_VERSIONS", String::new()),
+            ("EBUILD_PHASE", String::new()),
+        ];
+        for key in ["SLOT", "USE"] {
+            variables.extend(text(key).map(|value| (key, value)));
+        }
+        let always = [
+            ("PATH", SEARCH_PATH),
+            ("HOME", "/tmp/portage/homedir"),
+            ("TMPDIR", "/tmp/portage/temp"),
+            ("LC_ALL", "C"),
+            // There is no running system to talk to.
+            ("SYSTEMD_OFFLINE", "1"),
+        ];
+        // From EAPI 9 on the variables of PMS are not exported.
+        let declare = if eapi == "9" { "declare --" } else { "declare -x" };
+        let mut settings = String::new();
+        for (name, value) in variables {
+            let _infallible = writeln!(settings, "{declare} {name}={}", quoted(&value));
+        }
+        for (name, value) in always {
+            let _infallible = writeln!(settings, "declare -x {name}={}", quoted(value));
+        }
+        settings
+    }
+
+    /// elog, ewarn and eerror, under the package's name.
+    fn messages(&self, file: &[u8]) -> Vec<String> {
+        let text = String::from_utf8_lossy(file);
+        let mut messages: Vec<(String, String)> = Vec::new();
+        for line in text.lines() {
+            let mut fields = line.splitn(3, '\u{1f}');
+            let (Some(class), Some(_phase), Some(said)) = (fields.next(), fields.next(), fields.next()) else { continue };
+            match messages.last_mut() {
+                Some((last, message)) if last == class => {
+                    message.push('\n');
+                    message.push_str(said);
+                }
+                _ => messages.push((class.to_owned(), said.to_owned())),
+            }
+        }
+        let label = |class: &str| match class {
+            "WARN" => " (warning)",
+            "ERROR" => " (error)",
+            _ => "",
+        };
+        let spoken = messages.into_iter().filter(|(_, said)| !said.trim().is_empty());
+        spoken.map(|(class, said)| format!("{}{}: {}", self.cpv, label(&class), said.trim_matches('\n'))).collect()
+    }
+}
+
+/// A word for bash, whatever is in it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// Passes a phase's words on.
+struct Relay<'a> {
+    subject: &'a Subject<'a>,
+    /// The phase that runs, as the script announces it.
+    phase: Option<String>,
+}
+
+impl Listener for Relay<'_> {
+    fn line(&mut self, line: &str) {
+        if let Some(phase) = line.strip_prefix(">>> pkg_") {
+            self.phase = Some(format!("pkg_{phase}"));
+        }
+        self.subject.observer.log(&format!("{}: {line}", self.subject.cpv));
+    }
+
+    fn answer(&mut self, words: &[String]) -> String {
+        self.subject.vdb.answer(words)
+    }
+
+    fn cancelled(&mut self) -> bool {
+        self.subject.observer.cancelled()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(pairs: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
+        let mut metadata: BTreeMap<String, Vec<u8>> =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
+        if let Some(plain) = metadata.remove("environment") {
+            let mut packed = Vec::new();
+            bzip2::read::BzEncoder::new(plain.as_slice(), bzip2::Compression::fast()).read_to_end(&mut packed).unwrap();
+            metadata.insert("environment.bz2".into(), packed);
+        }
+        metadata
+    }
+
+    #[test]
+    fn only_defined_phases_count() {
+        let environment = "pkg_setup () \n{ \n    :\n}\n";
+        let read = |pairs: &[(&str, &str)]| Scripts::read(&metadata(pairs)).unwrap().defined;
+        assert_eq!(read(&[("DEFINED_PHASES", "compile install"), ("environment", "broken")]), []);
+        assert_eq!(read(&[("DEFINED_PHASES", "-")]), []);
+        assert_eq!(read(&[]), []);
+        assert_eq!(read(&[("environment", environment)]), [Phase::Setup]);
+        assert_eq!(read(&[("DEFINED_PHASES", "postinst pretend install"), ("environment", "")]), [Phase::Pretend, Phase::Postinst]);
+        assert!(Scripts::read(&metadata(&[("DEFINED_PHASES", "setup")])).is_err());
+        let mut broken = metadata(&[("DEFINED_PHASES", "setup")]);
+        broken.insert("environment.bz2".into(), b"BZh9 nonsense".to_vec());
+        assert!(Scripts::read(&broken).is_err());
+    }
+
+    #[test]
+    fn words_for_bash_stay_words() {
+        assert_eq!(quoted("a'b\n$c"), "'a'\\''b\n$c'");
+    }
+
+    #[test]
+    fn plain_variables_are_found() {
+        let scripts = Scripts { defined: Vec::new(), environment: b"declare -- A=\"/var/lib/x\"\ndeclare -x B=\"a\\\"b\"\n".to_vec(), ran: false };
+        assert_eq!(scripts.variable("A").as_deref(), Some("/var/lib/x"));
+        assert_eq!((scripts.variable("B"), scripts.variable("C")), (None, None));
+    }
+}

@@ -1,0 +1,205 @@
+//! The database of installed packages, /var/db/pkg, and what Portage keeps beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gentoo::useflags::{BuiltUse, ImplicitIuse};
+use gentoo::version::Version;
+use gentoo::{Atom, Cpv};
+use image::{Entry, Store, Tree};
+
+use crate::ComposeError;
+
+const VDB: &str = "var/db/pkg";
+const COUNTER: &str = "var/cache/edb/counter";
+const WORLD: &str = "var/lib/portage/world";
+const WORLD_SETS: &str = "var/lib/portage/world_sets";
+/// Members that the merge itself writes, whatever the package says.
+const OURS: [&str; 3] = ["CONTENTS", "COUNTER", "BINPKGMD5"];
+
+/// An installed package, as has_version sees it.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    pub cpv: Cpv,
+    slot: String,
+    subslot: String,
+    repo: String,
+    eapi: String,
+    iuse: Vec<String>,
+    enabled: Vec<String>,
+}
+
+impl Installed {
+    pub fn new(cpv: Cpv, metadata: &BTreeMap<String, Vec<u8>>) -> Installed {
+        let text = |key: &str| metadata.get(key).map(|value| String::from_utf8_lossy(value).trim().to_owned()).unwrap_or_default();
+        let words = |key: &str| text(key).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let slot = text("SLOT");
+        let (slot, subslot) = slot.split_once('/').unwrap_or((&slot, &slot));
+        let mut iuse = words("IUSE_EFFECTIVE");
+        iuse.extend(words("IUSE"));
+        Installed {
+            cpv,
+            slot: slot.to_owned(),
+            subslot: subslot.to_owned(),
+            repo: text("repository"),
+            eapi: Some(text("EAPI")).filter(|eapi| !eapi.is_empty()).unwrap_or_else(|| "0".into()),
+            iuse,
+            enabled: words("USE"),
+        }
+    }
+
+    fn satisfies(&self, atom: &Atom) -> bool {
+        let implicit = ImplicitIuse::default();
+        let built = BuiltUse { eapi: &self.eapi, iuse: &self.iuse, enabled: &self.enabled, implicit: &implicit };
+        atom.matches(&self.cpv, &self.slot, &self.subslot, &self.repo)
+            && atom.use_deps.iter().all(|dep| dep.satisfied_by(&built, &|_| false))
+    }
+}
+
+/// All packages installed so far.
+#[derive(Debug, Default)]
+pub struct Vdb {
+    installed: Vec<Installed>,
+    counter: u64,
+}
+
+impl Vdb {
+    /// Records a package, without its CONTENTS, which come when its files are merged. Returns its COUNTER.
+    pub fn add(&mut self, package: Installed) -> u64 {
+        self.installed.push(package);
+        self.counter += 1;
+        self.counter
+    }
+
+    /// Answers a question that a phase asks: words of `has_version ATOM`, `best_version ATOM`, `ver_test A B`. A `!` starts what is
+    /// wrong with the question; nothing means no.
+    pub fn answer(&self, words: &[String]) -> String {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["has_version" | "best_version", atom] => match Atom::parse(atom) {
+                Ok(atom) => self.best(&atom).map(|best| best.cpv.to_string()).unwrap_or_default(),
+                Err(error) => format!("!{error}"),
+            },
+            ["ver_test", left, right] => match (Version::parse(left), Version::parse(right)) {
+                (Ok(left), Ok(right)) => match left.cmp(&right) {
+                    std::cmp::Ordering::Less => "lt".into(),
+                    std::cmp::Ordering::Equal => "eq".into(),
+                    std::cmp::Ordering::Greater => "gt".into(),
+                },
+                (Err(error), _) | (_, Err(error)) => format!("!{error}"),
+            },
+            _ => "!this question is not understood".into(),
+        }
+    }
+
+    fn best(&self, atom: &Atom) -> Option<&Installed> {
+        self.installed.iter().filter(|package| package.satisfies(atom)).max_by(|a, b| a.cpv.version.cmp(&b.cpv.version))
+    }
+
+    /// Writes /var/cache/edb/counter.
+    pub fn write_counter(&self, tree: &mut Tree, store: &Store) -> Result<(), ComposeError> {
+        Ok(tree.write_file(store, COUNTER, self.counter.to_string().as_bytes(), 0o644)?)
+    }
+}
+
+/// What an entry of the VDB holds besides the package's own metadata.
+pub struct Record<'a> {
+    pub cpv: &'a Cpv,
+    pub metadata: &'a BTreeMap<String, Vec<u8>>,
+    pub contents: &'a BTreeMap<Vec<u8>, String>,
+    pub counter: u64,
+    /// MD5 of the binary package's file, where the index tells it.
+    pub md5: Option<&'a str>,
+    /// Seconds since the epoch, for the files' times.
+    pub time: i64,
+}
+
+/// Writes the entry /var/db/pkg/CATEGORY/PF: every metadata file verbatim, and what the merge adds.
+pub fn write_record(tree: &mut Tree, store: &Store, record: &Record<'_>) -> Result<(), ComposeError> {
+    let dir = format!("{VDB}/{}/{}", record.cpv.category, record.cpv.pf());
+    tree.set_time(record.time);
+    tree.make_dirs(&dir)?;
+    let mut put = |name: &str, content: &[u8]| -> Result<(), ComposeError> {
+        let (blob, size) = store.put_bytes(content)?;
+        tree.insert(format!("{dir}/{name}"), Entry::file(blob, size, 0o644).with_mtime(record.time))?;
+        Ok(())
+    };
+    for (name, content) in record.metadata.iter().filter(|(name, _)| !OURS.contains(&name.as_str())) {
+        if name.contains('/') {
+            return Err(ComposeError::new(format!("its metadata has a file with the impossible name “{}”", name.escape_debug()), ""));
+        }
+        put(name, content)?;
+    }
+    put("CONTENTS", record.contents.values().cloned().collect::<String>().as_bytes())?;
+    put("COUNTER", record.counter.to_string().as_bytes())?;
+    if let Some(md5) = record.md5 {
+        put("BINPKGMD5", format!("{md5}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Writes the world file: what was asked for by name, without versions and USE, as emerge records it; sets go to world_sets.
+pub fn write_world(tree: &mut Tree, store: &Store, asked: &[String]) -> Result<(), ComposeError> {
+    let mut world = BTreeSet::new();
+    let mut sets = BTreeSet::new();
+    for item in asked {
+        match (item.starts_with('@'), Atom::parse(item)) {
+            // A system has these two always.
+            (true, _) if item == "@system" || item == "@world" => {}
+            (true, _) => {
+                sets.insert(item.clone());
+            }
+            (false, Ok(atom)) => {
+                let slot = atom.slot.as_ref().map(|slot| format!(":{slot}")).unwrap_or_default();
+                world.insert(atom.cp() + &slot);
+            }
+            (false, Err(error)) => return Err(ComposeError::new(format!("the plan's world has a malformed atom: {error}"), "")),
+        }
+    }
+    for (path, lines) in [(WORLD, world), (WORLD_SETS, sets)] {
+        let text: String = lines.into_iter().map(|line| line + "\n").collect();
+        tree.write_file(store, path, text.as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vdb() -> Vdb {
+        let mut vdb = Vdb::default();
+        for (cpv, slot, iuse, enabled) in
+            [("dev-lang/python-3.11.4", "3.11", "ssl +xml", "ssl"), ("dev-lang/python-3.12.1", "3.12/1", "ssl", ""), ("a/b-1-r2", "0", "", "")]
+        {
+            let metadata = [("SLOT", slot), ("IUSE", iuse), ("USE", enabled), ("EAPI", "8")];
+            let metadata = metadata.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
+            vdb.add(Installed::new(Cpv::parse(cpv).unwrap(), &metadata));
+        }
+        vdb
+    }
+
+    #[test]
+    fn questions_are_answered_from_what_is_installed() {
+        let vdb = vdb();
+        let ask = |words: &[&str]| vdb.answer(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert_eq!(ask(&["best_version", "dev-lang/python"]), "dev-lang/python-3.12.1");
+        assert_eq!(ask(&["has_version", "dev-lang/python[ssl]"]), "dev-lang/python-3.11.4");
+        assert_eq!(ask(&["has_version", "dev-lang/python:3.12[gtk(-)]"]), "");
+        assert_eq!(ask(&["has_version", "<a/b-1-r2"]), "");
+        assert!(ask(&["has_version", "a/"]).starts_with('!'));
+        assert_eq!(ask(&["ver_test", "1.2-r1", "1.10"]), "lt");
+        assert!(ask(&["ver_test", "x", "1"]).starts_with('!'));
+        assert!(ask(&[]).starts_with('!'));
+    }
+
+    #[test]
+    fn world_has_names_and_slots_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let mut tree = Tree::new();
+        let asked = ["@system", ">=app-editors/vim-9[X]", "dev-lang/python:3.12", "@mine"].map(str::to_owned);
+        write_world(&mut tree, &store, &asked).unwrap();
+        assert_eq!(tree.read_file(&store, WORLD).unwrap().unwrap(), b"app-editors/vim\ndev-lang/python:3.12\n");
+        assert_eq!(tree.read_file(&store, WORLD_SETS).unwrap().unwrap(), b"@mine\n");
+    }
+}
