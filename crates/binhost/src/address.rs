@@ -189,7 +189,9 @@ mod tests {
         assert_eq!(redirect(from, "y").as_deref(), Some("https://a.example/x/y"));
         assert_eq!(redirect(from, "//b.example/y").as_deref(), Some("https://b.example/y"));
         assert_eq!(redirect("http://a.example/x", "https://b.example/y").as_deref(), Some("https://b.example/y"));
-        for location in ["http://b.example/y", "file:///etc/passwd", "gopher://x", "https://u@b.example/", "https://", "a\nb", "data:x"] {
+        for location in
+            ["http://b.example/y", "file:///etc/passwd", "gopher://x", "https://u@b.example/", "https://", "a\nb", "data:x"]
+        {
             assert_eq!(redirect(from, location), None, "{location}");
         }
     }

@@ -11,13 +11,15 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 use tempfile::TempPath;
 
 use crate::error::BinhostError;
 
+/// An unfinished download is not continued after this time.
+const PARTIAL_LIFE: Duration = Duration::from_secs(7 * 86_400);
 const FOLDERS: [&str; 4] = ["index", "package", "origin", "partial"];
 
 pub(crate) struct Cache {
@@ -134,20 +136,18 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes the packages that were not used for longest until the rest takes no more than `max_bytes`. Those open somewhere stay
-    /// readable there. Returns the bytes removed.
+    /// Removes the packages that were not used for longest until the rest takes no more than `max_bytes`, and what downloads left
+    /// behind long ago. Those open somewhere stay readable there. Returns the bytes of packages removed.
     pub(crate) fn trim(&self, max_bytes: u64) -> io::Result<u64> {
-        let mut packages = Vec::new();
-        let folder = self.folder.join("package");
-        if !folder.exists() {
-            return Ok(0);
-        }
-        for folder in fs::read_dir(folder)? {
-            for entry in fs::read_dir(folder?.path())? {
-                let entry = entry?;
-                let metadata = entry.metadata()?;
-                packages.push((metadata.modified()?, metadata.len(), entry.path()));
+        self.make_folders()?;
+        for (modified, _, path) in files(&self.folder.join("partial"))? {
+            if modified.elapsed().is_ok_and(|age| age > PARTIAL_LIFE) {
+                fs::remove_file(path)?;
             }
+        }
+        let mut packages = Vec::new();
+        for folder in fs::read_dir(self.folder.join("package"))? {
+            packages.extend(files(&folder?.path())?);
         }
         packages.sort();
         let total: u64 = packages.iter().map(|(_, len, _)| len).sum();
@@ -161,6 +161,16 @@ impl Cache {
         }
         Ok(removed)
     }
+}
+
+/// The files of a folder: when they were changed, their sizes and paths.
+fn files(folder: &Path) -> io::Result<Vec<(SystemTime, u64, PathBuf)>> {
+    let describe = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        Ok((metadata.modified()?, metadata.len(), entry.path()))
+    };
+    fs::read_dir(folder)?.map(describe).collect()
 }
 
 /// A download under way. Dropped, it stays for the next attempt if it is the shared one.

@@ -35,19 +35,27 @@ pub enum BinhostError {
     TooLong { binhost: String, package: String, url: String, expected: u64 },
     #[error("the file {url} of {package} is not the one that the index of the binhost {binhost} lists: its {hash} hash differs")]
     Altered { binhost: String, package: String, url: String, hash: &'static str },
-    #[error("the file {url} of {package} is not the one the plan was made with: its SHA-256 hash is {found}, the plan says {planned}")]
+    #[error(
+        "the file {url} of {package} is not the one the plan was made with: its SHA-256 hash is {found}, the plan says {planned}"
+    )]
     Replaced { package: String, url: String, planned: String, found: String },
     #[error("{package} is refused: {source}")]
     Package { package: String, source: PackageError },
-    #[error("{package} is refused: it is an XPAK package, which carries no signature, and the binhost {binhost} is not one whose packages may be unsigned")]
+    #[error(
+        "{package} is refused: it is an XPAK package, which carries no signature, and the binhost {binhost} is not one whose packages may be unsigned"
+    )]
     UnsignedContainer { binhost: String, package: String },
-    #[error("{package} is refused: the plan says that it is a {planned} package, but the binhost {binhost} delivers a {found} package")]
+    #[error(
+        "{package} is refused: the plan says that it is a {planned} package, but the binhost {binhost} delivers a {found} package"
+    )]
     Container { binhost: String, package: String, planned: &'static str, found: &'static str },
     #[error("nothing can be taken from the binhost {binhost}: it has no keyring to check signatures with")]
     NoKeyring { binhost: String },
     #[error("nothing can be taken from the binhost {binhost}: {source}")]
     Keyring { binhost: String, source: KeyringError },
-    #[error("{package} is refused: the binhost {binhost} delivers another package in its place ({field} is {found}, the index says {listed})")]
+    #[error(
+        "{package} is refused: the binhost {binhost} delivers another package in its place ({field} is {found}, the index says {listed})"
+    )]
     Substituted { binhost: String, package: String, field: &'static str, listed: String, found: String },
     #[error("the disk is full: no room in {} for {what}", folder.display())]
     DiskFull { folder: PathBuf, what: String },

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use contract::lease::BinhostAccess;
-use gentoo::index::{IndexError, MAX_INDEX, Packages};
+use gentoo::index::{IndexError, Packages};
 use sha2::{Digest, Sha256};
 
 use crate::address::{Address, Source};
@@ -15,8 +15,8 @@ use crate::{Client, refused};
 
 /// A TTL longer than this is not believed: the index would look fresh for ever.
 const MAX_TTL: Duration = Duration::from_secs(7 * 86_400);
-/// Bytes of an index as it is transferred; the largest known is below 2 MiB compressed and 16 MiB not.
-const MAX_TRANSFER: u64 = 256 << 20;
+/// Bytes of an index, compressed or not; the largest known is below 2 MiB compressed and 17 MiB not.
+const MAX_INDEX: u64 = 128 << 20;
 
 /// An index at one moment.
 #[derive(Clone, Debug)]
@@ -105,9 +105,9 @@ impl Client {
 
     fn read(&self, access: &BinhostAccess, source: &Source, body: Box<dyn Read>) -> Result<Found, BinhostError> {
         let mut bytes = Vec::new();
-        let read = body.take(MAX_TRANSFER + 1).read_to_end(&mut bytes);
+        let read = body.take(MAX_INDEX + 1).read_to_end(&mut bytes);
         read.map_err(|e| unreachable(access, source, format!("the transfer broke off: {e}")))?;
-        if bytes.len() as u64 > MAX_TRANSFER {
+        if bytes.len() as u64 > MAX_INDEX {
             return Err(too_large(access));
         }
         Ok(Found::Bytes(bytes))
@@ -133,12 +133,12 @@ impl Found {
             return Ok(bytes);
         }
         let mut plain = Vec::new();
-        let read = flate2::read::MultiGzDecoder::new(&bytes[..]).take(MAX_INDEX as u64 + 1).read_to_end(&mut plain);
+        let read = flate2::read::MultiGzDecoder::new(&bytes[..]).take(MAX_INDEX + 1).read_to_end(&mut plain);
         read.map_err(|e| BinhostError::BrokenIndex {
             binhost: access.name.clone(),
             why: format!("its compression is damaged or cut off ({e})"),
         })?;
-        match plain.len() > MAX_INDEX {
+        match plain.len() as u64 > MAX_INDEX {
             true => Err(too_large(access)),
             false => Ok(plain),
         }

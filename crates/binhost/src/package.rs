@@ -199,7 +199,8 @@ impl Request<'_> {
     fn check_hashes(&self, found: &Hashes) -> Result<(), BinhostError> {
         let (binhost, package, url) = self.names();
         let listed = [(&self.planned.md5, &found.md5, "MD5"), (&self.planned.sha1, &found.sha1, "SHA-1")];
-        let differing = listed.into_iter().find(|(listed, found, _)| listed.as_ref().is_some_and(|l| !l.eq_ignore_ascii_case(found)));
+        let differing =
+            listed.into_iter().find(|(listed, found, _)| listed.as_ref().is_some_and(|l| !l.eq_ignore_ascii_case(found)));
         if let Some((_, _, hash)) = differing {
             return Err(BinhostError::Altered { binhost, package, url, hash });
         }
@@ -254,6 +255,8 @@ impl Request<'_> {
         self.check_field("CATEGORY/PF", self.planned.cpv.clone(), package.cpv().unwrap_or_else(missing))?;
         let built = package.build_time().map_or_else(missing, |time| time.to_string());
         self.check_field("BUILD_TIME", self.planned.build_time.to_string(), built)?;
+        let slot = package.text("SLOT").unwrap_or("0");
+        self.check_field("SLOT", short_slot(&self.planned.slot).into(), short_slot(slot).into())?;
         match (self.planned.build_id, package.build_id()) {
             (Some(listed), Some(found)) => self.check_field("BUILD_ID", listed.to_string(), found.to_string()),
             // Binhosts with one build of a version have none in either place, and older ones only in one.
@@ -267,6 +270,14 @@ impl Request<'_> {
             true => Ok(()),
             false => Err(BinhostError::Substituted { binhost, package, field, listed, found }),
         }
+    }
+}
+
+/// A slot without the sub-slot that only repeats it (PMS: an absent sub-slot is the slot itself).
+fn short_slot(slot: &str) -> &str {
+    match slot.split_once('/') {
+        Some((slot, sub_slot)) if slot == sub_slot => slot,
+        _ => slot,
     }
 }
 

@@ -49,7 +49,10 @@ pub(crate) struct Conditions {
 /// The answer to a request.
 pub(crate) enum Answer {
     /// The bytes from `from` on; 0 when the server does not do ranges.
-    Content { from: u64, body: Box<dyn Read> },
+    Content {
+        from: u64,
+        body: Box<dyn Read>,
+    },
     NotModified,
     /// 404, 410, or no such file.
     Missing,

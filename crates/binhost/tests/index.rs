@@ -104,7 +104,7 @@ fn what_is_no_index_is_refused() {
     assert!(matches!(index(zipped[..zipped.len() - 9].to_vec()), BinhostError::BrokenIndex { .. }));
     let no_time = String::from_utf8(text("")).unwrap().replace("TIMESTAMP: 784111777\n", "");
     assert!(matches!(index(no_time.into_bytes()), BinhostError::Index { .. }));
-    assert!(matches!(index(gzip(&vec![b'\n'; 600 << 20])), BinhostError::BrokenIndex { .. }));
+    assert!(matches!(index(gzip(&vec![b'\n'; 129 << 20])), BinhostError::BrokenIndex { .. }));
     s.server.set("Packages.gz", Reply::Status(304));
     assert!(matches!(s.client.index(&s.access).unwrap_err(), BinhostError::Unreachable { .. }));
     s.server.set("Packages.gz", Reply::Stall(zipped, 10));

@@ -233,6 +233,9 @@ fn another_package_in_its_place_is_noticed() {
     let bytes = s.signed();
     let plan = PlannedPackage { build_id: Some(4), ..planned(&bytes) };
     assert!(matches!(s.refusal(&bytes, &plan), BinhostError::Substituted { field: "BUILD_ID", .. }));
+    let plan = PlannedPackage { slot: "1".into(), ..planned(&bytes) };
+    assert!(matches!(s.refusal(&bytes, &plan), BinhostError::Substituted { field: "SLOT", .. }));
+    s.get(&PlannedPackage { slot: "0/0".into(), ..planned(&bytes) }).unwrap();
 }
 
 #[test]
@@ -291,7 +294,13 @@ fn the_cache_is_trimmed_by_last_use() {
     s.server.set(PATH, Reply::Bytes(bytes.clone()));
     let verified = s.get(&planned(&bytes)).unwrap();
     assert_eq!(s.client.trim_cache(bytes.len() as u64).unwrap(), 0);
+    let partial = s.folder.path().join("cache/partial");
+    for (name, days) in [("old", 30), ("new", 0)] {
+        let file = std::fs::File::create(partial.join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400)).unwrap();
+    }
     assert_eq!(s.client.trim_cache(0).unwrap(), bytes.len() as u64);
+    assert!(!partial.join("old").exists() && partial.join("new").exists());
     assert!(std::io::copy(&mut verified.package.image().unwrap(), &mut std::io::sink()).unwrap() > 0);
     s.get(&planned(&bytes)).unwrap();
     assert_eq!(s.server.requests(PATH).len(), 2);

@@ -307,6 +307,27 @@ mod tests {
         assert_eq!(err.kind(), io::ErrorKind::Unsupported);
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn damage_is_survived(hits in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0u8..), 1..5)) {
+            for (compression, mut encoded) in samples(&content()[..20_000]) {
+                for (at, byte) in &hits {
+                    // Half of the hits go to the header, where the structure is.
+                    let limit = if byte % 2 == 0 { encoded.len() } else { 24 };
+                    let at = at.index(limit);
+                    encoded[at] = *byte;
+                }
+                let mut sink = io::sink();
+                if let Ok(reader) = compression.reader(Cursor::new(encoded)) {
+                    // Damage shows as an error or as other bytes, never as more than there can be.
+                    let _ = io::copy(&mut reader.take(1 << 22), &mut sink);
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_window_beyond_the_limit_is_refused() {
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();

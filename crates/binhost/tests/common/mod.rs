@@ -123,8 +123,8 @@ fn answer(mut out: TcpStream, request: &str, reply: Option<Reply>) -> Option<()>
 
 /// Waits as a test can afford to.
 pub fn patience() -> Patience {
-    let short = Duration::from_secs(1);
-    Patience { connect: short, answer: short, stall: short, attempts: 2, pause: Duration::from_millis(5) }
+    let (long, short) = (Duration::from_secs(20), Duration::from_secs(2));
+    Patience { connect: long, answer: long, stall: short, attempts: 2, pause: Duration::from_millis(5) }
 }
 
 pub fn access(uri: &str, key: Option<&SigningKey>) -> BinhostAccess {

@@ -135,3 +135,37 @@ fn a_key_survives_its_armor() {
     detached(&keyring(&[&key]), &signature, b"content").unwrap();
     assert!(SigningKey::from_armored(&key.certificate().unwrap()).is_err());
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn garbage_is_an_error_and_never_a_panic(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+        at in proptest::prelude::any::<proptest::sample::Index>(),
+    ) {
+        thread_local! {
+            static SIGNED: (Keyring, Vec<u8>, Vec<u8>) = {
+                let mut key = SigningKey::generate("test").unwrap();
+                let detached = key.detached(&mut &b"content"[..]).unwrap().into_bytes();
+                (keyring(&[&key]), detached, key.clear_sign("text\n").unwrap().into_bytes())
+            };
+        }
+        SIGNED.with(|(ring, detached, clear)| {
+            assert!(ring.verify_detached(&mut &b"content"[..], &bytes).is_err());
+            assert!(ring.verify_clear_signed(&bytes).is_err());
+            // Damage in the middle of real ones: what still passes has the content that was signed.
+            let damage = |whole: &[u8]| {
+                let mut damaged = whole.to_vec();
+                let at = at.index(damaged.len());
+                damaged.splice(at..(at + bytes.len()).min(whole.len()), bytes.iter().copied());
+                damaged
+            };
+            assert!(ring.verify_detached(&mut &b"contents"[..], &damage(detached)).is_err());
+            if let Ok(text) = ring.verify_clear_signed(&damage(clear)) {
+                assert_eq!(text, b"text\n");
+            }
+            let _ = Keyring::from_armored(&String::from_utf8_lossy(&damage(detached)));
+        });
+    }
+}
