@@ -1,1 +1,26 @@
-//! placeholder
+//! The site: orders, the queue, the worker's lease API, the REST API and the pages.
+//!
+//! The server plans and keeps; it never runs foreign code and never composes an image. All its state is in one database and one
+//! folder of artifacts, and a crash at any moment loses no accepted order and no finished image.
+
+mod app;
+mod bus;
+mod channels;
+mod clock;
+mod config;
+mod db;
+mod estimate;
+mod files;
+mod http;
+mod mail;
+mod orders;
+mod planner;
+mod presets;
+mod reconcile;
+mod secret;
+mod server;
+mod status;
+
+pub use config::{BinhostConfig, ChannelConfig, Config, ConfigError, MailConfig, MailSecurity};
+pub use presets::{Preset, Presets};
+pub use server::{Server, ServerError};

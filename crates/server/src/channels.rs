@@ -1,0 +1,205 @@
+//! The channels at run time: their indexes, read when they are needed and kept for a while, and whether they can be reached.
+
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use binhost::Client;
+use contract::BinhostRef;
+use contract::lease::BinhostAccess;
+use gentoo::profile::Profile;
+
+use crate::config::{ChannelConfig, Config, ConfigError};
+
+/// A channel that could not be read is not asked again for so long.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// All channels of a site, in the operator's order.
+pub struct Channels {
+    list: Vec<Arc<Channel>>,
+}
+
+/// One channel.
+pub struct Channel {
+    pub config: ChannelConfig,
+    client: Arc<Client>,
+    ttl: Duration,
+    /// Held while the indexes are read, so that they are read once however many ask.
+    reading: tokio::sync::Mutex<()>,
+    last: RwLock<Option<Reading>>,
+}
+
+/// The last attempt to read a channel.
+#[derive(Clone)]
+struct Reading {
+    when: Instant,
+    outcome: Result<Arc<Snapshot>, Unavailable>,
+}
+
+/// A channel as it was at one moment: what plans are made from.
+pub struct Snapshot {
+    /// What the resolver chooses from.
+    pub universe: resolver::Universe,
+    /// How many packages the channel offers, all builds counted.
+    pub package_count: usize,
+}
+
+/// Why a channel cannot be ordered from at the moment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the channel “{channel}” cannot be read now: {reason}")]
+pub struct Unavailable {
+    pub channel: String,
+    pub reason: String,
+}
+
+/// What is known of a channel without asking anybody.
+#[derive(Clone)]
+pub enum Availability {
+    /// It was not read yet.
+    Unknown,
+    Available(Arc<Snapshot>),
+    Unavailable(Unavailable),
+}
+
+impl Channels {
+    /// Sets up the channels of a configuration; nothing is fetched yet. `cache_dir` keeps indexes from run to run.
+    pub fn new(config: &Config, cache_dir: &Path) -> Channels {
+        let client = Arc::new(Client::new(cache_dir));
+        let list = config
+            .channels
+            .iter()
+            .map(|channel| {
+                Arc::new(Channel {
+                    config: channel.clone(),
+                    client: client.clone(),
+                    ttl: Duration::from_secs(config.index_ttl_seconds),
+                    reading: tokio::sync::Mutex::new(()),
+                    last: RwLock::new(None),
+                })
+            })
+            .collect();
+        Channels { list }
+    }
+
+    pub fn all(&self) -> &[Arc<Channel>] {
+        &self.list
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Arc<Channel>> {
+        self.list.iter().find(|c| c.config.name == name)
+    }
+
+    /// The channel for an order that names none: the first of its architecture that can be read.
+    pub async fn default_for(&self, arch: &str) -> Option<&Arc<Channel>> {
+        for channel in self.list.iter().filter(|c| c.config.arch == arch) {
+            if channel.snapshot().await.is_ok() {
+                return Some(channel);
+            }
+        }
+        None
+    }
+
+    /// The first channel of the architecture that is known to be readable, as advice for people.
+    pub fn known_good(&self, arch: &str) -> Option<&Arc<Channel>> {
+        self.list.iter().find(|c| c.config.arch == arch && matches!(c.availability(), Availability::Available(_)))
+    }
+}
+
+impl Channel {
+    /// What the last attempt to read the channel showed.
+    pub fn availability(&self) -> Availability {
+        match self.last_reading() {
+            None => Availability::Unknown,
+            Some(Reading { outcome: Ok(snapshot), .. }) => Availability::Available(snapshot),
+            Some(Reading { outcome: Err(reason), .. }) => Availability::Unavailable(reason),
+        }
+    }
+
+    /// The channel's indexes, not older than the time to live; read now where they are.
+    pub async fn snapshot(self: &Arc<Self>) -> Result<Arc<Snapshot>, Unavailable> {
+        if let Some(outcome) = self.fresh() {
+            return outcome;
+        }
+        let _reading = self.reading.lock().await;
+        // Somebody else may have read it while we waited.
+        if let Some(outcome) = self.fresh() {
+            return outcome;
+        }
+        let channel = self.clone();
+        let outcome = match tokio::task::spawn_blocking(move || channel.read()).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                Err(self.unavailable(format!("reading it broke off ({error}); the operator should look at the server's log")))
+            }
+        };
+        match &outcome {
+            Ok(snapshot) => tracing::info!(channel = %self.config.name, packages = snapshot.package_count, "channel read"),
+            Err(reason) => tracing::warn!(channel = %self.config.name, reason = %reason.reason, "channel cannot be read"),
+        }
+        let reading = Reading { when: Instant::now(), outcome: outcome.clone() };
+        *self.last.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(reading);
+        outcome
+    }
+
+    fn last_reading(&self) -> Option<Reading> {
+        self.last.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn fresh(&self) -> Option<Result<Arc<Snapshot>, Unavailable>> {
+        let last = self.last_reading()?;
+        let valid_for = if last.outcome.is_ok() { self.ttl } else { self.ttl.min(RETRY) };
+        (last.when.elapsed() < valid_for).then_some(last.outcome)
+    }
+
+    fn unavailable(&self, reason: String) -> Unavailable {
+        Unavailable { channel: self.config.name.clone(), reason }
+    }
+
+    /// Reads every index of the channel. All must be there: a plan made without the best binhost would silently be another one.
+    fn read(&self) -> Result<Arc<Snapshot>, Unavailable> {
+        let mut profile = self.profile()?;
+        let access = self.access().map_err(|e| self.unavailable(e.to_string()))?;
+        let mut binhosts = Vec::with_capacity(access.len());
+        for access in &access {
+            let index = self.client.index(access).map_err(|e| self.unavailable(e.to_string()))?;
+            if binhosts.is_empty() {
+                profile.set_implicit_iuse_from_index(&index.packages.header);
+            }
+            let reference = BinhostRef {
+                name: access.name.clone(),
+                uri: access.uri.clone(),
+                index_sha256: index.sha256,
+                timestamp: index.timestamp,
+            };
+            binhosts.push(resolver::Binhost { access: reference, index: Arc::new(index.packages) });
+        }
+        let package_count = binhosts.iter().map(|b| b.index.entries.len()).sum();
+        let mut source = resolver::Source::new(binhosts, profile);
+        source.arch.clone_from(&self.config.arch);
+        source.channel.clone_from(&self.config.name);
+        // Whoever orders gets the image from us, so licences that forbid passing packages on count.
+        source.published = true;
+        Ok(Arc::new(Snapshot { universe: resolver::Universe::new(source), package_count }))
+    }
+
+    fn profile(&self) -> Result<Profile, Unavailable> {
+        let Some(path) = &self.config.profile else {
+            return Ok(Profile::minimal(&self.config.arch));
+        };
+        let repository = path.ancestors().find(|a| a.file_name().is_some_and(|n| n == "profiles")).and_then(Path::parent);
+        let Some(repository) = repository else {
+            return Err(self.unavailable(format!("the profile {} is not below a folder named “profiles”", path.display())));
+        };
+        Profile::load(path, repository).map_err(|e| self.unavailable(e.to_string()))
+    }
+
+    /// The binhosts, best first, with their keyrings as they are on disk now.
+    pub fn access(&self) -> Result<Vec<BinhostAccess>, ConfigError> {
+        self.config.binhosts.iter().map(|b| b.access()).collect()
+    }
+
+    /// Whether the next [`Channel::snapshot`] answers at once.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh().is_some()
+    }
+}

@@ -1,0 +1,82 @@
+//! The time of day, and times, sizes and durations as people read them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Seconds since the epoch; 0 when the clock stands before it.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Year, month and day (UTC) of a time in seconds since the epoch, in the proleptic Gregorian calendar.
+fn civil(seconds: i64) -> (i64, i64, i64) {
+    // Days are counted from 0000-03-01, so that the leap day is the last day of a year.
+    let days = seconds.div_euclid(86_400) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+/// `20261122`, for file names.
+pub fn compact_date(seconds: i64) -> String {
+    let (year, month, day) = civil(seconds);
+    format!("{year:04}{month:02}{day:02}")
+}
+
+/// `2026-11-22 08:05 UTC`.
+pub fn timestamp(seconds: i64) -> String {
+    let (year, month, day) = civil(seconds);
+    let minutes = seconds.rem_euclid(86_400) / 60;
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
+/// `about 4 minutes`, rounded the way people say it.
+pub fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => "less than a minute".to_owned(),
+        60..90 => "about a minute".to_owned(),
+        90..5_400 => format!("about {} minutes", (seconds + 30) / 60),
+        _ => format!("about {} hours", (seconds + 1_800) / 3_600),
+    }
+}
+
+/// `123.4 MB`, in powers of ten.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1_000.0;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or_default();
+    if unit == 0 { format!("{bytes} {name}") } else { format!("{value:.1} {name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(timestamp(0), "1970-01-01 00:00 UTC");
+        assert_eq!(timestamp(1_795_334_700), "2026-11-22 08:05 UTC");
+        assert_eq!(compact_date(951_782_400), "20000229");
+        assert_eq!(compact_date(4_107_542_400), "21000301");
+    }
+
+    #[test]
+    fn sizes_and_durations_read_well() {
+        assert_eq!(size(999), "999 bytes");
+        assert_eq!(size(999_999), "1.0 MB");
+        assert_eq!(size(1_234_567_890), "1.2 GB");
+        assert_eq!(duration(61), "about a minute");
+        assert_eq!(duration(95), "about 2 minutes");
+        assert_eq!(duration(7_200), "about 2 hours");
+    }
+}

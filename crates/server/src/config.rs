@@ -1,0 +1,243 @@
+//! The operator's configuration: one TOML file, every field with a default, unknown fields refused.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use contract::lease::BinhostAccess;
+use serde::Deserialize;
+
+/// Configuration of one server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address and port to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The address people reach the site by, like `https://hatchery.example`; used in mails and in the API's links.
+    /// None means the listening address.
+    pub public_url: Option<String>,
+    /// Everything the server keeps: database, artifacts, cached indexes, the worker token.
+    pub data_dir: PathBuf,
+    /// The SQLite file; none means `hatchery.sqlite` in `data_dir`.
+    pub database: Option<PathBuf>,
+    /// Folder of preset files that are added to, or replace, the built-in ones.
+    pub presets_dir: Option<PathBuf>,
+    /// The token workers show. None of the two: one is made at the first start and kept in `data_dir/worker.token`, mode 0600.
+    pub worker_token: Option<String>,
+    pub worker_token_file: Option<PathBuf>,
+    /// A worker silent for so long has lost its build. Seconds.
+    pub lease_ttl_seconds: u64,
+    /// A channel's indexes are asked for again after so long. Seconds.
+    pub index_ttl_seconds: u64,
+    /// Orders are refused while so many builds wait.
+    pub max_waiting: u64,
+    /// Largest file a worker may send. Bytes.
+    pub max_artifact_bytes: u64,
+    /// How to send mail; none means that no mail is sent, and the order form says so.
+    pub mail: Option<MailConfig>,
+    #[serde(rename = "channel")]
+    pub channels: Vec<ChannelConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8480)),
+            public_url: None,
+            data_dir: PathBuf::from("var/server"),
+            database: None,
+            presets_dir: None,
+            worker_token: None,
+            worker_token_file: None,
+            lease_ttl_seconds: 60,
+            index_ttl_seconds: 900,
+            max_waiting: 1_000,
+            max_artifact_bytes: 32 << 30,
+            mail: None,
+            channels: Vec::new(),
+        }
+    }
+}
+
+/// A mail server that takes our notices.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MailConfig {
+    pub host: String,
+    #[serde(default = "default_smtp_port")]
+    pub port: u16,
+    /// The sender, like `Hatchery <hatchery@example.org>`.
+    pub from: String,
+    #[serde(default)]
+    pub security: MailSecurity,
+    #[serde(default)]
+    pub user: Option<String>,
+    /// A file holding the password alone.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+}
+
+/// How the connection to the mail server is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MailSecurity {
+    /// Not at all: for a mail server on the same machine.
+    #[default]
+    None,
+    /// Plain first, then TLS, which is required.
+    Starttls,
+    /// TLS from the first byte.
+    Tls,
+}
+
+/// A set of binhosts with a profile, from which images are made.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelConfig {
+    /// Short name for orders, like `gentoo-amd64`.
+    pub name: String,
+    pub title: String,
+    pub arch: String,
+    #[serde(default)]
+    pub description: String,
+    /// A sentence said inside each image about where it comes from; none means one with the title.
+    #[serde(default)]
+    pub notice: Option<String>,
+    /// Atoms added when a format that boots by itself is ordered.
+    #[serde(default)]
+    pub boot_packages: Vec<String>,
+    /// Folder of the profile inside a Gentoo repository (below its `profiles`); none means that no profile masks or provides anything.
+    #[serde(default)]
+    pub profile: Option<PathBuf>,
+    /// Best first.
+    #[serde(rename = "binhost")]
+    pub binhosts: Vec<BinhostConfig>,
+}
+
+/// One binhost of a channel.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BinhostConfig {
+    pub name: String,
+    /// `https://…` or `file:///…`.
+    pub uri: String,
+    /// Armored OpenPGP certificates whose signatures count.
+    #[serde(default)]
+    pub keyring_file: Option<PathBuf>,
+    /// The same as text; added to those of the file.
+    #[serde(default)]
+    pub keyring: String,
+    /// Take packages without a signature from here.
+    #[serde(default)]
+    pub allow_unsigned: bool,
+}
+
+/// What is wrong with the configuration, for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{} cannot be read: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("the configuration is not understood: {0}")]
+    Syntax(#[from] toml::de::Error),
+    #[error("the configuration cannot work: {0}")]
+    Invalid(String),
+}
+
+fn default_smtp_port() -> u16 {
+    25
+}
+
+impl Config {
+    /// Reads a configuration from TOML text.
+    pub fn from_toml(text: &str) -> Result<Config, ConfigError> {
+        let config: Config = toml::from_str(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Reads a configuration file.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Config::from_toml(&text)
+    }
+
+    /// Checks what the types alone cannot say.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |text: String| Err(ConfigError::Invalid(text));
+        let word =
+            |s: &str| !s.is_empty() && s.len() <= 64 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        let mut names = std::collections::BTreeSet::new();
+        for channel in &self.channels {
+            if !word(&channel.name) || !names.insert(&channel.name) {
+                return invalid(format!("the channel name “{}” is used twice or is no plain word", channel.name.escape_debug()));
+            }
+            if !word(&channel.arch) {
+                return invalid(format!("channel {}: “{}” is not an architecture", channel.name, channel.arch.escape_debug()));
+            }
+            if channel.binhosts.is_empty() {
+                return invalid(format!("channel {} has no binhost", channel.name));
+            }
+            let mut binhosts = std::collections::BTreeSet::new();
+            for binhost in &channel.binhosts {
+                if !word(&binhost.name) || !binhosts.insert(&binhost.name) {
+                    return invalid(format!(
+                        "channel {}: the binhost name “{}” is used twice or is no plain word",
+                        channel.name,
+                        binhost.name.escape_debug()
+                    ));
+                }
+                if binhost.keyring_file.is_none() && binhost.keyring.is_empty() && !binhost.allow_unsigned {
+                    return invalid(format!(
+                        "binhost {} of channel {} has neither keyring_file nor allow_unsigned, so none of its packages could be trusted",
+                        binhost.name, channel.name
+                    ));
+                }
+            }
+        }
+        if self.lease_ttl_seconds == 0 {
+            return invalid("lease_ttl_seconds must not be 0".into());
+        }
+        if let Some(url) = &self.public_url
+            && !(url.starts_with("http://") || url.starts_with("https://"))
+        {
+            return invalid(format!("public_url “{}” must begin with http:// or https://", url.escape_debug()));
+        }
+        Ok(())
+    }
+}
+
+impl BinhostConfig {
+    /// The binhost with its keyring read.
+    pub(crate) fn access(&self) -> Result<BinhostAccess, ConfigError> {
+        let mut keyring = self.keyring.clone();
+        if let Some(path) = &self.keyring_file {
+            keyring += &std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+        }
+        Ok(BinhostAccess { name: self.name.clone(), uri: self.uri.clone(), keyring, allow_unsigned: self.allow_unsigned })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHANNEL: &str = "[[channel]]\nname='c'\ntitle='C'\narch='amd64'\n[[channel.binhost]]\nname='b'\nuri='file:///b'\n";
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        let error = Config::from_toml("lisen = '127.0.0.1:1'").unwrap_err();
+        assert!(error.to_string().contains("lisen"), "{error}");
+    }
+
+    #[test]
+    fn a_binhost_nobody_could_trust_is_refused() {
+        let error = Config::from_toml(CHANNEL).unwrap_err();
+        assert!(error.to_string().contains("allow_unsigned"), "{error}");
+        Config::from_toml(&format!("{CHANNEL}allow_unsigned=true\n")).unwrap();
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let text = format!("{CHANNEL}allow_unsigned=true\n{CHANNEL}allow_unsigned=true\n");
+        assert!(Config::from_toml(&text).unwrap_err().to_string().contains("twice"));
+    }
+}

@@ -1,0 +1,312 @@
+//! Builds: one set of images to be made, for everybody who ordered just that.
+
+use std::fmt;
+use std::str::FromStr;
+
+use contract::{Artifact, Failure, Format, Plan, Step, System};
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+
+use super::{Db, Result, from_json, to_u64};
+use crate::clock::now;
+
+/// Where a build stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BuildState {
+    Waiting,
+    Building,
+    Ready,
+    Failed,
+    Cancelled,
+}
+
+impl BuildState {
+    pub fn name(self) -> &'static str {
+        match self {
+            BuildState::Waiting => "waiting",
+            BuildState::Building => "building",
+            BuildState::Ready => "ready",
+            BuildState::Failed => "failed",
+            BuildState::Cancelled => "cancelled",
+        }
+    }
+
+    /// Nothing will change any more.
+    pub fn is_final(self) -> bool {
+        matches!(self, BuildState::Ready | BuildState::Failed | BuildState::Cancelled)
+    }
+}
+
+impl fmt::Display for BuildState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for BuildState {
+    type Err = sqlx::Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let all = [Self::Waiting, Self::Building, Self::Ready, Self::Failed, Self::Cancelled];
+        all.into_iter()
+            .find(|s| s.name() == text)
+            .ok_or_else(|| sqlx::Error::Decode(format!("“{text}” is not a state of a build").into()))
+    }
+}
+
+/// A build to be queued.
+pub struct NewBuild<'a> {
+    pub id: &'a str,
+    /// Equal for builds whose images would be the same.
+    pub join_key: &'a str,
+    pub channel: &'a str,
+    pub image_name: &'a str,
+    pub notice: &'a str,
+    pub formats: &'a [Format],
+    pub system: &'a System,
+    pub plan: &'a Plan,
+}
+
+/// How far a step has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepProgress {
+    pub step: Step,
+    pub done: u64,
+    pub total: u64,
+    pub what: String,
+    /// When the step was first heard of, seconds since the epoch.
+    pub since: i64,
+}
+
+/// A build as it stands.
+#[derive(Clone, Debug)]
+pub struct Build {
+    pub id: String,
+    pub place: i64,
+    pub channel: String,
+    pub arch: String,
+    pub image_name: String,
+    pub formats: Vec<Format>,
+    pub plan_bytes: u64,
+    pub created: i64,
+    pub state: BuildState,
+    pub attempts: u32,
+    pub progress: Vec<StepProgress>,
+    pub started: Option<i64>,
+    pub ended: Option<i64>,
+    pub failure: Option<Failure>,
+    pub messages: Vec<String>,
+}
+
+/// A build that waits or is being built, as far as an estimate needs it.
+#[derive(Clone, Debug)]
+pub struct Unfinished {
+    pub id: String,
+    pub building: bool,
+    pub plan_bytes: u64,
+    pub started: Option<i64>,
+}
+
+/// How long a finished build took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    pub plan_bytes: u64,
+    pub seconds: u64,
+}
+
+#[derive(FromRow)]
+struct BuildRow {
+    id: String,
+    place: i64,
+    channel: String,
+    arch: String,
+    image_name: String,
+    formats: String,
+    plan_bytes: i64,
+    created: i64,
+    state: String,
+    attempts: i64,
+    progress: String,
+    started: Option<i64>,
+    ended: Option<i64>,
+    failure: Option<String>,
+    messages: String,
+}
+
+impl TryFrom<BuildRow> for Build {
+    type Error = sqlx::Error;
+    fn try_from(row: BuildRow) -> Result<Self> {
+        Ok(Build {
+            id: row.id,
+            place: row.place,
+            channel: row.channel,
+            arch: row.arch,
+            image_name: row.image_name,
+            formats: from_json(&row.formats)?,
+            plan_bytes: to_u64(row.plan_bytes),
+            created: row.created,
+            state: row.state.parse()?,
+            attempts: u32::try_from(row.attempts).unwrap_or(0),
+            progress: from_json(&row.progress)?,
+            started: row.started,
+            ended: row.ended,
+            failure: row.failure.as_deref().map(from_json).transpose()?,
+            messages: from_json(&row.messages)?,
+        })
+    }
+}
+
+impl Db {
+    /// The build with this identifier.
+    pub async fn build(&self, id: &str) -> Result<Option<Build>> {
+        let row: Option<BuildRow> = sqlx::query_as(
+            "SELECT id, place, channel, arch, image_name, formats, plan_bytes, created, state, attempts, progress,
+                    started, ended, failure, messages
+             FROM builds WHERE id = ?",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(Build::try_from).transpose()
+    }
+
+    /// The build's plan: with the packages' hashes once it is ready, as resolved before that.
+    pub async fn plan(&self, build: &str) -> Result<Plan> {
+        let text: String = sqlx::query_scalar("SELECT coalesce(locked_plan, plan) FROM builds WHERE id = ?")
+            .bind(build)
+            .fetch_one(&self.pool)
+            .await?;
+        from_json(&text)
+    }
+
+    /// The files of a ready build, in the order of their names, each with the attempt that made it.
+    pub async fn artifacts(&self, build: &str) -> Result<Vec<(Artifact, u32)>> {
+        let rows: Vec<(String, String, i64, String, String, i64)> = sqlx::query_as(
+            "SELECT name, format, size, sha256, sha512, a.attempt FROM artifacts a JOIN builds b ON b.id = a.build
+             WHERE a.build = ? AND b.state = 'ready' ORDER BY name",
+        )
+        .bind(build)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|(name, format, size, sha256, sha512, attempt)| {
+                let format: Format = format.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+                Ok((Artifact { name, format, size: to_u64(size), sha256, sha512 }, u32::try_from(attempt).unwrap_or(0)))
+            })
+            .collect()
+    }
+
+    /// How many builds wait before the one at `place`.
+    pub async fn waiting_before(&self, place: i64) -> Result<u64> {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM builds WHERE state = 'waiting' AND place < ?")
+            .bind(place)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(to_u64(count))
+    }
+
+    /// How many builds wait, and how many are being built.
+    pub async fn queue_length(&self) -> Result<(u64, u64)> {
+        let (queued, building): (i64, i64) = sqlx::query_as(
+            "SELECT count(*) FILTER (WHERE state = 'waiting'), count(*) FILTER (WHERE state = 'building') FROM builds
+             WHERE state IN ('waiting', 'building')",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok((to_u64(queued), to_u64(building)))
+    }
+
+    /// Every build that is not ended, in the order it will be served.
+    pub async fn unfinished(&self) -> Result<Vec<Unfinished>> {
+        let rows: Vec<(String, String, i64, Option<i64>)> = sqlx::query_as(
+            "SELECT id, state, plan_bytes, started FROM builds WHERE state IN ('waiting', 'building')
+             ORDER BY state = 'waiting', place",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, state, bytes, started)| Unfinished {
+                id,
+                building: state == BuildState::Building.name(),
+                plan_bytes: to_u64(bytes),
+                started,
+            })
+            .collect())
+    }
+
+    /// The last builds that became ready: newest first, at most 200.
+    pub async fn samples(&self) -> Result<Vec<Sample>> {
+        let rows: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT plan_bytes, ended - started FROM builds
+             WHERE state = 'ready' AND started IS NOT NULL AND ended >= started ORDER BY ended DESC LIMIT 200",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|(bytes, seconds)| Sample { plan_bytes: to_u64(bytes), seconds: to_u64(seconds) }).collect())
+    }
+
+    /// The newest builds for the public queue page: those not ended, then the last ended ones.
+    pub async fn recent(&self, limit: u32) -> Result<Vec<Build>> {
+        let rows: Vec<BuildRow> = sqlx::query_as(
+            "SELECT id, place, channel, arch, image_name, formats, plan_bytes, created, state, attempts, progress,
+                    started, ended, failure, messages
+             FROM builds
+             ORDER BY CASE state WHEN 'building' THEN 0 WHEN 'waiting' THEN 1 ELSE 2 END,
+                      CASE WHEN state = 'waiting' THEN place END, ended DESC, place DESC
+             LIMIT ?",
+        )
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(Build::try_from).collect()
+    }
+
+    /// Requeues or fails the builds whose worker was lost. Returns the builds that changed.
+    ///
+    /// A requeued build keeps its place. After `max_attempts` lost leases it fails, so that a job that kills its workers does not
+    /// go round for ever. One that was to be cancelled ends here.
+    pub async fn expire_leases(&self, max_attempts: u32, failure_of: impl Fn(Step) -> Failure) -> Result<Vec<String>> {
+        let mut tx = self.write().await?;
+        let lapsed: Vec<(String, i64, bool, String)> =
+            sqlx::query_as("SELECT id, attempts, cancel, progress FROM builds WHERE state = 'building' AND lease_expires <= ?")
+                .bind(now())
+                .fetch_all(&mut *tx)
+                .await?;
+        let mut changed = Vec::with_capacity(lapsed.len());
+        for (id, attempts, cancel, progress) in lapsed {
+            if cancel {
+                sqlx::query("UPDATE builds SET state = 'cancelled', ended = ? WHERE id = ?")
+                    .bind(now())
+                    .bind(&id)
+                    .execute(&mut *tx)
+                    .await?;
+            } else if attempts < i64::from(max_attempts) {
+                sqlx::query("UPDATE builds SET state = 'waiting', progress = '[]' WHERE id = ?")
+                    .bind(&id)
+                    .execute(&mut *tx)
+                    .await?;
+                super::log::append(&mut tx, &id, ["— the worker was lost; the build goes back to its place in the queue —"])
+                    .await?;
+            } else {
+                let steps: Vec<StepProgress> = from_json(&progress)?;
+                let step = super::lease::current_step(&steps);
+                super::lease::fail(&mut tx, &id, &failure_of(step)).await?;
+            }
+            // Whatever the lost worker still sends is refused from now on.
+            sqlx::query("UPDATE builds SET lease = NULL, lease_expires = NULL WHERE id = ?").bind(&id).execute(&mut *tx).await?;
+            changed.push(id);
+        }
+        tx.commit().await?;
+        Ok(changed)
+    }
+
+    /// Gives every running lease a full time to live again. For the start of a server: no worker could reach it while it was away.
+    pub async fn renew_all_leases(&self, ttl_seconds: u64) -> Result<()> {
+        sqlx::query("UPDATE builds SET lease_expires = ? WHERE state = 'building'")
+            .bind(now().saturating_add(super::to_i64(ttl_seconds)))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+}

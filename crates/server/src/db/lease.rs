@@ -1,0 +1,395 @@
+//! Leases: a worker's hold on a build, what it reports under it, and how the build ends.
+
+use std::collections::BTreeMap;
+
+use contract::lease::EndReport;
+use contract::{Artifact, Event, Failure, Format, Plan, Step, System};
+use sqlx::{FromRow, Sqlite, Transaction};
+
+use super::outbox::{self, NoticeKind};
+use super::{BuildState, Db, Result, StepProgress, from_json, log, to_i64, to_json, to_u64};
+use crate::clock::now;
+
+/// A build given to a worker.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    pub id: String,
+    pub channel: String,
+    pub image_name: String,
+    pub notice: String,
+    pub formats: Vec<Format>,
+    pub system: System,
+    pub plan: Plan,
+    pub attempt: u32,
+}
+
+/// The worker no longer holds the build: the lease lapsed, or the build has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseLost;
+
+/// A file that a worker has sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    pub name: String,
+    pub size: u64,
+    pub sha256: String,
+    pub sha512: String,
+}
+
+/// Which of a build's files must stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilesToKeep {
+    /// Those of the attempt that is ready or runs.
+    OfAttempt(u32),
+    None,
+    /// The build may be leased at any moment, or is not known at all (another database was put in place): nothing is touched.
+    All,
+}
+
+/// Why an end report was not taken.
+#[derive(Debug)]
+pub enum EndError {
+    LeaseLost,
+    /// What the report says does not agree with what was ordered or sent.
+    Disagrees(String),
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for EndError {
+    fn from(error: sqlx::Error) -> Self {
+        EndError::Database(error)
+    }
+}
+
+#[derive(FromRow)]
+struct LeasedRow {
+    id: String,
+    channel: String,
+    image_name: String,
+    notice: String,
+    formats: String,
+    system: String,
+    plan: String,
+    attempts: i64,
+}
+
+impl Db {
+    /// Gives the next waiting build to a worker: the one with the first place among those of its architectures.
+    pub async fn lease(&self, lease: &str, worker: &str, arches: &[String], ttl_seconds: u64) -> Result<Option<Leased>> {
+        let row: Option<LeasedRow> = sqlx::query_as(
+            "UPDATE builds
+             SET state = 'building', lease = ?1, worker = ?2, lease_expires = ?3, started = ?4,
+                 attempts = attempts + 1, next_sequence = 0, progress = '[]'
+             WHERE id = (SELECT id FROM builds WHERE state = 'waiting' AND arch IN (SELECT value FROM json_each(?5))
+                         ORDER BY place LIMIT 1)
+             RETURNING id, channel, image_name, notice, formats, system, plan, attempts",
+        )
+        .bind(lease)
+        .bind(worker)
+        .bind(now().saturating_add(to_i64(ttl_seconds)))
+        .bind(now())
+        .bind(to_json(arches)?)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            Ok(Leased {
+                formats: from_json(&row.formats)?,
+                system: from_json(&row.system)?,
+                plan: from_json(&row.plan)?,
+                attempt: u32::try_from(row.attempts).unwrap_or(0),
+                id: row.id,
+                channel: row.channel,
+                image_name: row.image_name,
+                notice: row.notice,
+            })
+        })
+        .transpose()
+    }
+
+    /// The attempt that this lease stands for, or none when it is lost.
+    pub async fn attempt_of_lease(&self, build: &str, lease: &str) -> Result<Option<u32>> {
+        let attempts: Option<i64> =
+            sqlx::query_scalar("SELECT attempts FROM builds WHERE id = ? AND lease = ? AND state = 'building'")
+                .bind(build)
+                .bind(lease)
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(attempts.map(|a| u32::try_from(a).unwrap_or(0)))
+    }
+
+    /// Prolongs a lease without a report, as while a large file is being sent.
+    pub async fn touch_lease(&self, build: &str, lease: &str, ttl_seconds: u64) -> Result<()> {
+        sqlx::query("UPDATE builds SET lease_expires = ? WHERE id = ? AND lease = ? AND state = 'building'")
+            .bind(now().saturating_add(to_i64(ttl_seconds)))
+            .bind(build)
+            .bind(lease)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Records a batch of events, once, and prolongs the lease. Says whether the build is to be given up.
+    pub async fn record_events(
+        &self,
+        build: &str,
+        lease: &str,
+        sequence: u64,
+        events: &[Event],
+        ttl_seconds: u64,
+    ) -> Result<std::result::Result<bool, LeaseLost>> {
+        let mut tx = self.write().await?;
+        let held: Option<(i64, bool, String)> = sqlx::query_as(
+            "SELECT next_sequence, cancel, progress FROM builds WHERE id = ? AND lease = ? AND state = 'building'",
+        )
+        .bind(build)
+        .bind(lease)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some((next, cancel, progress)) = held else {
+            return Ok(Err(LeaseLost));
+        };
+        let sequence = to_i64(sequence);
+        let fresh = sequence >= next;
+        let mut steps: Vec<StepProgress> = from_json(&progress)?;
+        if fresh {
+            log::append(&mut tx, build, events.iter().filter_map(log_line)).await?;
+            events.iter().for_each(|event| note_progress(&mut steps, event));
+        }
+        sqlx::query("UPDATE builds SET lease_expires = ?, next_sequence = ?, progress = ? WHERE id = ?")
+            .bind(now().saturating_add(to_i64(ttl_seconds)))
+            .bind(if fresh { sequence.saturating_add(1) } else { next })
+            .bind(to_json(&steps)?)
+            .bind(build)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(Ok(cancel))
+    }
+
+    /// Notes a file that was sent completely under a lease. `false` when the lease was lost meanwhile.
+    pub async fn record_upload(&self, build: &str, lease: &str, upload: &Upload) -> Result<bool> {
+        let done = sqlx::query(
+            "INSERT INTO uploads (build, attempt, name, size, sha256, sha512)
+             SELECT id, attempts, ?, ?, ?, ? FROM builds WHERE id = ? AND lease = ? AND state = 'building'
+             ON CONFLICT (build, attempt, name) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256, sha512 = excluded.sha512",
+        )
+        .bind(&upload.name)
+        .bind(to_i64(upload.size))
+        .bind(&upload.sha256)
+        .bind(&upload.sha512)
+        .bind(build)
+        .bind(lease)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Ends a build as its worker reports it. Images, state and notices become visible together or not at all.
+    ///
+    /// A repeated report of the same lease is taken as done. Returns the state the build ended in.
+    pub async fn end(&self, build: &str, lease: &str, report: &EndReport) -> std::result::Result<BuildState, EndError> {
+        let mut tx = self.write().await?;
+        let held: Option<(String, i64, bool, String, String)> =
+            sqlx::query_as("SELECT state, attempts, cancel, formats, plan FROM builds WHERE id = ? AND lease = ?")
+                .bind(build)
+                .bind(lease)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let Some((state, attempt, cancel, formats, plan)) = held else {
+            return Err(EndError::LeaseLost);
+        };
+        let state: BuildState = state.parse()?;
+        match state {
+            BuildState::Building => {}
+            BuildState::Waiting => return Err(EndError::LeaseLost),
+            BuildState::Ready | BuildState::Failed | BuildState::Cancelled => return Ok(state),
+        }
+        let ended = match report {
+            _ if cancel => {
+                sqlx::query("UPDATE builds SET state = 'cancelled', ended = ? WHERE id = ?")
+                    .bind(now())
+                    .bind(build)
+                    .execute(&mut *tx)
+                    .await?;
+                BuildState::Cancelled
+            }
+            EndReport::Failed { failure } => {
+                fail(&mut tx, build, failure).await?;
+                BuildState::Failed
+            }
+            EndReport::Ready { artifacts, plan: lock, messages } => {
+                check_plan(&from_json(&plan)?, lock)?;
+                check_artifacts(&mut tx, build, attempt, &from_json::<Vec<Format>>(&formats)?, artifacts).await?;
+                finish(&mut tx, build, attempt, artifacts, lock, messages).await?;
+                BuildState::Ready
+            }
+        };
+        tx.commit().await?;
+        Ok(ended)
+    }
+
+    /// Fails a build that a lease was just given for but that cannot be handed out.
+    pub async fn fail_leased(&self, build: &str, lease: &str, failure: &Failure) -> Result<()> {
+        let mut tx = self.write().await?;
+        let held: Option<i64> = sqlx::query_scalar("SELECT 1 FROM builds WHERE id = ? AND lease = ? AND state = 'building'")
+            .bind(build)
+            .bind(lease)
+            .fetch_optional(&mut *tx)
+            .await?;
+        if held.is_some() {
+            fail(&mut tx, build, failure).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Which of this build's files are still needed.
+    pub async fn files_to_keep(&self, build: &str) -> Result<FilesToKeep> {
+        let row: Option<(String, i64)> =
+            sqlx::query_as("SELECT state, attempts FROM builds WHERE id = ?").bind(build).fetch_optional(&self.pool).await?;
+        let Some((state, attempts)) = row else {
+            return Ok(FilesToKeep::All);
+        };
+        Ok(match state.parse()? {
+            BuildState::Waiting => FilesToKeep::All,
+            BuildState::Building | BuildState::Ready => FilesToKeep::OfAttempt(u32::try_from(attempts).unwrap_or(0)),
+            BuildState::Failed | BuildState::Cancelled => FilesToKeep::None,
+        })
+    }
+}
+
+fn log_line(event: &Event) -> Option<&str> {
+    match event {
+        Event::Log { line } => Some(line),
+        Event::Progress { .. } => None,
+    }
+}
+
+/// Brings a step up to date, or adds it in the order of the steps.
+fn note_progress(steps: &mut Vec<StepProgress>, event: &Event) {
+    let Event::Progress { step, done, total, what } = event else {
+        return;
+    };
+    let what: String = what.chars().filter(|c| !c.is_control()).take(200).collect();
+    match steps.iter_mut().find(|s| s.step == *step) {
+        Some(known) => {
+            known.done = *done;
+            known.total = *total;
+            known.what = what;
+        }
+        None => {
+            steps.push(StepProgress { step: *step, done: *done, total: *total, what, since: now() });
+            steps.sort_by_key(|s| s.step);
+        }
+    }
+}
+
+/// Ends a build as failed and queues the notices.
+pub(super) async fn fail(tx: &mut Transaction<'static, Sqlite>, build: &str, failure: &Failure) -> Result<()> {
+    sqlx::query("UPDATE builds SET state = 'failed', ended = ?, failure = ? WHERE id = ?")
+        .bind(now())
+        .bind(to_json(failure)?)
+        .bind(build)
+        .execute(&mut **tx)
+        .await?;
+    outbox::tell_all(tx, build, NoticeKind::Failed).await
+}
+
+async fn finish(
+    tx: &mut Transaction<'static, Sqlite>,
+    build: &str,
+    attempt: i64,
+    artifacts: &[Artifact],
+    lock: &Plan,
+    messages: &[String],
+) -> Result<()> {
+    for artifact in artifacts {
+        sqlx::query("INSERT INTO artifacts (build, name, attempt, format, size, sha256, sha512) VALUES (?, ?, ?, ?, ?, ?, ?)")
+            .bind(build)
+            .bind(&artifact.name)
+            .bind(attempt)
+            .bind(artifact.format.name())
+            .bind(to_i64(artifact.size))
+            .bind(&artifact.sha256)
+            .bind(&artifact.sha512)
+            .execute(&mut **tx)
+            .await?;
+    }
+    sqlx::query("UPDATE builds SET state = 'ready', ended = ?, messages = ?, locked_plan = ? WHERE id = ?")
+        .bind(now())
+        .bind(to_json(messages)?)
+        .bind(to_json(lock)?)
+        .bind(build)
+        .execute(&mut **tx)
+        .await?;
+    outbox::tell_all(tx, build, NoticeKind::Ready).await
+}
+
+/// The lock may add hashes to the plan and nothing else.
+fn check_plan(planned: &Plan, lock: &Plan) -> std::result::Result<(), EndError> {
+    let disagrees = |what: &str| Err(EndError::Disagrees(format!("the lock differs from the plan of the job: {what}")));
+    if planned.packages.len() != lock.packages.len() {
+        return disagrees("it has another number of packages");
+    }
+    let mut learnt = planned.clone();
+    for (package, locked) in learnt.packages.iter_mut().zip(&lock.packages) {
+        if package.sha256.is_none() {
+            package.sha256.clone_from(&locked.sha256);
+        }
+        if package != locked {
+            return disagrees(&format!("{} is not as it was planned", package.cpv));
+        }
+        if !locked.sha256.as_deref().is_some_and(|hash| is_hex(hash, 64)) {
+            return disagrees(&format!("{} has no SHA-256", package.cpv));
+        }
+    }
+    if learnt != *lock {
+        return disagrees("its world, services or binhosts are others");
+    }
+    Ok(())
+}
+
+/// Each format ordered is there once, and each file was sent as it is described.
+async fn check_artifacts(
+    tx: &mut Transaction<'static, Sqlite>,
+    build: &str,
+    attempt: i64,
+    formats: &[Format],
+    artifacts: &[Artifact],
+) -> std::result::Result<(), EndError> {
+    let mut ordered = formats.to_vec();
+    let mut made: Vec<Format> = artifacts.iter().map(|a| a.format).collect();
+    ordered.sort();
+    made.sort();
+    if ordered != made {
+        return Err(EndError::Disagrees("the formats that were made are not the formats that were ordered".into()));
+    }
+    let rows: Vec<(String, i64, String, String)> =
+        sqlx::query_as("SELECT name, size, sha256, sha512 FROM uploads WHERE build = ? AND attempt = ?")
+            .bind(build)
+            .bind(attempt)
+            .fetch_all(&mut **tx)
+            .await?;
+    let mut sent: BTreeMap<String, (u64, String, String)> =
+        rows.into_iter().map(|(name, size, sha256, sha512)| (name, (to_u64(size), sha256, sha512))).collect();
+    for artifact in artifacts {
+        let Some((size, sha256, sha512)) = sent.remove(&artifact.name) else {
+            return Err(EndError::Disagrees(format!("{} was not sent under this lease", artifact.name.escape_debug())));
+        };
+        if (size, &sha256, &sha512) != (artifact.size, &artifact.sha256, &artifact.sha512) {
+            return Err(EndError::Disagrees(format!(
+                "{} arrived with {size} bytes and SHA-256 {sha256}, but the report says {} bytes and {}",
+                artifact.name, artifact.size, artifact.sha256
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn is_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// The step a build was in, for failures that the server itself reports.
+pub(super) fn current_step(steps: &[StepProgress]) -> Step {
+    steps.last().map_or(Step::Fetch, |s| s.step)
+}

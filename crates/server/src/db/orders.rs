@@ -1,0 +1,198 @@
+//! Orders: who wants which build.
+
+use contract::Order;
+use sqlx::FromRow;
+
+use super::{BuildState, Db, NewBuild, Result, from_json, outbox, to_i64, to_json};
+use crate::clock::now;
+
+/// An order to be kept.
+pub struct NewOrder<'a> {
+    pub id: &'a str,
+    pub title: &'a str,
+    /// Without password hashes.
+    pub request: &'a Order,
+    pub email: Option<&'a str>,
+    /// Hash of a key that makes repeating the request harmless.
+    pub idempotency_key: Option<&'a str>,
+    /// Hash of the request, to tell a repetition from another order under the same key.
+    pub request_hash: &'a str,
+}
+
+/// What became of a request to keep an order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// A new order; `joined` when its build existed already.
+    New { build: String, joined: bool },
+    /// The same request came before and led to this order.
+    Repeated { order: String },
+    /// The key was used before for something else.
+    KeyReused,
+}
+
+/// A kept order.
+#[derive(Clone, Debug)]
+pub struct OrderRow {
+    pub id: String,
+    pub build: String,
+    pub created: i64,
+    pub title: String,
+    pub request: Order,
+    pub email: Option<String>,
+    pub cancelled: bool,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    build: String,
+    created: i64,
+    title: String,
+    request: String,
+    email: Option<String>,
+    cancelled: bool,
+}
+
+impl Db {
+    /// Keeps an order, and joins it to an equal build that waits, runs or is ready, or queues the given one.
+    ///
+    /// Order and build are written together or not at all. A hit on the join key is compared with the build's own inputs before it
+    /// counts, so that not even a broken hash could hand one person's settings to another.
+    pub async fn place(&self, order: &NewOrder<'_>, build: &NewBuild<'_>) -> Result<Placed> {
+        let mut tx = self.write().await?;
+        if let Some(key) = order.idempotency_key {
+            let earlier: Option<(String, String)> =
+                sqlx::query_as("SELECT id, request_hash FROM orders WHERE idempotency_key = ?")
+                    .bind(key)
+                    .fetch_optional(&mut *tx)
+                    .await?;
+            match earlier {
+                Some((id, hash)) if hash == order.request_hash => return Ok(Placed::Repeated { order: id }),
+                Some(_) => return Ok(Placed::KeyReused),
+                None => {}
+            }
+        }
+        let (formats, system) = (to_json(build.formats)?, to_json(build.system)?);
+        let equal: Option<(String, String)> = sqlx::query_as(
+            "SELECT id, state FROM builds
+             WHERE join_key = ? AND formats = ? AND system = ? AND arch = ? AND cancel = 0
+               AND state IN ('waiting', 'building', 'ready')
+             ORDER BY state = 'ready' DESC, place LIMIT 1",
+        )
+        .bind(build.join_key)
+        .bind(&formats)
+        .bind(&system)
+        .bind(&build.plan.arch)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let (build_id, joined, ready) = match equal {
+            Some((id, state)) => (id, true, state == BuildState::Ready.name()),
+            None => {
+                sqlx::query(
+                    "INSERT INTO builds (id, join_key, channel, arch, image_name, notice, formats, system, plan, plan_bytes, created)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                )
+                .bind(build.id)
+                .bind(build.join_key)
+                .bind(build.channel)
+                .bind(&build.plan.arch)
+                .bind(build.image_name)
+                .bind(build.notice)
+                .bind(&formats)
+                .bind(&system)
+                .bind(to_json(build.plan)?)
+                .bind(to_i64(build.plan.download_size()))
+                .bind(now())
+                .execute(&mut *tx)
+                .await?;
+                (build.id.to_owned(), false, false)
+            }
+        };
+        sqlx::query(
+            "INSERT INTO orders (id, build, created, title, request, email, idempotency_key, request_hash)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(order.id)
+        .bind(&build_id)
+        .bind(now())
+        .bind(order.title)
+        .bind(to_json(order.request)?)
+        .bind(order.email)
+        .bind(order.idempotency_key)
+        .bind(order.request_hash)
+        .execute(&mut *tx)
+        .await?;
+        if ready {
+            outbox::tell_order(&mut tx, order.id, outbox::NoticeKind::Ready).await?;
+        }
+        tx.commit().await?;
+        Ok(Placed::New { build: build_id, joined })
+    }
+
+    /// The order that a request with this key led to, if it was the same request; `None` when the key is new.
+    pub async fn repeated(&self, key: &str, request_hash: &str) -> Result<Option<Placed>> {
+        let earlier: Option<(String, String)> = sqlx::query_as("SELECT id, request_hash FROM orders WHERE idempotency_key = ?")
+            .bind(key)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(earlier.map(|(order, hash)| if hash == request_hash { Placed::Repeated { order } } else { Placed::KeyReused }))
+    }
+
+    /// The order that was placed with this key, whatever the request was.
+    pub async fn order_of_key(&self, key: &str) -> Result<Option<String>> {
+        sqlx::query_scalar("SELECT id FROM orders WHERE idempotency_key = ?").bind(key).fetch_optional(&self.pool).await
+    }
+
+    /// The order with this (secret) identifier.
+    pub async fn order(&self, id: &str) -> Result<Option<OrderRow>> {
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT id, build, created, title, request, email, cancelled IS NOT NULL AS cancelled FROM orders WHERE id = ?",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            Ok(OrderRow {
+                request: from_json(&row.request)?,
+                id: row.id,
+                build: row.build,
+                created: row.created,
+                title: row.title,
+                email: row.email,
+                cancelled: row.cancelled,
+            })
+        })
+        .transpose()
+    }
+
+    /// Cancels an order that is not ended, and its build when nobody else wants it. Returns whether anything changed.
+    ///
+    /// A build that a worker has in hand is only marked: the worker is told at its next report.
+    pub async fn cancel_order(&self, order: &str) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let build: Option<String> = sqlx::query_scalar(
+            "UPDATE orders SET cancelled = ? WHERE id = ? AND cancelled IS NULL
+               AND (SELECT state FROM builds b WHERE b.id = orders.build) IN ('waiting', 'building')
+             RETURNING build",
+        )
+        .bind(now())
+        .bind(order)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(build) = build else {
+            return Ok(false);
+        };
+        sqlx::query(
+            "UPDATE builds SET cancel = 1,
+                    ended = CASE state WHEN 'waiting' THEN ? ELSE ended END,
+                    state = CASE state WHEN 'waiting' THEN 'cancelled' ELSE state END
+             WHERE id = ? AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.build = builds.id AND o.cancelled IS NULL)",
+        )
+        .bind(now())
+        .bind(&build)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,186 @@
+//! Downloads: whole files and parts of them (RFC 9110, section 14), and the lists of checksums.
+
+use std::io::SeekFrom;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio_util::io::ReaderStream;
+
+use super::SharedApp;
+use super::api::find;
+use super::problem::Problem;
+use crate::app::App;
+use crate::db::BuildState;
+use crate::status::OrderStatus;
+
+const BUFFER: usize = 256 << 10;
+
+/// What part of a file is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Whole,
+    /// First and last byte, both included.
+    Part(u64, u64),
+    Unsatisfiable,
+}
+
+/// `GET` and `HEAD /api/v1/orders/{id}/artifacts/{name}`
+pub async fn artifact(
+    State(app): SharedApp,
+    method: Method,
+    Path((id, name)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let status = ready_order(&app, &id).await?;
+    let artifacts = app.db.artifacts(&status.build).await?;
+    let Some((artifact, attempt)) = artifacts.into_iter().find(|(artifact, _)| artifact.name == name) else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "The order has no file of this name."));
+    };
+    let etag = format!("\"{}\"", artifact.sha256);
+    if text(&headers, header::IF_NONE_MATCH).is_some_and(|tags| tags == "*" || tags.split(',').any(|t| t.trim() == etag)) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    let wanted = wanted(&headers, &etag, artifact.size);
+    let mut response = match wanted {
+        Wanted::Unsatisfiable => {
+            let mut response =
+                Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "The file ends before the part that was asked for.")
+                    .into_response();
+            set(&mut response, header::CONTENT_RANGE, &format!("bytes */{}", artifact.size));
+            return Ok(response);
+        }
+        Wanted::Whole => part(&app, &method, &status.build, attempt, &name, 0, artifact.size).await?,
+        Wanted::Part(first, last) => {
+            let mut response = part(&app, &method, &status.build, attempt, &name, first, last - first + 1).await?;
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            set(&mut response, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{}", artifact.size));
+            response
+        }
+    };
+    set(&mut response, header::ETAG, &etag);
+    set(&mut response, header::ACCEPT_RANGES, "bytes");
+    set(&mut response, header::CONTENT_TYPE, "application/octet-stream");
+    set(&mut response, header::CONTENT_DISPOSITION, &format!("attachment; filename=\"{name}\""));
+    set(&mut response, header::CACHE_CONTROL, "private, max-age=86400, immutable");
+    Ok(response)
+}
+
+/// `GET /api/v1/orders/{id}/SHA256SUMS`, as `sha256sum -c` reads it.
+pub async fn sha256sums(State(app): SharedApp, Path(id): Path<String>) -> Result<Response, Problem> {
+    let status = ready_order(&app, &id).await?;
+    Ok(sums(status.artifacts.iter().map(|d| (d.artifact.sha256.as_str(), d.artifact.name.as_str()))))
+}
+
+/// `GET /api/v1/orders/{id}/SHA512SUMS`
+pub async fn sha512sums(State(app): SharedApp, Path(id): Path<String>) -> Result<Response, Problem> {
+    let status = ready_order(&app, &id).await?;
+    Ok(sums(status.artifacts.iter().map(|d| (d.artifact.sha512.as_str(), d.artifact.name.as_str()))))
+}
+
+fn sums<'a>(lines: impl Iterator<Item = (&'a str, &'a str)>) -> Response {
+    let text: String = lines.map(|(hash, name)| format!("{hash}  {name}\n")).collect();
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+async fn ready_order(app: &App, id: &str) -> Result<OrderStatus, Problem> {
+    let status = find(app, id).await?;
+    if status.state != BuildState::Ready {
+        let detail = format!("There is nothing to download: the order is {}, not ready.", status.state);
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+    }
+    Ok(status)
+}
+
+/// An answer with `length` bytes of the file from `first` on; with none of them for HEAD.
+async fn part(
+    app: &App,
+    method: &Method,
+    build: &str,
+    attempt: u32,
+    name: &str,
+    first: u64,
+    length: u64,
+) -> Result<Response, Problem> {
+    let body = if method == Method::HEAD {
+        Body::empty()
+    } else {
+        let mut file = tokio::fs::File::open(app.files.path(build, attempt, name)).await?;
+        file.seek(SeekFrom::Start(first)).await?;
+        Body::from_stream(ReaderStream::with_capacity(file.take(length), BUFFER))
+    };
+    let mut response = Response::new(body);
+    set(&mut response, header::CONTENT_LENGTH, &length.to_string());
+    Ok(response)
+}
+
+/// Reads Range and If-Range. A form we do not serve in parts (several ranges, other units) means the whole file, as the RFC allows.
+fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Wanted {
+    let Some(range) = text(headers, header::RANGE).and_then(|r| r.strip_prefix("bytes=")) else {
+        return Wanted::Whole;
+    };
+    if text(headers, header::IF_RANGE).is_some_and(|tag| tag != etag) {
+        return Wanted::Whole;
+    }
+    let Some((first, last)) = range.split_once('-') else {
+        return Wanted::Whole;
+    };
+    match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
+        (Ok(first), Ok(last)) if first > last => Wanted::Whole,
+        (Ok(first), _) if first >= size => Wanted::Unsatisfiable,
+        (Ok(first), Ok(last)) => Wanted::Part(first, last.min(size - 1)),
+        (Ok(first), Err(_)) if last.trim().is_empty() => Wanted::Part(first, size - 1),
+        (Err(_), Ok(0)) if first.trim().is_empty() => Wanted::Unsatisfiable,
+        (Err(_), Ok(_)) if first.trim().is_empty() && size == 0 => Wanted::Unsatisfiable,
+        (Err(_), Ok(count)) if first.trim().is_empty() => Wanted::Part(size.saturating_sub(count), size - 1),
+        _ => Wanted::Whole,
+    }
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn set(response: &mut Response, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(range: &str, if_range: Option<&str>, size: u64) -> Wanted {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RANGE, range.parse().unwrap());
+        if let Some(tag) = if_range {
+            headers.insert(header::IF_RANGE, tag.parse().unwrap());
+        }
+        wanted(&headers, "\"abc\"", size)
+    }
+
+    #[test]
+    fn ranges_are_read_as_the_rfc_says() {
+        assert_eq!(asked("bytes=0-0", None, 10), Wanted::Part(0, 0));
+        assert_eq!(asked("bytes=5-", None, 10), Wanted::Part(5, 9));
+        assert_eq!(asked("bytes=5-99", None, 10), Wanted::Part(5, 9));
+        assert_eq!(asked("bytes=-3", None, 10), Wanted::Part(7, 9));
+        assert_eq!(asked("bytes=-30", None, 10), Wanted::Part(0, 9));
+        assert_eq!(asked("bytes=10-", None, 10), Wanted::Unsatisfiable);
+        assert_eq!(asked("bytes=-0", None, 10), Wanted::Unsatisfiable);
+        assert_eq!(asked("bytes=0-", None, 0), Wanted::Unsatisfiable);
+        assert_eq!(asked("bytes=-5", None, 0), Wanted::Unsatisfiable);
+        for whole in ["bytes=7-3", "bytes=0-1,4-5", "lines=1-2", "bytes=", "bytes=x-y", "bytes=-"] {
+            assert_eq!(asked(whole, None, 10), Wanted::Whole, "{whole}");
+        }
+    }
+
+    #[test]
+    fn a_changed_file_is_sent_whole() {
+        assert_eq!(asked("bytes=5-", Some("\"abc\""), 10), Wanted::Part(5, 9));
+        assert_eq!(asked("bytes=5-", Some("\"old\""), 10), Wanted::Whole);
+    }
+}

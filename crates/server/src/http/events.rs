@@ -1,0 +1,162 @@
+//! The live events of an order, as server-sent events.
+//!
+//! First comes `snapshot` with the whole status, then the log that the client does not have yet, then what changes: `progress`,
+//! `state`, `log`. The event's id is the number of the last log line sent; a client that comes back with `Last-Event-ID` gets the
+//! lines after it. The stream ends when the order has ended.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::SharedApp;
+use super::api::find;
+use super::problem::Problem;
+use crate::app::App;
+use crate::bus::Change;
+use crate::db::BuildState;
+use crate::status::{self, OrderStatus};
+
+/// Changes that come in one burst are told together.
+const BURST: Duration = Duration::from_millis(200);
+/// Without news, the order is looked at so often all the same: estimates change with time alone.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+/// Lines of the log sent to a client that has none.
+const TAIL: u32 = 500;
+/// Lines in one event.
+const LINES_PER_EVENT: u32 = 500;
+
+/// `GET /api/v1/orders/{id}/events`
+pub async fn events(State(app): SharedApp, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+    // Listening begins before the first look, so that no change falls between them.
+    let changes = app.bus.listen();
+    let status = find(&app, &id).await?;
+    let last_seen = headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    let (sender, receiver) = mpsc::channel(16);
+    let watch = Watch { app, status, log_sent: 0, changes, sender };
+    tokio::spawn(watch.run(last_seen));
+    let stream = Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::new().interval(Duration::from_secs(20)));
+    let mut response = stream.into_response();
+    // Proxies such as nginx would else hold the events back.
+    response.headers_mut().insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// One client's view of one order.
+struct Watch {
+    app: Arc<App>,
+    /// What the client knows.
+    status: OrderStatus,
+    log_sent: u64,
+    changes: broadcast::Receiver<Change>,
+    sender: mpsc::Sender<Result<Event, Infallible>>,
+}
+
+/// Why a stream ends before its order does.
+enum Stopped {
+    ClientGone,
+    ServerStops,
+    Broken(String),
+}
+
+impl From<sqlx::Error> for Stopped {
+    fn from(error: sqlx::Error) -> Self {
+        Stopped::Broken(error.to_string())
+    }
+}
+
+impl Watch {
+    async fn run(mut self, last_seen: Option<u64>) {
+        match self.follow(last_seen).await {
+            Ok(()) | Err(Stopped::ClientGone | Stopped::ServerStops) => {}
+            Err(Stopped::Broken(error)) => tracing::error!(error, build = self.status.build, "a live page was given up"),
+        }
+    }
+
+    async fn follow(&mut self, last_seen: Option<u64>) -> Result<(), Stopped> {
+        self.send("snapshot", &serde_json::to_value(&self.status).map_err(|e| Stopped::Broken(e.to_string()))?).await?;
+        self.log_sent = match last_seen {
+            Some(seen) => seen,
+            None => self.app.db.log_tail(&self.status.build, TAIL).await?.first().map_or(0, |line| line.seq - 1),
+        };
+        loop {
+            self.send_log().await?;
+            if self.status.state.is_final() {
+                return Ok(());
+            }
+            self.wait().await?;
+            self.send_changes().await?;
+        }
+    }
+
+    /// Waits until something about this order may have changed.
+    async fn wait(&mut self) -> Result<(), Stopped> {
+        let mut stopping = self.app.stopping.clone();
+        let look_again = tokio::time::sleep(LOOK_AGAIN);
+        tokio::pin!(look_again);
+        loop {
+            tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => return Err(Stopped::ServerStops),
+                _ = self.sender.closed() => return Err(Stopped::ClientGone),
+                () = &mut look_again => return Ok(()),
+                change = self.changes.recv() => match change {
+                    Ok(Change::Build(build)) if *build != *self.status.build => continue,
+                    Ok(Change::Queue) if self.status.state != BuildState::Waiting => continue,
+                    Ok(_) | Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return Err(Stopped::ServerStops),
+                },
+            }
+        }
+        tokio::time::sleep(BURST).await;
+        self.changes = self.app.bus.listen();
+        Ok(())
+    }
+
+    /// Tells what is new of the status. The lines of the log are told before the end is.
+    async fn send_changes(&mut self) -> Result<(), Stopped> {
+        let Some(new) = status::of_order(&self.app, &self.status.id).await? else {
+            return Err(Stopped::ServerStops);
+        };
+        self.send_log().await?;
+        let old = std::mem::replace(&mut self.status, new);
+        let new = &self.status;
+        let state_changed = (old.state, old.position, old.attempt) != (new.state, new.position, new.attempt);
+        if !state_changed && old.steps == new.steps && old.ready == new.ready {
+            return Ok(());
+        }
+        let live = json!({
+            "state": new.state, "position": new.position, "ready": new.ready, "attempt": new.attempt,
+            "progress": new.progress, "steps": new.steps,
+        });
+        self.send(if state_changed { "state" } else { "progress" }, &live).await
+    }
+
+    async fn send_log(&mut self) -> Result<(), Stopped> {
+        loop {
+            let lines = self.app.db.log_after(&self.status.build, self.log_sent, LINES_PER_EVENT).await?;
+            let Some(last) = lines.last() else {
+                return Ok(());
+            };
+            self.log_sent = last.seq;
+            let texts: Vec<&str> = lines.iter().map(|l| l.text.as_str()).collect();
+            self.send("log", &json!({ "lines": texts })).await?;
+        }
+    }
+
+    async fn send(&self, name: &str, data: &serde_json::Value) -> Result<(), Stopped> {
+        let mut event = Event::default().event(name).data(data.to_string());
+        // A snapshot carries no id: the log is not sent yet.
+        if name != "snapshot" {
+            event = event.id(self.log_sent.to_string());
+        }
+        self.sender.send(Ok(event)).await.map_err(|_| Stopped::ClientGone)
+    }
+}

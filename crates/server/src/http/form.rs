@@ -1,0 +1,173 @@
+//! The order form: from fields as a browser sends them to an order.
+
+use contract::{Format, Order, OrderError};
+
+use crate::app::App;
+use crate::secret;
+
+/// The fields of the form as they were typed. The password is not among them: it is hashed at once and never shown again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FormInput {
+    /// Makes sending the form twice harmless.
+    pub token: String,
+    /// Empty: no preset.
+    pub preset: String,
+    pub channel: String,
+    pub packages: String,
+    pub formats: Vec<String>,
+    pub hostname: String,
+    pub ssh_keys: String,
+    pub locale: String,
+    pub timezone: String,
+    pub keymap: String,
+    pub services: String,
+    pub email: String,
+}
+
+/// The form's fields, and the password, which is kept apart.
+pub struct Submitted {
+    pub input: FormInput,
+    pub password: String,
+    /// The repetition of the password.
+    pub password_again: String,
+}
+
+impl FormInput {
+    /// Reads fields from a query or a form's body. Fields that are not ours are passed over: browser extensions add some.
+    pub fn parse(bytes: &[u8]) -> Submitted {
+        let mut submitted = Submitted { input: FormInput::default(), password: String::new(), password_again: String::new() };
+        let input = &mut submitted.input;
+        for (name, value) in form_urlencoded::parse(bytes) {
+            let value = value.into_owned();
+            match name.as_ref() {
+                "token" => input.token = value,
+                "preset" => input.preset = value,
+                "channel" => input.channel = value,
+                "packages" => input.packages = value,
+                "formats" => input.formats.push(value),
+                "hostname" => input.hostname = value,
+                "root_password" => submitted.password = value,
+                "root_password_again" => submitted.password_again = value,
+                "ssh_keys" => input.ssh_keys = value,
+                "locale" => input.locale = value,
+                "timezone" => input.timezone = value,
+                "keymap" => input.keymap = value,
+                "services" => input.services = value,
+                "email" => input.email = value,
+                _ => {}
+            }
+        }
+        submitted
+    }
+
+    /// The form as it is first shown: the first preset and its formats chosen.
+    pub fn fresh(app: &App) -> FormInput {
+        let preset = app.presets.all().first();
+        FormInput {
+            preset: preset.map(|p| p.name.clone()).unwrap_or_default(),
+            formats: preset.map(|p| p.formats.iter().map(|f| f.name().to_owned()).collect()).unwrap_or_default(),
+            ..FormInput::default()
+        }
+    }
+
+    /// The order that the fields mean. `password_hash` is what became of the password.
+    pub fn order(&self, app: &App, password_hash: Option<String>) -> Result<Order, OrderError> {
+        let formats = self.formats.iter().map(|name| name.parse::<Format>()).collect::<Result<Vec<_>, _>>()?;
+        let mut order = Order {
+            arch: self.arch(app),
+            channel: optional(&self.channel),
+            preset: optional(&self.preset),
+            packages: words(&self.packages),
+            formats,
+            ..Order::default()
+        };
+        order.system.hostname = optional(&self.hostname);
+        order.system.root_password_hash = password_hash;
+        order.system.root_ssh_keys =
+            self.ssh_keys.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        order.system.locale = optional(&self.locale);
+        order.system.timezone = optional(&self.timezone);
+        order.system.keymap = optional(&self.keymap);
+        order.system.services = words(&self.services);
+        order.notify.email = optional(&self.email);
+        order.check()?;
+        Ok(order)
+    }
+
+    /// The form does not ask for the architecture: the preset has one, and the channel has one.
+    fn arch(&self, app: &App) -> String {
+        let of_preset = app.presets.get(&self.preset).map(|p| p.arch.as_str());
+        let of_channel = app.channels.get(&self.channel).map(|c| c.config.arch.as_str());
+        let first = app.channels.all().first().map(|c| c.config.arch.as_str());
+        of_preset.or(of_channel).or(first).unwrap_or("amd64").to_owned()
+    }
+}
+
+impl Submitted {
+    /// The hash of the password, or none when none was typed. It is work for a processor, so it is not done on the spot.
+    pub async fn password_hash(&mut self) -> Result<Option<String>, OrderError> {
+        let field = "system.root_password_hash";
+        let (password, again) = (std::mem::take(&mut self.password), std::mem::take(&mut self.password_again));
+        if password != again {
+            return Err(OrderError::new(field, "the two passwords differ; type both again"));
+        }
+        if password.is_empty() {
+            return Ok(None);
+        }
+        match tokio::task::spawn_blocking(move || secret::hash_password(&password)).await {
+            Ok(Ok(hash)) => Ok(Some(hash)),
+            Ok(Err(error)) => Err(OrderError::new(field, error.to_string())),
+            Err(_) => Err(OrderError::new(field, "the password could not be hashed; type it again")),
+        }
+    }
+}
+
+fn optional(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Words apart by white space or commas outside of brackets; what follows a `#` at a line's start or after white space is a remark.
+fn words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let mut word = String::new();
+        let mut brackets = 0u32;
+        for c in line.chars() {
+            match c {
+                '#' if word.is_empty() => break,
+                '[' => brackets += 1,
+                ']' => brackets = brackets.saturating_sub(1),
+                _ => {}
+            }
+            if c.is_whitespace() || (c == ',' && brackets == 0) {
+                words.extend(optional(&std::mem::take(&mut word)));
+            } else {
+                word.push(c);
+            }
+        }
+        words.extend(optional(&word));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    words.retain(|word| seen.insert(word.clone()));
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_read_as_people_type_them() {
+        let text = "app-editors/vim[python,-X], dev-vcs/git\n# a remark\n  app-misc/tmux # another\n\ndev-vcs/git\r\n";
+        assert_eq!(words(text), ["app-editors/vim[python,-X]", "dev-vcs/git", "app-misc/tmux"]);
+    }
+
+    #[test]
+    fn repeated_fields_make_a_list_and_unknown_ones_are_passed_over() {
+        let submitted = FormInput::parse(b"formats=iso&formats=tar.bz2&x=y&hostname=a%20b&root_password=p&root_password_again=p");
+        assert_eq!(submitted.input.formats, ["iso", "tar.bz2"]);
+        assert_eq!(submitted.input.hostname, "a b");
+        assert_eq!(submitted.password, "p");
+    }
+}

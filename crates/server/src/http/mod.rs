@@ -1,0 +1,139 @@
+//! HTTP: the routes, and what holds for all of them.
+
+mod api;
+mod assets;
+mod download;
+mod events;
+mod form;
+mod pages;
+mod problem;
+mod worker;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+
+use crate::app::App;
+use problem::Problem;
+
+/// How long an answer may be in the making; planning on a cold mirror takes longest.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(100);
+
+/// All routes of the server.
+pub fn router(app: Arc<App>) -> Router {
+    let pages = Router::new()
+        .route("/", get(pages::order_form))
+        .route("/orders", post(pages::place_order))
+        .route("/orders/{id}", get(pages::order))
+        .route("/orders/{id}/cancel", post(pages::cancel))
+        .route("/queue", get(pages::queue))
+        .route("/assets/{name}", get(assets::asset))
+        .route("/favicon.ico", get(assets::favicon))
+        .route("/robots.txt", get(assets::robots));
+    let api = Router::new()
+        .route("/healthz", get(api::health))
+        .route("/api/v1/presets", get(api::presets))
+        .route("/api/v1/channels", get(api::channels))
+        .route("/api/v1/plan", post(api::plan_only))
+        .route("/api/v1/orders", post(api::place))
+        .route("/api/v1/orders/{id}", get(api::order))
+        .route("/api/v1/orders/{id}/events", get(events::events))
+        .route("/api/v1/orders/{id}/plan", get(api::plan))
+        .route("/api/v1/orders/{id}/log", get(api::log))
+        .route("/api/v1/orders/{id}/cancel", post(api::cancel))
+        .route("/api/v1/orders/{id}/artifacts/{name}", get(download::artifact))
+        .route("/api/v1/orders/{id}/SHA256SUMS", get(download::sha256sums))
+        .route("/api/v1/orders/{id}/SHA512SUMS", get(download::sha512sums));
+    let workers = Router::new()
+        .route("/api/worker/lease", post(worker::lease))
+        .route("/api/worker/builds/{build}/events", post(worker::events))
+        .route("/api/worker/builds/{build}/end", post(worker::end));
+    // An upload takes as long as it takes; the lease says when it is lost.
+    let uploads = Router::new().route("/api/worker/builds/{build}/artifacts/{name}", put(worker::upload));
+    let workers = workers
+        .layer(middleware::from_fn(limit_time))
+        .merge(uploads)
+        .layer(middleware::from_fn_with_state(app.clone(), worker::authorize));
+    pages
+        .merge(api)
+        .layer(middleware::from_fn(limit_time))
+        .merge(workers)
+        .fallback(pages::not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(security_headers))
+        .layer(middleware::from_fn(log_request))
+        .with_state(app)
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This address takes another method; see the documentation of the API.")
+}
+
+async fn limit_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "This took too long and was given up; please try again.")
+            .into_response(),
+    }
+}
+
+/// Logs the route, never the path or the query: they hold the secret of an order.
+async fn log_request(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "-".to_owned(), |p| p.as_str().to_owned());
+    let response = next.run(request).await;
+    let milliseconds = started.elapsed().as_millis();
+    let status = response.status().as_u16();
+    match route.as_str() {
+        // Idle workers ask every second.
+        "/api/worker/lease" => tracing::trace!(%method, route, status, milliseconds, "request"),
+        _ => tracing::debug!(%method, route, status, milliseconds, "request"),
+    }
+    response
+}
+
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What browsers are told with every answer. The address of an order is a secret, so it is sent on to nobody and kept by nobody.
+async fn security_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let fixed = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+        (HeaderName::from_static("x-robots-tag"), "noindex"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The whole body of a request, if it is not larger than `limit` bytes.
+async fn read_body(body: axum::body::Body, limit: usize) -> Result<axum::body::Bytes, Problem> {
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
+        let too_long = std::error::Error::source(&error).is_some_and(|e| e.to_string().contains("length limit"));
+        if too_long {
+            Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("The request is larger than the {limit} bytes that are taken here."),
+            )
+        } else {
+            Problem::new(StatusCode::BAD_REQUEST, "The request broke off before it was complete; send it again.")
+        }
+    })
+}
+
+type SharedApp = State<Arc<App>>;

@@ -1,0 +1,342 @@
+//! The pages for people, made on the server; they work without JavaScript.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use contract::{Format, OrderError};
+
+use super::api::{self, MAX_ORDER};
+use super::form::{FormInput, Submitted};
+use super::problem::Problem;
+use super::{SharedApp, assets, read_body};
+use crate::app::App;
+use crate::channels::Availability;
+use crate::clock;
+use crate::db::{Build, BuildState, LogLine};
+use crate::orders::{self, Refusal};
+use crate::presets::Preset;
+use crate::secret;
+use crate::status::{OrderStatus, StepState, StepStatus};
+
+/// Lines of the log on a page; the whole log is a link away.
+const LOG_LINES: u32 = 300;
+/// Builds on the queue page.
+const QUEUE_ROWS: u32 = 50;
+
+#[derive(Template)]
+#[template(path = "order_form.html")]
+struct OrderForm<'a> {
+    version: &'a str,
+    presets: &'a [Preset],
+    channels: Vec<ChannelView>,
+    input: &'a FormInput,
+    error: Option<OrderError>,
+    /// Why there is no plan or no channel, one sentence or more a line.
+    trouble: Vec<String>,
+    mail: bool,
+}
+
+/// A channel as the form shows it.
+struct ChannelView {
+    name: String,
+    title: String,
+    arch: String,
+    description: String,
+    /// `None` while it was not read.
+    available: Option<bool>,
+    /// What is known of it, in words.
+    state: String,
+}
+
+#[derive(Template)]
+#[template(path = "order.html")]
+struct OrderPage<'a> {
+    version: &'a str,
+    status: &'a OrderStatus,
+    log: Vec<LogLine>,
+    package_count: usize,
+    channel: Option<ChannelView>,
+}
+
+#[derive(Template)]
+#[template(path = "queue.html")]
+struct QueuePage<'a> {
+    version: &'a str,
+    waiting: u64,
+    building: u64,
+    workers: usize,
+    builds: Vec<Build>,
+}
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    version: &'a str,
+    heading: &'a str,
+    detail: &'a str,
+}
+
+/// What was wrong, as a page.
+pub struct PageError(Problem);
+
+impl<E: Into<Problem>> From<E> for PageError {
+    fn from(error: E) -> Self {
+        PageError(error.into())
+    }
+}
+
+impl IntoResponse for PageError {
+    fn into_response(self) -> Response {
+        let status = self.0.status();
+        let heading = match status {
+            StatusCode::NOT_FOUND => "Not found",
+            StatusCode::PAYLOAD_TOO_LARGE => "Too large",
+            _ if status.is_server_error() => "Something went wrong here",
+            _ => "That did not work",
+        };
+        render(status, &ErrorPage { version: &assets::VERSION, heading, detail: &self.0.detail })
+    }
+}
+
+type Page = Result<Response, PageError>;
+
+/// `GET /`: the order form. Fields in the query are filled in, so that a link can carry an order.
+pub async fn order_form(State(app): SharedApp, RawQuery(query): RawQuery) -> Page {
+    refresh_channels(&app);
+    let mut input = match query.as_deref().filter(|q| !q.is_empty()) {
+        Some(query) => FormInput::parse(query.as_bytes()).input,
+        None => FormInput::fresh(&app),
+    };
+    input.token = secret::token::<16>().map_err(|e| Problem::internal(&e))?;
+    Ok(form(&app, StatusCode::OK, &input, None, Vec::new()))
+}
+
+/// `POST /orders`: takes the form, and leads to the order's page or shows the form again.
+pub async fn place_order(State(app): SharedApp, headers: HeaderMap, body: Body) -> Page {
+    let form_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !form_type.starts_with("application/x-www-form-urlencoded") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "This address takes the order form; programs use /api/v1/orders.",
+        )
+        .into());
+    }
+    let bytes = read_body(body, MAX_ORDER).await?;
+    let mut submitted = FormInput::parse(&bytes);
+    match take(&app, &mut submitted).await {
+        Ok(order) => Ok((StatusCode::SEE_OTHER, [(header::LOCATION, format!("/orders/{order}"))]).into_response()),
+        Err(Refusal::Invalid(error)) => {
+            Ok(form(&app, StatusCode::UNPROCESSABLE_ENTITY, &submitted.input, Some(error), Vec::new()))
+        }
+        Err(Refusal::Internal(error)) => Err(Problem::internal(error.as_ref()).into()),
+        Err(refusal) => {
+            let trouble = refusal.to_string().lines().map(str::to_owned).collect();
+            let status = Problem::from(refusal).status();
+            Ok(form(&app, status, &submitted.input, None, trouble))
+        }
+    }
+}
+
+async fn take(app: &App, submitted: &mut Submitted) -> Result<String, Refusal> {
+    let password_hash = submitted.password_hash().await?;
+    let salted = password_hash.is_some();
+    let order = submitted.input.order(app, password_hash)?;
+    let token = Some(submitted.input.token.as_str()).filter(|t| t.len() >= 16);
+    // The password's fresh salt makes a repeated form another order by its content, so there the token alone must tell.
+    if salted
+        && let Some(token) = token
+        && let Some(earlier) = orders::order_of_form(app, token).await?
+    {
+        return Ok(earlier);
+    }
+    Ok(orders::place(app, &order, token).await?.order)
+}
+
+/// `GET /orders/{id}`: the live page.
+pub async fn order(State(app): SharedApp, Path(id): Path<String>) -> Page {
+    let status = api::find(&app, &id).await?;
+    let log = app.db.log_tail(&status.build, LOG_LINES).await?;
+    let package_count = app.db.plan(&status.build).await?.packages.len();
+    let channel = app.channels.get(&status.channel).map(|c| channel_view(c));
+    let page = OrderPage { version: &assets::VERSION, status: &status, log, package_count, channel };
+    Ok(render(StatusCode::OK, &page))
+}
+
+/// `POST /orders/{id}/cancel`
+pub async fn cancel(State(app): SharedApp, Path(id): Path<String>) -> Page {
+    api::cancel_order(&app, &id).await?;
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, format!("/orders/{id}"))]).into_response())
+}
+
+/// `GET /queue`: what is built for everybody, without anybody's secrets.
+pub async fn queue(State(app): SharedApp) -> Page {
+    let (waiting, building) = app.db.queue_length().await?;
+    let builds = app.db.recent(QUEUE_ROWS).await?;
+    let workers = app.workers.present();
+    Ok(render(StatusCode::OK, &QueuePage { version: &assets::VERSION, waiting, building, workers, builds }))
+}
+
+/// Whatever else is asked for.
+pub async fn not_found(uri: axum::http::Uri) -> Response {
+    let problem = Problem::new(StatusCode::NOT_FOUND, "There is nothing at this address.");
+    if uri.path().starts_with("/api/") { problem.into_response() } else { PageError(problem).into_response() }
+}
+
+fn form(app: &App, status: StatusCode, input: &FormInput, error: Option<OrderError>, trouble: Vec<String>) -> Response {
+    let channels = app.channels.all().iter().map(|c| channel_view(c)).collect();
+    let presets = app.presets.all();
+    let page = OrderForm { version: &assets::VERSION, presets, channels, input, error, trouble, mail: app.mailer.is_some() };
+    render(status, &page)
+}
+
+fn channel_view(channel: &crate::channels::Channel) -> ChannelView {
+    let config = &channel.config;
+    let (available, state) = match channel.availability() {
+        Availability::Unknown => (None, "is being looked at".to_owned()),
+        Availability::Available(snapshot) => (Some(true), format!("{} packages", snapshot.package_count)),
+        Availability::Unavailable(unavailable) => (Some(false), unavailable.reason),
+    };
+    ChannelView {
+        name: config.name.clone(),
+        title: config.title.clone(),
+        arch: config.arch.clone(),
+        description: config.description.clone(),
+        available,
+        state,
+    }
+}
+
+/// Has channels read again whose indexes are old; the page does not wait for it.
+fn refresh_channels(app: &Arc<App>) {
+    for channel in app.channels.all().iter().filter(|c| !c.is_fresh()) {
+        let channel = channel.clone();
+        tokio::spawn(async move {
+            // The outcome is kept in the channel and logged there.
+            let _ = channel.snapshot().await;
+        });
+    }
+}
+
+fn render(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(html) => (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
+        Err(error) => Problem::internal(&error).into_response(),
+    }
+}
+
+impl OrderForm<'_> {
+    /// What is wrong with a field, by its name in an order.
+    fn error_of(&self, field: &str) -> Option<&str> {
+        self.error.as_ref().filter(|e| e.field == field).map(|e| e.message.as_str())
+    }
+
+    /// An error that belongs to none of the fields shown.
+    fn other_error(&self) -> Option<String> {
+        let shown = [
+            "preset",
+            "channel",
+            "packages",
+            "formats",
+            "system.hostname",
+            "system.root_password_hash",
+            "system.root_ssh_keys",
+            "system.locale",
+            "system.timezone",
+            "system.keymap",
+            "system.services",
+            "notify.email",
+        ];
+        self.error.as_ref().filter(|e| !shown.contains(&e.field.as_str())).map(|e| e.to_string())
+    }
+
+    fn wants(&self, format: Format) -> bool {
+        self.input.formats.iter().any(|f| f == format.name())
+    }
+
+    /// The channel marked in the list: the one asked for, or else the first that is not known to be away.
+    fn is_chosen(&self, channel: &ChannelView) -> bool {
+        if !self.input.channel.is_empty() {
+            return channel.name == self.input.channel;
+        }
+        let first = self
+            .channels
+            .iter()
+            .find(|c| c.available == Some(true))
+            .or_else(|| self.channels.iter().find(|c| c.available.is_none()));
+        first.is_some_and(|c| c.name == channel.name)
+    }
+
+    fn advice(&self, format: Format) -> &'static str {
+        match format {
+            Format::Iso => "Starts from a USB stick, a CD or a virtual machine, on BIOS and UEFI.",
+            Format::TarBz2 => "The whole system as an archive: for a chroot, a container or your own partition.",
+            Format::Zip => "The same for systems that know no tar.",
+        }
+    }
+}
+
+impl OrderPage<'_> {
+    fn is_final(&self) -> bool {
+        self.status.state.is_final()
+    }
+
+    fn iso(&self) -> Option<&str> {
+        self.file(Format::Iso)
+    }
+
+    fn tar(&self) -> Option<&str> {
+        self.file(Format::TarBz2)
+    }
+
+    fn zip(&self) -> Option<&str> {
+        self.file(Format::Zip)
+    }
+
+    fn file(&self, format: Format) -> Option<&str> {
+        self.status.artifacts.iter().find(|d| d.artifact.format == format).map(|d| d.artifact.name.as_str())
+    }
+
+    fn heading(&self) -> String {
+        match self.status.state {
+            BuildState::Waiting => "Your order is in the queue".into(),
+            BuildState::Building => "Your image is being built".into(),
+            BuildState::Ready => "Your image is ready".into(),
+            BuildState::Failed => "Your image could not be built".into(),
+            BuildState::Cancelled => "The order was cancelled".into(),
+        }
+    }
+
+    /// The step's name in the API, by which the script finds it.
+    fn step_id(&self, step: &StepStatus) -> String {
+        serde_json::to_value(step.step).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    fn took(&self) -> Option<String> {
+        let seconds = self.status.ended?.checked_sub(self.status.started?)?;
+        Some(clock::duration(u64::try_from(seconds).ok()?))
+    }
+}
+
+impl StepState {
+    fn name(self) -> &'static str {
+        match self {
+            StepState::Waiting => "waiting",
+            StepState::Running => "running",
+            StepState::Done => "done",
+            StepState::Failed => "failed",
+        }
+    }
+}
+
+impl QueuePage<'_> {
+    fn took(&self, build: &Build) -> String {
+        match (build.started, build.ended) {
+            (Some(started), Some(ended)) => clock::duration(u64::try_from(ended.saturating_sub(started)).unwrap_or(0)),
+            _ => String::new(),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The worker's side: the lease protocol of `contract::lease`.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use contract::lease::{BinhostAccess, EndReport, EventAnswer, EventBatch, LeaseRequest};
+use contract::{Failure, Job, Lease, Step};
+use serde::de::DeserializeOwned;
+use tokio_stream::StreamExt;
+
+use super::problem::Problem;
+use super::{SharedApp, read_body};
+use crate::app::App;
+use crate::db::{EndError, LeaseLost, Leased};
+use crate::files::is_plain_name;
+use crate::secret;
+
+/// Bytes of a batch of events, and of the largest message: an end report holds the whole plan.
+const MAX_EVENTS: usize = 4 << 20;
+const MAX_REPORT: usize = 64 << 20;
+
+/// The lease is prolonged each time so many bytes of an upload have come.
+const TOUCH_EVERY: u64 = 16 << 20;
+
+/// Lets only those in who have the worker token.
+pub async fn authorize(State(app): SharedApp, request: Request, next: Next) -> Response {
+    let shown = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .unwrap_or_default();
+    if !secret::same(shown, &app.worker_token) {
+        return Problem::new(StatusCode::UNAUTHORIZED, "The worker token is missing or wrong; ask the operator for it.")
+            .into_response();
+    }
+    next.run(request).await
+}
+
+/// `POST /api/worker/lease`
+pub async fn lease(State(app): SharedApp, body: Body) -> Result<Response, Problem> {
+    let request: LeaseRequest = json(body, MAX_EVENTS).await?;
+    let name: String = request.worker.chars().filter(|c| !c.is_control()).take(64).collect();
+    app.workers.saw(&name);
+    loop {
+        let lease = secret::token::<16>().map_err(|e| Problem::internal(&e))?;
+        let ttl_seconds = app.config.lease_ttl_seconds;
+        let Some(leased) = app.db.lease(&lease, &name, &request.arches, ttl_seconds).await? else {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        };
+        app.bus.state_changed(&leased.id);
+        let build = leased.id.clone();
+        match binhosts(&app, &leased) {
+            Ok(binhosts) => {
+                tracing::info!(build, worker = name, attempt = leased.attempt, "leased");
+                return Ok(Json(Lease { lease, ttl_seconds, job: job(leased, binhosts) }).into_response());
+            }
+            Err(failure) => {
+                app.db.fail_leased(&build, &lease, &failure).await?;
+                app.bus.state_changed(&build);
+                app.bus.mail.notify_one();
+            }
+        }
+    }
+}
+
+/// Where the binhosts of a plan are now. The configuration may have changed since the order was placed.
+fn binhosts(app: &App, leased: &Leased) -> Result<Vec<BinhostAccess>, Failure> {
+    let failure = |message: String| Failure {
+        step: Step::Fetch,
+        package: None,
+        message,
+        advice: "The operator changed the site's channels while the order waited. Order again.".into(),
+    };
+    let channel = app
+        .channels
+        .get(&leased.channel)
+        .ok_or_else(|| failure(format!("The channel “{}” is no longer offered.", leased.channel)))?;
+    let access = channel.access().map_err(|e| failure(format!("The channel “{}” cannot be used: {e}.", leased.channel)))?;
+    let missing = leased.plan.binhosts.iter().find(|planned| !access.iter().any(|a| a.name == planned.name));
+    match missing {
+        Some(planned) => Err(failure(format!("The binhost “{}” is no longer part of the channel.", planned.name))),
+        None => Ok(access),
+    }
+}
+
+fn job(leased: Leased, binhosts: Vec<BinhostAccess>) -> Job {
+    Job {
+        build: leased.id,
+        plan: leased.plan,
+        binhosts,
+        system: leased.system,
+        formats: leased.formats,
+        image_name: leased.image_name,
+        notice: leased.notice,
+    }
+}
+
+/// `POST /api/worker/builds/{build}/events`
+pub async fn events(
+    State(app): SharedApp,
+    Path(build): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<EventAnswer>, Problem> {
+    let lease = lease_header(&headers)?;
+    let batch: EventBatch = json(body, MAX_EVENTS).await?;
+    let ttl = app.config.lease_ttl_seconds;
+    match app.db.record_events(&build, lease, batch.sequence, &batch.events, ttl).await? {
+        Ok(cancel) => {
+            if !batch.events.is_empty() {
+                app.bus.build_changed(&build);
+            }
+            Ok(Json(EventAnswer { cancel }))
+        }
+        Err(LeaseLost) => Err(lost()),
+    }
+}
+
+/// `PUT /api/worker/builds/{build}/artifacts/{name}`
+pub async fn upload(
+    State(app): SharedApp,
+    Path((build, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let lease = lease_header(&headers)?;
+    if !is_plain_name(&name) {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "This is not a plain file name."));
+    }
+    let attempt = app.db.attempt_of_lease(&build, lease).await?.ok_or_else(lost)?;
+    let mut incoming = app.files.receive(&build, attempt).await.map_err(storage)?;
+    let mut stream = body.into_data_stream();
+    let mut touched_at = 0;
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "The upload broke off; send the file again."))?;
+        incoming.write(&chunk).await.map_err(storage)?;
+        if incoming.size() > app.config.max_artifact_bytes {
+            let limit = app.config.max_artifact_bytes;
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("The file is larger than the {limit} bytes this site keeps."),
+            ));
+        }
+        if incoming.size() - touched_at >= TOUCH_EVERY {
+            touched_at = incoming.size();
+            app.db.touch_lease(&build, lease, app.config.lease_ttl_seconds).await?;
+        }
+    }
+    let upload = incoming.keep(&app.files, &build, attempt, &name).await.map_err(storage)?;
+    if !app.db.record_upload(&build, lease, &upload).await? {
+        return Err(lost());
+    }
+    tracing::info!(build, name, size = upload.size, "file received");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /api/worker/builds/{build}/end`
+pub async fn end(
+    State(app): SharedApp,
+    Path(build): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let lease = lease_header(&headers)?;
+    let report: EndReport = json(body, MAX_REPORT).await?;
+    match app.db.end(&build, lease, &report).await {
+        Ok(state) => {
+            tracing::info!(build, %state, "build ended");
+            app.bus.state_changed(&build);
+            app.bus.mail.notify_one();
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Err(EndError::LeaseLost) => Err(lost()),
+        Err(EndError::Disagrees(reason)) => {
+            tracing::warn!(build, reason, "end report refused");
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("The report was not taken: {reason}.")))
+        }
+        Err(EndError::Database(error)) => Err(error.into()),
+    }
+}
+
+fn lease_header(headers: &HeaderMap) -> Result<&str, Problem> {
+    headers
+        .get("x-hatchery-lease")
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "The X-Hatchery-Lease header is missing."))
+}
+
+fn lost() -> Problem {
+    Problem::new(StatusCode::CONFLICT, "The lease is lost: the build was given to another worker, or has ended. Drop the work.")
+}
+
+fn storage(error: std::io::Error) -> Problem {
+    tracing::error!(%error, "a file could not be stored");
+    let full = error.kind() == std::io::ErrorKind::StorageFull || error.kind() == std::io::ErrorKind::QuotaExceeded;
+    if full {
+        return Problem::new(StatusCode::INSUFFICIENT_STORAGE, "The server's disk is full; its operator has to make room.");
+    }
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The server could not store the file; its log says why.")
+}
+
+async fn json<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T, Problem> {
+    let bytes = read_body(body, limit).await?;
+    serde_json::from_slice(&bytes).map_err(|e| {
+        Problem::new(StatusCode::BAD_REQUEST, format!("The message is not understood: {e}. Is the worker of another version?"))
+    })
+}

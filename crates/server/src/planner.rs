@@ -1,0 +1,39 @@
+//! The one place where the server asks the resolver for a plan.
+
+use contract::{Order, Plan};
+use resolver::Wanted;
+
+use crate::channels::{Channel, Snapshot};
+use crate::presets::Preset;
+
+/// There is no plan; why, in plain sentences, and the same as data.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{explanation}")]
+pub struct PlanRefused {
+    pub explanation: String,
+    pub details: serde_json::Value,
+}
+
+/// Plans an order on a channel as it was read. Pure computation, but not short: run it where blocking is allowed.
+pub fn plan(channel: &Channel, snapshot: &Snapshot, order: &Order, preset: Option<&Preset>) -> Result<Plan, PlanRefused> {
+    let wanted =
+        Wanted { atoms: atoms(channel, order, preset), services: preset.map(|p| p.services.clone()).unwrap_or_default() };
+    snapshot.universe.resolve(&wanted).map(|resolution| resolution.plan).map_err(|explanation| PlanRefused {
+        explanation: explanation.to_string(),
+        details: serde_json::to_value(&explanation).unwrap_or(serde_json::Value::Null),
+    })
+}
+
+/// What is asked for by name: the preset's packages, the order's own, and what a bootable format needs. Each once, in that order.
+fn atoms(channel: &Channel, order: &Order, preset: Option<&Preset>) -> Vec<String> {
+    let of_preset = preset.map(|p| p.packages.as_slice()).unwrap_or_default();
+    let bootable = order.formats.iter().any(|f| f.is_bootable());
+    let for_boot = if bootable { channel.config.boot_packages.as_slice() } else { &[] };
+    let mut atoms: Vec<String> = Vec::new();
+    for atom in of_preset.iter().chain(&order.packages).chain(for_boot) {
+        if !atoms.contains(atom) {
+            atoms.push(atom.clone());
+        }
+    }
+    atoms
+}

@@ -1,0 +1,222 @@
+//! Starting, running and stopping a server.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::app::{self, App, Workers};
+use crate::bus::Bus;
+use crate::channels::Channels;
+use crate::config::{Config, ConfigError};
+use crate::db::Db;
+use crate::files::Files;
+use crate::mail::Mailer;
+use crate::presets::Presets;
+use crate::{http, reconcile, secret};
+
+/// A client that takes longer to send its request's head is hung up on.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Connections served at once; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 4_096;
+/// How long open requests may go on when the server is asked to stop.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// Why a server did not start, for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("the address {addr} cannot be listened on: {source}. Is another server running there?")]
+    Listen { addr: SocketAddr, source: io::Error },
+    #[error("{} cannot be used: {source}", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("the database {} cannot be opened: {source}", path.display())]
+    Database { path: PathBuf, source: sqlx::Error },
+    #[error("the worker token {} cannot be used: {reason}", path.display())]
+    WorkerToken { path: PathBuf, reason: String },
+}
+
+/// A server that listens, but does not answer before [`Server::run`].
+pub struct Server {
+    addr: SocketAddr,
+    listener: TcpListener,
+    app: Arc<App>,
+    stop: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Opens everything the configuration names and starts to listen.
+    pub async fn bind(config: Config) -> Result<Server, ServerError> {
+        config.check()?;
+        make_private_folder(&config.data_dir)?;
+        let database = app::database_path(&config);
+        let db = Db::open(&database).await.map_err(|source| ServerError::Database { path: database.clone(), source })?;
+        // Workers could not report while no server ran; they get a full time to show themselves.
+        db.renew_all_leases(config.lease_ttl_seconds)
+            .await
+            .map_err(|source| ServerError::Database { path: database.clone(), source })?;
+        let worker_token = worker_token(&config)?;
+        let artifacts = config.data_dir.join("artifacts");
+        let files = Files::open(artifacts.clone()).map_err(|source| ServerError::Folder { path: artifacts, source })?;
+        let listener =
+            TcpListener::bind(config.listen).await.map_err(|source| ServerError::Listen { addr: config.listen, source })?;
+        let addr = listener.local_addr().map_err(|source| ServerError::Listen { addr: config.listen, source })?;
+        let (stop, stopping) = watch::channel(false);
+        let app = App {
+            db,
+            files,
+            channels: Channels::new(&config, &config.data_dir.join("indexes")),
+            presets: Presets::load(config.presets_dir.as_deref())?,
+            bus: Bus::new(),
+            mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
+            public_url: public_url(&config, addr),
+            worker_token,
+            workers: Workers::default(),
+            planning: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            stopping,
+            config,
+        };
+        Ok(Server { addr, listener, app: Arc::new(app), stop })
+    }
+
+    /// The address it really listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The token a worker must show.
+    pub fn worker_token(&self) -> &str {
+        &self.app.worker_token
+    }
+
+    /// A file that holds the token, readable by the server's own user only.
+    pub fn worker_token_file(&self) -> PathBuf {
+        token_path(&self.app.config)
+    }
+
+    /// The address people reach the site by, without a slash at the end.
+    pub fn public_url(&self) -> &str {
+        &self.app.public_url
+    }
+
+    /// Serves until `shutdown` is done; then lets open requests end for a few seconds.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let Server { addr, listener, app, stop } = self;
+        tracing::info!(%addr, "listening");
+        let mut tasks = reconcile::start(&app);
+        let router = http::router(app.clone());
+        let graceful = GracefulShutdown::new();
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        tokio::pin!(shutdown);
+        loop {
+            let permit = tokio::select! {
+                () = &mut shutdown => break,
+                permit = connections.clone().acquire_owned() => permit.ok(),
+            };
+            let stream = tokio::select! {
+                () = &mut shutdown => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of file descriptors, or a client that was gone at once: neither ends the server.
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+            };
+            let service = TowerToHyperService::new(router.clone());
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(no_delay(stream)), service);
+            let watched = graceful.watch(connection);
+            tokio::spawn(async move {
+                if let Err(error) = watched.await {
+                    tracing::debug!(%error, "a connection broke off");
+                }
+                drop(permit);
+            });
+        }
+        drop(listener);
+        let _ = stop.send(true);
+        if tokio::time::timeout(SHUTDOWN_GRACE, graceful.shutdown()).await.is_err() {
+            tracing::info!("requests still open after {} seconds were broken off", SHUTDOWN_GRACE.as_secs());
+        }
+        while tasks.join_next().await.is_some() {}
+        app.db.close().await;
+        Ok(())
+    }
+}
+
+/// Small answers such as live events go out at once.
+fn no_delay(stream: TcpStream) -> TcpStream {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    stream
+}
+
+fn public_url(config: &Config, addr: SocketAddr) -> String {
+    match &config.public_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => app::default_public_url(addr),
+    }
+}
+
+/// Only the server's own user may look into the folder: orders and password hashes are in it.
+fn make_private_folder(path: &Path) -> Result<(), ServerError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| ServerError::Folder { path: path.to_owned(), source })
+}
+
+fn token_path(config: &Config) -> PathBuf {
+    config.worker_token_file.clone().unwrap_or_else(|| config.data_dir.join("worker.token"))
+}
+
+/// The configured worker token, or the one made at the first start. A token that the configuration gives as text is written to the
+/// file too, for workers on this machine.
+fn worker_token(config: &Config) -> Result<String, ServerError> {
+    let path = token_path(config);
+    let wrong = |reason: String| ServerError::WorkerToken { path: path.clone(), reason };
+    let token = match &config.worker_token {
+        Some(token) => token.trim().to_owned(),
+        None => match std::fs::read_to_string(&path) {
+            Ok(text) => text.trim().to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => secret::token::<32>().map_err(|e| wrong(e.to_string()))?,
+            Err(error) => return Err(wrong(error.to_string())),
+        },
+    };
+    if token.len() < 16 || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(wrong(
+            "it must have at least 16 characters and no spaces; remove it and a new one is made at the start".into(),
+        ));
+    }
+    if std::fs::read_to_string(&path).map(|text| text.trim() != token).unwrap_or(true) {
+        write_private(&path, &token).map_err(|e| wrong(e.to_string()))?;
+    }
+    Ok(token)
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    io::Write::write_all(&mut file, text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}

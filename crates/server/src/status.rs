@@ -1,0 +1,187 @@
+//! An order as it stands, for the page, the API and the live events.
+
+use contract::{Artifact, Failure, Format, Step};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::clock;
+use crate::db::{self, Build, BuildState, OrderRow};
+
+/// How far a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepState {
+    Waiting,
+    Running,
+    Done,
+    Failed,
+}
+
+/// One step of a build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StepStatus {
+    pub step: Step,
+    pub label: &'static str,
+    pub state: StepState,
+    pub done: u64,
+    pub total: u64,
+    pub what: String,
+}
+
+/// When the image will be ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ready {
+    /// Seconds from now, where they can be estimated.
+    pub seconds: Option<u64>,
+    /// The same in words.
+    pub text: String,
+}
+
+/// A file to download.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Download {
+    #[serde(flatten)]
+    pub artifact: Artifact,
+    /// Path of the file on this site.
+    pub url: String,
+}
+
+/// An order as it stands. The secret settings are not in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OrderStatus {
+    pub id: String,
+    /// The page for people.
+    pub url: String,
+    /// Not secret: the name under which logs and the queue page know the build.
+    pub build: String,
+    pub title: String,
+    pub state: BuildState,
+    /// 1 is served next; none unless the order waits.
+    pub position: Option<u64>,
+    pub ready: Ready,
+    /// The step the build is at.
+    pub progress: Option<StepStatus>,
+    pub steps: Vec<StepStatus>,
+    /// How often a worker has begun; more than 1 when one was lost.
+    pub attempt: u32,
+    pub channel: String,
+    pub arch: String,
+    pub formats: Vec<Format>,
+    pub image_name: String,
+    pub preset: Option<String>,
+    pub packages: Vec<String>,
+    /// Bytes of packages the plan fetches.
+    pub download_size: u64,
+    pub created: i64,
+    pub started: Option<i64>,
+    pub ended: Option<i64>,
+    pub failure: Option<Failure>,
+    /// What packages said to their user while they were merged.
+    pub messages: Vec<String>,
+    pub artifacts: Vec<Download>,
+    /// Whether a mail will tell of the end.
+    pub mail: bool,
+}
+
+/// Reads the order with this identifier as it stands. `None` when there is no such order.
+pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
+    let Some(order) = app.db.order(id).await? else {
+        return Ok(None);
+    };
+    let build = app.db.build(&order.build).await?.ok_or(sqlx::Error::RowNotFound)?;
+    let state = if order.cancelled { BuildState::Cancelled } else { build.state };
+    let position = match state {
+        BuildState::Waiting => Some(app.db.waiting_before(build.place).await? + 1),
+        BuildState::Building | BuildState::Ready | BuildState::Failed | BuildState::Cancelled => None,
+    };
+    let artifacts = match state {
+        BuildState::Ready => downloads(app, &order).await?,
+        BuildState::Waiting | BuildState::Building | BuildState::Failed | BuildState::Cancelled => Vec::new(),
+    };
+    let ready = ready(app, &build, state).await?;
+    let steps = steps(&build, state);
+    Ok(Some(OrderStatus {
+        url: app.order_url(&order.id),
+        id: order.id,
+        build: build.id,
+        title: order.title,
+        state,
+        position,
+        ready,
+        progress: current(&steps),
+        steps,
+        attempt: build.attempts,
+        channel: build.channel,
+        arch: build.arch,
+        formats: build.formats,
+        image_name: build.image_name,
+        preset: order.request.preset,
+        packages: order.request.packages,
+        download_size: build.plan_bytes,
+        created: order.created,
+        started: build.started,
+        ended: build.ended,
+        failure: build.failure.filter(|_| state == BuildState::Failed),
+        messages: build.messages,
+        artifacts,
+        mail: order.email.is_some() && app.mailer.is_some(),
+    }))
+}
+
+async fn downloads(app: &App, order: &OrderRow) -> db::Result<Vec<Download>> {
+    let artifacts = app.db.artifacts(&order.build).await?;
+    Ok(artifacts
+        .into_iter()
+        .map(|(artifact, _)| Download { url: format!("/api/v1/orders/{}/artifacts/{}", order.id, artifact.name), artifact })
+        .collect())
+}
+
+async fn ready(app: &App, build: &Build, state: BuildState) -> db::Result<Ready> {
+    match state {
+        BuildState::Ready => return Ok(Ready { seconds: Some(0), text: "ready".into() }),
+        BuildState::Failed | BuildState::Cancelled => return Ok(Ready { seconds: None, text: "never".into() }),
+        BuildState::Waiting | BuildState::Building => {}
+    }
+    if state == BuildState::Waiting && app.workers.present() == 0 {
+        return Ok(Ready { seconds: None, text: "not yet known: no worker is connected at the moment".into() });
+    }
+    Ok(match app.seconds_until_ready(&build.id).await? {
+        Some(seconds) => Ready { seconds: Some(seconds), text: format!("in {}", clock::duration(seconds)) },
+        None => Ready { seconds: None, text: "not yet known: too few builds of this size were seen".into() },
+    })
+}
+
+/// All steps in their order, whether heard of or not.
+fn steps(build: &Build, state: BuildState) -> Vec<StepStatus> {
+    let failed_at = build.failure.as_ref().map(|f| f.step).filter(|_| state == BuildState::Failed);
+    Step::ALL
+        .into_iter()
+        .map(|step| {
+            let known = build.progress.iter().find(|p| p.step == step);
+            let later_began = build.progress.iter().any(|p| p.step > step);
+            let step_state = match (state, known) {
+                (BuildState::Ready, _) => StepState::Done,
+                _ if failed_at == Some(step) => StepState::Failed,
+                (_, None) if later_began => StepState::Done,
+                (_, None) => StepState::Waiting,
+                (_, Some(p)) if p.total > 0 && p.done >= p.total => StepState::Done,
+                (BuildState::Building, Some(_)) => StepState::Running,
+                (_, Some(_)) => StepState::Waiting,
+            };
+            StepStatus {
+                step,
+                label: step.label(),
+                state: step_state,
+                done: known.map_or(0, |p| p.done),
+                total: known.map_or(0, |p| p.total),
+                what: known.map(|p| p.what.clone()).unwrap_or_default(),
+            }
+        })
+        .collect()
+}
+
+/// The step to name when only one can be: the last that runs, or else the last that is done while others are to come.
+fn current(steps: &[StepStatus]) -> Option<StepStatus> {
+    let last = |state| steps.iter().rev().find(move |s| s.state == state);
+    last(StepState::Running).or_else(|| last(StepState::Failed)).or_else(|| last(StepState::Done)).cloned()
+}

@@ -1,0 +1,345 @@
+//! A real server on a free port of the loopback interface, a channel on disk, and clients for both of its sides.
+#![allow(dead_code)]
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use contract::lease::{EndReport, EventAnswer, EventBatch, LeaseRequest};
+use contract::{Artifact, Event, Failure, Format, Lease, Order, Step};
+use gentoo::Cpv;
+use gentoo::index::{Entry, Packages};
+use serde_json::Value;
+use sha2::{Digest, Sha256, Sha512};
+use tokio::sync::oneshot;
+
+pub const WORKER_TOKEN: &str = "token-of-the-tests-0123456789";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a test may change in the configuration: lines at its top, and tables after the channel.
+#[derive(Clone, Default)]
+pub struct Setup {
+    pub top: String,
+    pub tables: String,
+}
+
+/// A running site.
+pub struct Site {
+    pub base: String,
+    agent: ureq::Agent,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// An answer, read to its end.
+pub struct Answer {
+    pub status: u16,
+    pub headers: ureq::http::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|v| v.to_str().unwrap()).unwrap_or_default()
+    }
+}
+
+/// Makes a channel of a few packages without dependencies.
+pub fn make_channel(dir: &Path) {
+    let names = ["app-shells/bash-5.2_p15", "dev-vcs/git-2.40.1", "sys-kernel/kernel-6.1.38", "net-misc/openssh-9.3_p2"];
+    let mut packages = Packages::default();
+    for (key, value) in [("VERSION", "0"), ("TIMESTAMP", "1795334700"), ("ARCH", "amd64"), ("CHOST", "x86_64-pc-linux-gnu")] {
+        packages.header.insert(key.into(), value.into());
+    }
+    packages.header.insert("ACCEPT_KEYWORDS".into(), "amd64".into());
+    for (i, name) in names.iter().enumerate() {
+        let cpv = Cpv::parse(name).unwrap();
+        let mut entry = Entry::new(cpv);
+        entry.eapi = "8".into();
+        entry.keywords = "amd64".into();
+        entry.license = "GPL-2".into();
+        entry.path = format!("{name}.gpkg.tar");
+        entry.size = 1_000 + i as u64;
+        entry.build_time = 1_795_000_000;
+        entry.md5 = Some("0".repeat(32));
+        entry.sha1 = Some("0".repeat(40));
+        entry.chost = "x86_64-pc-linux-gnu".into();
+        entry.repo = "gentoo".into();
+        packages.entries.push(entry);
+    }
+    std::fs::create_dir_all(dir).unwrap();
+    std::fs::write(dir.join("Packages"), packages.to_bytes()).unwrap();
+}
+
+fn config(dir: &Path, setup: &Setup) -> server::Config {
+    let channel_dir = dir.join("binhost");
+    if !channel_dir.exists() {
+        make_channel(&channel_dir);
+    }
+    let text = format!(
+        "listen = '127.0.0.1:0'\ndata_dir = '{dir}/data'\nworker_token = '{WORKER_TOKEN}'\npresets_dir = '{dir}/presets'\n{}\n\
+         [[channel]]\nname = 'test'\ntitle = 'Test'\narch = 'amd64'\ndescription = 'For tests.'\nboot_packages = ['sys-kernel/kernel']\n\
+         [[channel.binhost]]\nname = 'here'\nuri = 'file://{}'\nallow_unsigned = true\n{}",
+        setup.top,
+        channel_dir.display(),
+        setup.tables,
+        dir = dir.display(),
+    );
+    std::fs::create_dir_all(dir.join("presets")).unwrap();
+    std::fs::write(
+        dir.join("presets/small.toml"),
+        "name='small'\ntitle='Small'\narch='amd64'\ndescription='A shell.'\npackages=['app-shells/bash']\nservices=['sshd']\nformats=['zip']\n",
+    )
+    .unwrap();
+    server::Config::from_toml(&text).unwrap()
+}
+
+impl Site {
+    pub fn start(dir: &Path) -> Site {
+        Site::start_with(dir, &Setup::default())
+    }
+
+    pub fn start_with(dir: &Path, setup: &Setup) -> Site {
+        let config = config(dir, setup);
+        let (stop, stopped) = oneshot::channel();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let crashed = runtime.block_on(async move {
+                let server = server::Server::bind(config).await.unwrap();
+                tell.send(server.addr()).unwrap();
+                let (crash, crashed) = oneshot::channel::<()>();
+                let end = async move {
+                    // The sender dropped means a crash: the server is not told to stop.
+                    if stopped.await.is_err() {
+                        let _ = crash.send(());
+                        std::future::pending::<()>().await;
+                    }
+                };
+                tokio::select! {
+                    ended = server.run(end) => { ended.unwrap(); false }
+                    _ = crashed => true,
+                }
+            });
+            if crashed {
+                runtime.shutdown_background();
+            }
+        });
+        let addr = told.recv_timeout(PATIENCE).expect("the server starts");
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_global(Some(PATIENCE))
+            .build()
+            .into();
+        Site { base: format!("http://{addr}"), agent, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Lets the server end in order.
+    pub fn stop(mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.thread.take().unwrap().join().unwrap();
+    }
+
+    /// Ends the server where it stands, with nothing flushed or answered.
+    pub fn crash(mut self) {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap();
+    }
+
+    fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+        let mut answer = answer.unwrap();
+        let mut body = Vec::new();
+        answer.body_mut().as_reader().read_to_end(&mut body).unwrap();
+        Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body }
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        Self::read(self.agent.get(format!("{}{path}", self.base)).call())
+    }
+
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.get(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Self::read(request.call())
+    }
+
+    pub fn head(&self, path: &str) -> Answer {
+        Self::read(self.agent.head(format!("{}{path}", self.base)).call())
+    }
+
+    pub fn post(&self, path: &str, content_type: &str, body: &str) -> Answer {
+        self.post_with(path, body, &[("Content-Type", content_type)])
+    }
+
+    pub fn post_with(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.post(format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Self::read(request.send(body))
+    }
+
+    pub fn post_json(&self, path: &str, body: &impl serde::Serialize) -> Answer {
+        self.post(path, "application/json", &serde_json::to_string(body).unwrap())
+    }
+
+    pub fn form(&self, fields: &[(&str, &str)]) -> Answer {
+        let body: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.post("/orders", "application/x-www-form-urlencoded", &body)
+    }
+
+    /// Places an order that must be taken; its path in the API.
+    pub fn order(&self, order: &Order) -> String {
+        let answer = self.post_json("/api/v1/orders", order);
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.header("location").to_owned()
+    }
+
+    pub fn status(&self, order: &str) -> Value {
+        let answer = self.get(order);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    pub fn state(&self, order: &str) -> String {
+        self.status(order)["state"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the order's state is this.
+    pub fn wait_for(&self, order: &str, state: &str) {
+        wait_until(&format!("the order is {state}"), || self.state(order) == state);
+    }
+
+    // The worker's side.
+
+    fn worker(&self, method: &str, path: &str, lease: &str, body: &[u8]) -> Answer {
+        let url = format!("{}/api/worker/{path}", self.base);
+        let request = match method {
+            "PUT" => self.agent.put(url),
+            _ => self.agent.post(url),
+        };
+        let request = request.header("Authorization", format!("Bearer {WORKER_TOKEN}")).header("X-Hatchery-Lease", lease);
+        Self::read(request.send(body))
+    }
+
+    pub fn lease(&self) -> Option<Lease> {
+        let request = LeaseRequest { worker: "test".into(), arches: vec!["amd64".into()] };
+        let answer = self.worker("POST", "lease", "", &serde_json::to_vec(&request).unwrap());
+        match answer.status {
+            204 => None,
+            200 => Some(serde_json::from_slice(&answer.body).unwrap()),
+            other => panic!("{other}: {}", answer.text()),
+        }
+    }
+
+    pub fn events(&self, lease: &Lease, sequence: u64, events: Vec<Event>) -> Result<bool, u16> {
+        let batch = serde_json::to_vec(&EventBatch { sequence, events }).unwrap();
+        let answer = self.worker("POST", &format!("builds/{}/events", lease.job.build), &lease.lease, &batch);
+        match answer.status {
+            200 => Ok(serde_json::from_slice::<EventAnswer>(&answer.body).unwrap().cancel),
+            other => Err(other),
+        }
+    }
+
+    pub fn upload(&self, lease: &Lease, name: &str, bytes: &[u8]) -> u16 {
+        self.worker("PUT", &format!("builds/{}/artifacts/{name}", lease.job.build), &lease.lease, bytes).status
+    }
+
+    pub fn end(&self, lease: &Lease, report: &EndReport) -> Answer {
+        let body = serde_json::to_vec(report).unwrap();
+        self.worker("POST", &format!("builds/{}/end", lease.job.build), &lease.lease, &body)
+    }
+
+    /// Does what a worker does, with files of our own.
+    pub fn build(&self, lease: &Lease) {
+        for (i, step) in Step::ALL.into_iter().enumerate() {
+            let events = vec![
+                Event::Progress { step, done: 1, total: 1, what: "all".into() },
+                Event::Log { line: format!("did {}", step.label()) },
+            ];
+            assert_eq!(self.events(lease, i as u64, events), Ok(false));
+        }
+        for format in &lease.job.formats {
+            assert_eq!(self.upload(lease, &artifact(lease, *format).name, &content(*format)), 204);
+        }
+        let answer = self.end(lease, &ready(lease));
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+}
+
+/// The bytes our worker makes for a format.
+pub fn content(format: Format) -> Vec<u8> {
+    format!("this is an image of format {format}. ").repeat(1_000).into_bytes()
+}
+
+pub fn artifact(lease: &Lease, format: Format) -> Artifact {
+    let bytes = content(format);
+    Artifact {
+        name: format!("{}.{format}", lease.job.image_name),
+        format,
+        size: bytes.len() as u64,
+        sha256: hex::encode(Sha256::digest(&bytes)),
+        sha512: hex::encode(Sha512::digest(&bytes)),
+    }
+}
+
+/// The report of a good end.
+pub fn ready(lease: &Lease) -> EndReport {
+    let mut plan = lease.job.plan.clone();
+    for package in &mut plan.packages {
+        package.sha256 = Some("a".repeat(64));
+    }
+    EndReport::Ready {
+        artifacts: lease.job.formats.iter().map(|f| artifact(lease, *f)).collect(),
+        plan: Box::new(plan),
+        messages: vec!["bash says hello".into()],
+    }
+}
+
+pub fn failed() -> EndReport {
+    EndReport::Failed {
+        failure: Failure {
+            step: Step::Merge,
+            package: Some("app-shells/bash-5.2_p15".into()),
+            message: "its pkg_postinst ended with status 1".into(),
+            advice: "Leave the package out.".into(),
+        },
+    }
+}
+
+pub fn order(packages: &[&str], formats: &[Format]) -> Order {
+    Order {
+        arch: "amd64".into(),
+        packages: packages.iter().map(|p| (*p).to_owned()).collect(),
+        formats: formats.to_vec(),
+        ..Order::default()
+    }
+}
+
+/// Waits for something to become true; a test that waits for ever tells what for.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+/// A folder for one test.
+pub fn folder() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    (dir, path)
+}

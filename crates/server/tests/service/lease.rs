@@ -1,0 +1,208 @@
+//! The lease protocol, and what becomes of builds when workers or the server are lost.
+
+use contract::{Event, Format, Step};
+
+use crate::common::{Setup, Site, artifact, content, failed, folder, order, ready, wait_until};
+
+#[test]
+fn an_order_becomes_an_image() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    assert!(site.lease().is_none());
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Iso, Format::Zip]));
+    let status = site.status(&placed);
+    assert_eq!((status["state"].as_str(), status["position"].as_u64()), (Some("waiting"), Some(1)));
+    let lease = site.lease().unwrap();
+    let cpvs: Vec<&str> = lease.job.plan.packages.iter().map(|p| p.cpv.as_str()).collect();
+    assert!(cpvs.contains(&"app-shells/bash-5.2_p15"), "{cpvs:?}");
+    assert!(cpvs.contains(&"sys-kernel/kernel-6.1.38"), "an ISO needs a kernel: {cpvs:?}");
+    assert_eq!(lease.job.binhosts.len(), 1);
+    assert!(site.lease().is_none(), "a build is leased once");
+    let events = vec![Event::Progress { step: Step::Fetch, done: 1, total: 4, what: "bash".into() }];
+    assert_eq!(site.events(&lease, 0, events), Ok(false));
+    let status = site.status(&placed);
+    assert_eq!(status["state"], "building");
+    assert_eq!(status["progress"]["step"], "fetch");
+    assert_eq!(status["progress"]["total"], 4);
+    site.build(&lease);
+    let status = site.status(&placed);
+    assert_eq!(status["state"], "ready");
+    let names: Vec<&str> = status["artifacts"].as_array().unwrap().iter().map(|a| a["name"].as_str().unwrap()).collect();
+    assert_eq!(names, [format!("{}.iso", lease.job.image_name), format!("{}.zip", lease.job.image_name)]);
+    let file = site.get(&format!("{placed}/artifacts/{}", names[0]));
+    assert_eq!((file.status, file.body), (200, content(Format::Iso)));
+    let lock = site.get(&format!("{placed}/plan")).json();
+    assert_eq!(lock["packages"][0]["sha256"].as_str().unwrap().len(), 64);
+    let log = site.get(&format!("{placed}/log")).text();
+    assert!(log.contains("did merge packages"), "{log}");
+    site.stop();
+}
+
+#[test]
+fn a_batch_sent_twice_is_recorded_once() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let lease = site.lease().unwrap();
+    for _ in 0..2 {
+        assert_eq!(site.events(&lease, 0, vec![Event::Log { line: "once".into() }]), Ok(false));
+    }
+    assert_eq!(site.get(&format!("{placed}/log")).text(), "once\n");
+    assert_eq!(site.upload(&lease, &artifact(&lease, Format::Zip).name, &content(Format::Zip)), 204);
+    for _ in 0..2 {
+        assert_eq!(site.end(&lease, &ready(&lease)).status, 204, "a repeated end is no error");
+    }
+    site.stop();
+}
+
+#[test]
+fn strangers_and_former_workers_are_refused() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let request = r#"{"worker":"x","arches":["amd64"]}"#;
+    for token in ["", "Bearer ", "Bearer wrong", "Basic dG9rZW4="] {
+        let answer = site.post_with("/api/worker/lease", request, &[("Authorization", token)]);
+        assert_eq!(answer.status, 401, "{token}");
+    }
+    let lease = site.lease().unwrap();
+    let mut former = lease.clone();
+    former.lease = "0".repeat(32);
+    assert_eq!(site.events(&former, 0, vec![]), Err(409));
+    assert_eq!(site.upload(&former, "x.zip", b"x"), 409);
+    assert_eq!(site.end(&former, &ready(&lease)).status, 409);
+    assert_eq!(site.upload(&lease, "..%2Fx", b"x"), 400);
+    site.stop();
+}
+
+#[test]
+fn what_does_not_agree_with_the_report_is_no_image() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let lease = site.lease().unwrap();
+    let name = artifact(&lease, Format::Zip).name;
+    let answer = site.end(&lease, &ready(&lease));
+    assert_eq!(answer.status, 422, "nothing was sent");
+    assert_eq!(site.upload(&lease, &name, b"something else"), 204);
+    let answer = site.end(&lease, &ready(&lease));
+    assert_eq!(answer.status, 422);
+    assert!(answer.text().contains("SHA-256"), "{}", answer.text());
+    assert_eq!(site.get(&format!("{placed}/artifacts/{name}")).status, 404);
+    assert_eq!(site.upload(&lease, &name, &content(Format::Zip)), 204);
+    let contract::lease::EndReport::Ready { artifacts, mut plan, messages } = ready(&lease) else { unreachable!() };
+    plan.packages[0].cpv = "app-shells/evil-1".into();
+    let answer = site.end(&lease, &contract::lease::EndReport::Ready { artifacts, plan, messages });
+    assert_eq!(answer.status, 422, "another plan");
+    assert_eq!(site.state(&placed), "building");
+    assert_eq!(site.end(&lease, &ready(&lease)).status, 204);
+    assert_eq!(site.state(&placed), "ready");
+    site.stop();
+}
+
+#[test]
+fn a_lost_worker_costs_the_order_nothing_until_it_happens_too_often() {
+    let (_dir, path) = folder();
+    let site = Site::start_with(&path, &Setup { top: "lease_ttl_seconds = 1".into(), ..Setup::default() });
+    let first = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let second = site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
+    for attempt in 1..=3 {
+        let lease = site.lease().unwrap();
+        assert!(lease.job.plan.packages.iter().any(|p| p.cpv.contains("bash")), "the first order keeps its place");
+        assert_eq!(site.upload(&lease, "half.zip", b"half"), 204);
+        let state = if attempt < 3 { "waiting" } else { "failed" };
+        site.wait_for(&first, state);
+        assert_eq!(site.events(&lease, 0, vec![]), Err(409));
+        assert_eq!(site.end(&lease, &ready(&lease)).status, 409);
+    }
+    let failure = &site.status(&first)["failure"];
+    assert!(failure["message"].as_str().unwrap().contains("lost 3 times"), "{failure}");
+    let lease = site.lease().unwrap();
+    site.build(&lease);
+    assert_eq!(site.state(&second), "ready", "the queue goes on");
+    site.stop();
+}
+
+#[test]
+fn a_crash_of_the_server_loses_nothing() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let building = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let waiting = site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
+    let lease = site.lease().unwrap();
+    assert_eq!(site.events(&lease, 0, vec![Event::Log { line: "before".into() }]), Ok(false));
+    assert_eq!(site.upload(&lease, &artifact(&lease, Format::Zip).name, &content(Format::Zip)), 204);
+    site.crash();
+
+    let site = Site::start(&path);
+    assert_eq!(site.state(&building), "building");
+    assert_eq!(site.status(&waiting)["position"], 1);
+    assert_eq!(site.get(&format!("{building}/log")).text(), "before\n");
+    assert_eq!(site.events(&lease, 1, vec![]), Ok(false), "the worker goes on with the lease it has");
+    assert_eq!(site.end(&lease, &ready(&lease)).status, 204);
+    site.crash();
+
+    let site = Site::start(&path);
+    assert_eq!(site.state(&building), "ready");
+    let file = site.get(&format!("{building}/artifacts/{}", artifact(&lease, Format::Zip).name));
+    assert_eq!(file.body, content(Format::Zip));
+    site.build(&site.lease().unwrap());
+    assert_eq!(site.state(&waiting), "ready");
+    site.stop();
+}
+
+#[test]
+fn a_failure_names_the_package_and_what_to_do() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let lease = site.lease().unwrap();
+    assert_eq!(site.end(&lease, &failed()).status, 204);
+    let status = site.status(&placed);
+    assert_eq!(status["state"], "failed");
+    assert_eq!(status["failure"]["package"], "app-shells/bash-5.2_p15");
+    let page = site.get(&placed.replace("/api/v1", "")).text();
+    assert!(page.contains("Leave the package out.") && page.contains("its pkg_postinst ended with status 1"), "{page}");
+    // A failed build joins nobody: ordering again tries again.
+    let again = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    assert_eq!(site.state(&again), "waiting");
+    site.stop();
+}
+
+#[test]
+fn a_cancelled_build_is_taken_from_its_worker() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let first = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let second = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let lease = site.lease().unwrap();
+    assert_eq!(site.post(&format!("{first}/cancel"), "text/plain", "").status, 200);
+    assert_eq!(site.state(&first), "cancelled");
+    assert_eq!(site.events(&lease, 0, vec![]), Ok(false), "the second order still wants it");
+    assert_eq!(site.post(&format!("{second}/cancel"), "text/plain", "").status, 200);
+    assert_eq!(site.events(&lease, 1, vec![]), Ok(true));
+    assert_eq!(site.end(&lease, &failed()).status, 204);
+    assert_eq!(site.state(&second), "cancelled");
+    let waiting = site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
+    assert_eq!(site.post(&format!("{waiting}/cancel"), "text/plain", "").status, 200);
+    assert!(site.lease().is_none(), "a cancelled order is not built");
+    site.stop();
+}
+
+#[test]
+fn a_flood_of_log_lines_is_cut() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let lease = site.lease().unwrap();
+    for sequence in 0..5 {
+        let events = (0..1_000).map(|_| Event::Log { line: "x".repeat(1_500) }).collect();
+        assert_eq!(site.events(&lease, sequence, events), Ok(false));
+    }
+    let log = site.get(&format!("{placed}/log")).text();
+    assert!(log.len() < 5 << 20, "{}", log.len());
+    assert_eq!(log.matches("the log is too long").count(), 1);
+    assert!(log.trim_end().ends_with("is not kept —"));
+    wait_until("the log is served", || site.get(&format!("{placed}/log")).status == 200);
+    site.stop();
+}

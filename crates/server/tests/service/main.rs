@@ -1,0 +1,5 @@
+//! The service as its users and its workers meet it: a real server, spoken to over HTTP.
+
+mod common;
+mod lease;
+mod orders;
