@@ -47,6 +47,9 @@ fn run(kernel: &str, drives: &[&[&str]]) {
     let mut machine = Machine::start(drives[0], &iso(&tree, &store, &wrong, dir.path()));
     machine.wait_for("no medium with the label ANOTHER");
     machine.wait_for("a shell follows");
+    machine.wait_for("# ");
+    machine.send("echo shell-$((6*7))\n");
+    machine.wait_for("shell-42");
 }
 
 #[test]
