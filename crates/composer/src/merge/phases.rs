@@ -120,7 +120,7 @@ impl Subject<'_> {
         argv.extend(names.iter().map(|name| (*name).to_owned()));
         let command = Command {
             argv,
-            env: vec![("PATH".into(), SEARCH_PATH.into()), ("TERM".into(), "dumb".into())],
+            env: [("PATH", SEARCH_PATH), ("TERM", "dumb"), ("LC_ALL", "C")].map(|(name, value)| (name.into(), value.into())).into(),
             files: vec![
                 ("phase-lib.bash".into(), LIBRARY.as_bytes().to_vec()),
                 ("environment".into(), scripts.environment.clone()),

@@ -205,7 +205,7 @@ impl PhaseHost {
         Ok(())
     }
 
-    /// Takes over what commands changed in an area since it was last synchronised. Times later than `now` become `time` (both seconds
+    /// Takes over what commands changed in an area since it was last synchronised. Times from `now` on become `time` (both seconds
     /// since the epoch), so that a root does not tell when it was made. Returns how many paths changed.
     pub fn scan(&mut self, area: Area, tree: &mut Tree, store: &Store, now: i64, time: i64) -> Result<usize, SandboxError> {
         self.ask(&Request::Scan { area })?;
@@ -222,7 +222,7 @@ impl PhaseHost {
                 Reply::Found { path, entry } => {
                     let path = to_bytes(&path).map_err(|error| gone(&error))?;
                     let Some(mut entry) = self.take(tree, store, &entry, &mut links)? else { continue };
-                    if entry.mtime > now {
+                    if entry.mtime >= now {
                         entry.mtime = time;
                     }
                     if let Some(old) = tree.get(&path).filter(|old| old.is_dir() && entry.is_dir()) {
