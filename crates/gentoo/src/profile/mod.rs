@@ -66,8 +66,11 @@ pub struct Profile {
     pub nodes: Vec<PathBuf>,
     layers: Vec<Layer>,
     /// `package.accept_keywords`, by `category/package`.
-    package_keywords: HashMap<String, Vec<(Atom, Vec<String>)>>,
+    package_keywords: PackageKeywords,
 }
+
+/// Keywords for the packages that atoms match, by `category/package`.
+type PackageKeywords = HashMap<String, Vec<(Atom, Vec<String>)>>;
 
 /// The USE settings of one folder.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +103,7 @@ impl Profile {
             deprecated: None,
             nodes: Vec::new(),
             layers: Vec::new(),
-            package_keywords: HashMap::new(),
+            package_keywords: PackageKeywords::new(),
         }
     }
 
@@ -371,8 +374,8 @@ fn read_provided(nodes: &[PathBuf]) -> Result<Vec<Cpv>, ProfileError> {
     Ok(found)
 }
 
-fn read_accept_keywords(nodes: &[PathBuf]) -> Result<HashMap<String, Vec<(Atom, Vec<String>)>>, ProfileError> {
-    let mut found: HashMap<String, Vec<(Atom, Vec<String>)>> = HashMap::new();
+fn read_accept_keywords(nodes: &[PathBuf]) -> Result<PackageKeywords, ProfileError> {
+    let mut found = PackageKeywords::new();
     for node in nodes {
         for line in read_lines(&node.join("package.accept_keywords"))? {
             let mut words = line.words();

@@ -1,0 +1,193 @@
+//! Reading an index: lines to fields to entries.
+
+use std::collections::BTreeMap;
+
+use super::{Entry, IndexError, MAX_ENTRIES, MAX_INDEX, Packages};
+use crate::Cpv;
+
+/// Reads an uncompressed index.
+pub(super) fn parse(bytes: &[u8]) -> Result<Packages, IndexError> {
+    if bytes.len() > MAX_INDEX {
+        return Err(IndexError::TooLarge { what: format!("it has {} bytes", bytes.len()), limit: MAX_INDEX });
+    }
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| IndexError::NotAnIndex(format!("line {} is not UTF-8 text", line_at(bytes, e.valid_up_to()))))?;
+    if let Some(at) = find_control(bytes) {
+        let line = line_at(bytes, at);
+        return Err(IndexError::NotAnIndex(format!("line {line} holds control characters")));
+    }
+    let mut lines = text.lines().zip(1..);
+    let mut stanza = Vec::with_capacity(64);
+    let mut packages = Packages::default();
+    read_stanza(&mut lines, &mut stanza)?;
+    packages.header.extend(stanza.iter().map(|field| (field.key.to_owned(), field.value.to_owned())));
+    if packages.header.is_empty() || packages.header.contains_key("CPV") {
+        return Err(IndexError::NotAnIndex("it does not start with a header".into()));
+    }
+    while read_stanza(&mut lines, &mut stanza)? {
+        if packages.entries.len() >= MAX_ENTRIES {
+            return Err(IndexError::TooLarge { what: "it has more entries".into(), limit: MAX_ENTRIES });
+        }
+        packages.entries.push(parse_entry(&stanza, &packages.header)?);
+    }
+    check_count(&packages)?;
+    Ok(packages)
+}
+
+fn check_count(packages: &Packages) -> Result<(), IndexError> {
+    let announced = packages.header.get("PACKAGES").and_then(|n| n.parse().ok());
+    match announced {
+        Some(announced) if announced > packages.entries.len() => {
+            Err(IndexError::Incomplete { announced, found: packages.entries.len() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One line of a stanza.
+pub(super) struct Field<'a> {
+    pub line: usize,
+    pub key: &'a str,
+    pub value: &'a str,
+}
+
+impl Field<'_> {
+    fn error(&self, reason: impl Into<String>) -> IndexError {
+        IndexError::Field { line: self.line, field: self.key.escape_debug().take(64).collect(), reason: reason.into() }
+    }
+
+    fn number<N: std::str::FromStr>(&self) -> Result<N, IndexError> {
+        self.value.parse().map_err(|_| self.error(format!("“{}” is not a number that fits", shorten(self.value))))
+    }
+
+    fn hash(&self, digits: usize) -> Result<Option<String>, IndexError> {
+        let value = self.value.to_ascii_lowercase();
+        if value.len() == digits && value.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(Some(value));
+        }
+        Err(self.error(format!("“{}” is not a hash of {digits} hexadecimal digits", shorten(self.value))))
+    }
+
+    fn words(&self) -> Vec<String> {
+        self.value.split_ascii_whitespace().map(str::to_owned).collect()
+    }
+
+    /// PATH goes into addresses and file names: only plain relative ones pass.
+    fn path(&self) -> Result<String, IndexError> {
+        let allowed = |b: u8| b.is_ascii_graphic() && !b"\\?#%".contains(&b);
+        let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(allowed);
+        if self.value.len() <= 1024 && self.value.split('/').all(plain) {
+            return Ok(self.value.to_owned());
+        }
+        Err(self.error(format!("“{}” is not a plain relative path", shorten(self.value))))
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_debug).collect()
+}
+
+/// The number of the line that the byte is in.
+fn line_at(bytes: &[u8], at: usize) -> usize {
+    bytes.iter().take(at).filter(|b| **b == b'\n').count() + 1
+}
+
+/// The first control character other than a line break or a tab.
+fn find_control(bytes: &[u8]) -> Option<usize> {
+    let is_control = |b: &u8| (*b < 0x20 && *b != b'\n' && *b != b'\t') || *b == 0x7f;
+    // Whole blocks are looked at without stopping, which compiles to vector code.
+    let block = bytes.chunks(4096).position(|block| block.iter().fold(false, |found, b| found | is_control(b)))?;
+    bytes.iter().skip(block * 4096).position(is_control).map(|at| block * 4096 + at)
+}
+
+/// Reads the fields up to the next empty line; whether there were any.
+fn read_stanza<'a>(lines: &mut impl Iterator<Item = (&'a str, usize)>, into: &mut Vec<Field<'a>>) -> Result<bool, IndexError> {
+    into.clear();
+    for (text, line) in lines.skip_while(|(text, _)| text.is_empty()) {
+        if text.is_empty() {
+            break;
+        }
+        into.push(parse_line(line, text)?);
+    }
+    Ok(!into.is_empty())
+}
+
+fn parse_line(line: usize, text: &str) -> Result<Field<'_>, IndexError> {
+    let (key, value) = text.split_once(':').unwrap_or(("", text));
+    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(IndexError::NotAnIndex(format!("line {line} is not of the form “Key: value”")));
+    }
+    Ok(Field { line, key, value: value.strip_prefix(' ').unwrap_or(value) })
+}
+
+fn parse_entry(fields: &[Field<'_>], header: &BTreeMap<String, String>) -> Result<Entry, IndexError> {
+    let cpv = fields.iter().find(|f| f.key == "CPV").ok_or_else(|| IndexError::Field {
+        line: fields.first().map_or(0, |f| f.line),
+        field: "CPV".into(),
+        reason: "the entry that starts here does not have it".into(),
+    })?;
+    let mut entry = Entry::blank(Cpv::parse(cpv.value).map_err(|e| cpv.error(e.to_string()))?);
+    for field in fields {
+        set_field(&mut entry, field)?;
+    }
+    // Portage lets only these two inherit from the header; USE in particular does not.
+    for (key, own) in [("CHOST", &mut entry.chost), ("REPO", &mut entry.repo)] {
+        if let (true, Some(inherited)) = (own.is_empty(), header.get(key)) {
+            own.clone_from(inherited);
+        }
+    }
+    entry.fill_defaults();
+    Ok(entry)
+}
+
+pub(super) fn set_field(entry: &mut Entry, field: &Field<'_>) -> Result<(), IndexError> {
+    match field.key {
+        "CPV" => {}
+        "SLOT" => {
+            let (slot, subslot) = field.value.split_once('/').unwrap_or((field.value, field.value));
+            if ![slot, subslot].into_iter().all(crate::names::is_slot) {
+                return Err(field.error(format!("“{}” is not a slot", shorten(field.value))));
+            }
+            (entry.slot, entry.subslot) = (slot.to_owned(), subslot.to_owned());
+        }
+        "BUILD_ID" => entry.build_id = Some(field.number()?),
+        "BUILD_TIME" => entry.build_time = field.number()?,
+        "MTIME" => entry.mtime = field.number()?,
+        "SIZE" => entry.size = field.number()?,
+        "MD5" => entry.md5 = field.hash(32)?,
+        "SHA1" => entry.sha1 = field.hash(40)?,
+        "PATH" => entry.path = field.path()?,
+        "IUSE" => entry.iuse = field.words(),
+        "USE" => entry.use_flags = field.words(),
+        key => match text_field(entry, key) {
+            Some(text) => *text = field.value.to_owned(),
+            None => {
+                entry.extra.insert(key.to_owned(), field.value.to_owned());
+            }
+        },
+    }
+    Ok(())
+}
+
+/// The fields that are kept as plain text.
+fn text_field<'a>(entry: &'a mut Entry, key: &str) -> Option<&'a mut String> {
+    Some(match key {
+        "EAPI" => &mut entry.eapi,
+        "KEYWORDS" => &mut entry.keywords,
+        "LICENSE" => &mut entry.license,
+        "RESTRICT" => &mut entry.restrict,
+        "PROPERTIES" => &mut entry.properties,
+        "DEPEND" => &mut entry.depend,
+        "RDEPEND" => &mut entry.rdepend,
+        "PDEPEND" => &mut entry.pdepend,
+        "BDEPEND" => &mut entry.bdepend,
+        "IDEPEND" => &mut entry.idepend,
+        "CHOST" => &mut entry.chost,
+        "REPO" => &mut entry.repo,
+        "DESC" => &mut entry.desc,
+        "DEFINED_PHASES" => &mut entry.defined_phases,
+        "REQUIRES" => &mut entry.requires,
+        "PROVIDES" => &mut entry.provides,
+        _ => return None,
+    })
+}
