@@ -92,7 +92,7 @@ impl Graph<'_> {
                 continue;
             }
             self.virtual_stack.push(pkg);
-            let chosen = self.choose(&u.deps(pkg).rdepend, parent.or(Some(pkg)));
+            let chosen = self.choose(u.expansion(pkg), parent.or(Some(pkg)));
             self.virtual_stack.pop();
             let mut conjunction: Conjunction =
                 chosen?.into_iter().map(|inner| Item::Atom(Need { owner: inner.owner.or(Some(pkg)), ..inner })).collect();

@@ -13,6 +13,9 @@ pub(crate) type Cycles = BTreeMap<PkgId, BTreeSet<PkgId>>;
 /// for the package that has it in PDEPEND.
 type Needs = HashMap<PkgId, Vec<(PkgId, u8)>>;
 
+/// For each package, how early it is wanted (lower is earlier), and its name to decide ties.
+type Weights = HashMap<PkgId, (usize, String)>;
+
 /// What all phases run in, most urgent first.
 const EARLY: [&str; 12] = [
     "sys-apps/baselayout",
@@ -198,7 +201,7 @@ pub(crate) fn merge_order(graph: &Graph<'_>) -> Vec<PkgId> {
             }
         }
     }
-    let weight: HashMap<PkgId, (usize, String)> =
+    let weight: Weights =
         merged.iter().map(|p| (*p, (earliness(graph, *p), graph.u.entry(*p).cpv.to_string()))).collect();
     let mut order = Vec::with_capacity(merged.len());
     arrange(&merged, &needs, 0, &weight, &mut order);
@@ -219,15 +222,40 @@ fn earliness(graph: &Graph<'_>, pkg: PkgId) -> usize {
     }
 }
 
-/// Orders packages so that what they need comes before them; only needs of at least `hardness` count. Where they form a circle, its
-/// softest ties are cut and the rest is ordered again.
-fn arrange(packages: &[PkgId], needs: &Needs, hardness: u8, weight: &HashMap<PkgId, (usize, String)>, order: &mut Vec<PkgId>) {
+/// Orders packages so that what they need comes before them; only needs of at least `hardness` count. In a circle the package that lacks
+/// least goes first, and the rest is ordered again.
+fn arrange(packages: &[PkgId], needs: &Needs, hardness: u8, weight: &Weights, order: &mut Vec<PkgId>) {
     let members: BTreeSet<PkgId> = packages.iter().copied().collect();
-    let counted = |p: PkgId, least: u8| -> Vec<PkgId> {
+    let counted = |p: PkgId| -> Vec<PkgId> {
         let own = needs.get(&p).map(Vec::as_slice).unwrap_or_default();
-        own.iter().filter(|(c, w)| *w >= least && members.contains(c)).map(|(c, _)| *c).collect()
+        own.iter().filter(|(c, w)| *w >= hardness && members.contains(c)).map(|(c, _)| *c).collect()
     };
-    let groups = components(packages, &|p| counted(p, hardness));
+    let groups = components(packages, &counted);
+    for index in group_order(&groups, &counted, weight) {
+        let group = &groups[index];
+        match (group.as_slice(), hardness) {
+            ([only], _) => order.push(*only),
+            // What is asked for afterwards (PDEPEND) gives way to everything else.
+            (_, 0) => arrange(group, needs, 1, weight, order),
+            _ => {
+                let Some(first) = group.iter().copied().min_by_key(|p| (lacks(*p, group, needs), weight.get(p))) else { continue };
+                order.push(first);
+                let rest: Vec<PkgId> = group.iter().copied().filter(|p| *p != first).collect();
+                arrange(&rest, needs, hardness, weight, order);
+            }
+        }
+    }
+}
+
+/// How much of a group a package needs: the number of its hardest needs, then of the softer ones.
+fn lacks(pkg: PkgId, group: &[PkgId], needs: &Needs) -> [usize; 3] {
+    let own = needs.get(&pkg).map(Vec::as_slice).unwrap_or_default();
+    let count = |hardness: u8| own.iter().filter(|(c, w)| *w == hardness && group.contains(c)).count();
+    [count(3), count(2), count(1)]
+}
+
+/// The order of groups, of which none needs another in a circle: the most urgent of those whose needs are met goes next.
+fn group_order(groups: &[Vec<PkgId>], counted: &dyn Fn(PkgId) -> Vec<PkgId>, weight: &Weights) -> Vec<usize> {
     let mut group_of: HashMap<PkgId, usize> = HashMap::new();
     for (index, group) in groups.iter().enumerate() {
         group_of.extend(group.iter().map(|p| (*p, index)));
@@ -235,7 +263,7 @@ fn arrange(packages: &[PkgId], needs: &Needs, hardness: u8, weight: &HashMap<Pkg
     let mut waiting_for: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); groups.len()];
     let mut wanted_by: Vec<Vec<usize>> = vec![Vec::new(); groups.len()];
     for (index, group) in groups.iter().enumerate() {
-        for child in group.iter().flat_map(|p| counted(*p, hardness)) {
+        for child in group.iter().flat_map(|p| counted(*p)) {
             let other = group_of.get(&child).copied().unwrap_or(index);
             if other != index && waiting_for[index].insert(other) {
                 wanted_by[other].push(index);
@@ -243,33 +271,27 @@ fn arrange(packages: &[PkgId], needs: &Needs, hardness: u8, weight: &HashMap<Pkg
         }
     }
     // A group is as urgent as the most urgent of all that wait for it, so that what the shell needs comes before what nobody hurries for.
-    let mut urgency: Vec<(usize, String)> =
-        groups.iter().map(|g| g.iter().filter_map(|p| weight.get(p)).min().cloned().unwrap_or_default()).collect();
+    // Groups come dependencies first, so going backwards meets those who wait before those they wait for.
+    let mut urgency: Vec<(usize, &str)> = groups
+        .iter()
+        .map(|g| g.iter().filter_map(|p| weight.get(p)).min().map_or((0, ""), |(w, name)| (*w, name.as_str())))
+        .collect();
     for index in (0..groups.len()).rev() {
-        let inherited = wanted_by[index].iter().map(|w| urgency[*w].0).min();
-        if let Some(inherited) = inherited {
+        if let Some(inherited) = wanted_by[index].iter().map(|w| urgency[*w].0).min() {
             urgency[index].0 = urgency[index].0.min(inherited);
         }
     }
-    let mut ready: BTreeSet<(&(usize, String), usize)> =
-        (0..groups.len()).filter(|i| waiting_for[*i].is_empty()).map(|i| (&urgency[i], i)).collect();
+    let mut ready: BTreeSet<((usize, &str), usize)> =
+        (0..groups.len()).filter(|i| waiting_for[*i].is_empty()).map(|i| (urgency[i], i)).collect();
+    let mut order = Vec::with_capacity(groups.len());
     while let Some((_, index)) = ready.pop_first() {
-        let group = &groups[index];
-        match (group.len(), hardness) {
-            (1, _) => order.extend(group),
-            // Even the hardest ties form a circle here: all that is left is to start with the most urgent.
-            (_, 4..) => {
-                let mut rest = group.clone();
-                rest.sort_by_key(|p| weight.get(p));
-                order.extend(rest);
-            }
-            _ => arrange(group, needs, hardness + 1, weight, order),
-        }
+        order.push(index);
         for other in &wanted_by[index] {
             waiting_for[*other].remove(&index);
             if waiting_for[*other].is_empty() {
-                ready.insert((&urgency[*other], *other));
+                ready.insert((urgency[*other], *other));
             }
         }
     }
+    order
 }

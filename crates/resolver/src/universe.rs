@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use gentoo::atom::{Operator, SlotOperator};
 use gentoo::index::Entry;
-use gentoo::useflags::{ImplicitIuse, PackageUse, UseDepKind};
+use gentoo::useflags::{ImplicitIuse, PackageUse};
 use gentoo::{Atom, Cpv, Dep, Eapi};
 
 use crate::Source;
@@ -48,6 +48,8 @@ pub(crate) struct Deps {
     pub rdepend: Conjunction,
     pub idepend: Conjunction,
     pub pdepend: Conjunction,
+    /// RDEPEND with `:0/3=` as it stands, where these are otherwise ignored: Portage does not ignore them when it expands virtuals.
+    pub bound_rdepend: Option<Conjunction>,
     /// Set when a string cannot be read; such a package cannot be chosen.
     pub broken: Option<String>,
 }
@@ -223,6 +225,10 @@ impl Universe {
                     let enabled = |flag: &str| self.is_enabled(id, flag);
                     let read = normalize(&tree, &enabled, &mut |atom| self.intern_dependency(atom));
                     match key {
+                        "RDEPEND" if self.source.ignore_built_slot_operators => {
+                            deps.bound_rdepend = Some(normalize(&tree, &enabled, &mut |atom| self.intern(atom)));
+                            deps.rdepend = read;
+                        }
                         "RDEPEND" => deps.rdepend = read,
                         "PDEPEND" => deps.pdepend = read,
                         _ => deps.idepend = read,
@@ -271,6 +277,12 @@ impl Universe {
             return atom.clone();
         }
         atom.without_use.get_or_init(|| self.intern(atom.atom.without_use())).clone()
+    }
+
+    /// What expanding a virtual puts in its place.
+    pub(crate) fn expansion(&self, id: PkgId) -> &Conjunction {
+        let deps = self.deps(id);
+        deps.bound_rdepend.as_ref().unwrap_or(&deps.rdepend)
     }
 
     /// The packages an atom matches, USE dependencies included; a blocker's sign plays no part.
@@ -428,9 +440,4 @@ impl Builder {
 /// An atom that asks for exactly one version.
 pub(crate) fn exact_atom(cpv: &Cpv) -> Atom {
     Atom { version: Some((Operator::Equal, cpv.version.clone())), ..Atom::any(&cpv.category, &cpv.package) }
-}
-
-/// The flags an atom asks for, as `(flag, state)`; conditionals must have been evaluated.
-pub(crate) fn asked_flags(atom: &Atom) -> Vec<(&str, bool, Option<bool>)> {
-    atom.use_deps.iter().map(|d| (d.flag.as_str(), d.kind != UseDepKind::Disabled, d.default)).collect()
 }

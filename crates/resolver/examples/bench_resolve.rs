@@ -1,0 +1,112 @@
+//! Measures the resolver on an index: loading it, a warm plan for each request, searching as one types, memory. See `bench/resolve.sh`.
+//!
+//! usage: bench_resolve INDEX [--scale N] [--ignore-built] < requests (atoms of one request per line)
+//! Prints one JSON object.
+
+use std::io::BufRead;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use contract::BinhostRef;
+use gentoo::index::Packages;
+use resolver::{Binhost, Profile, Source, Universe, Wanted};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let path = args.first().expect("usage: bench_resolve INDEX [--scale N] [--ignore-built] < requests");
+    let scale = args.iter().position(|a| a == "--scale").and_then(|i| args.get(i + 1)).and_then(|n| n.parse().ok());
+    let bytes = std::fs::read(path).expect("the index can be read");
+    let started = Instant::now();
+    let mut index = Packages::parse(&bytes).expect("the index is one");
+    let parse = started.elapsed();
+    if let Some(wanted) = scale {
+        grow(&mut index, wanted);
+    }
+    let bytes = index.to_bytes();
+    let (load, universe) = median(5, || {
+        let index = Packages::parse(&bytes).expect("what was written can be read");
+        Universe::new(source(index, args.iter().any(|a| a == "--ignore-built")))
+    });
+    let requests: Vec<Wanted> = std::io::stdin()
+        .lock()
+        .lines()
+        .map_while(Result::ok)
+        .filter(|l| !l.trim().is_empty() && !l.starts_with('#'))
+        .map(|l| Wanted { atoms: l.split_whitespace().map(str::to_owned).collect(), services: Vec::new() })
+        .collect();
+    let (mut cold, mut warm, mut packages, mut plans) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    for wanted in &requests {
+        let started = Instant::now();
+        let first = universe.resolve(wanted);
+        cold.push(started.elapsed());
+        plans += usize::from(first.is_ok());
+        packages.push(first.map_or(0, |r| r.plan.packages.len()));
+        warm.push(median(5, || universe.resolve(wanted).is_ok()).0);
+    }
+    let words = ["p", "py", "pyt", "python", "kde", "lib", "zzz", "text editor", "o"];
+    let search = words.iter().map(|w| median(5, || universe.search(w, 20).len()).0).max().unwrap_or_default();
+    println!(
+        "{}",
+        serde_json::json!({
+            "entries": universe.len(), "index_bytes": bytes.len(), "parse_ms": ms(parse), "load_ms": ms(load), "requests": requests.len(),
+            "plans": plans, "largest_plan": packages.iter().max(), "warm_median_ms": ms(quantile(&warm, 50)), "warm_p99_ms": ms(quantile(&warm, 99)),
+            "warm_max_ms": ms(quantile(&warm, 100)), "warm_total_ms": ms(warm.iter().sum()), "cold_total_ms": ms(cold.iter().sum()),
+            "search_max_ms": ms(search), "peak_rss_kib": peak_rss(),
+        })
+    );
+}
+
+fn source(index: Packages, ignore_built: bool) -> Source {
+    let access = BinhostRef { name: "bench".into(), uri: "file:///bench".into(), index_sha256: String::new(), timestamp: 0 };
+    let mut profile = Profile::minimal(index.header.get("ARCH").map_or("amd64", String::as_str));
+    profile.accept_keywords.extend("**");
+    profile.set_accept_license("*");
+    let source = Source::new(vec![Binhost { access, index: Arc::new(index) }], profile);
+    Source { ignore_built_slot_operators: ignore_built, prefer_binhost_order: false, ..source }
+}
+
+/// Adds copies of the entries under other names until there are `wanted`.
+fn grow(index: &mut Packages, wanted: usize) {
+    let original = index.entries.clone();
+    for round in 1.. {
+        for entry in &original {
+            if index.entries.len() >= wanted {
+                return;
+            }
+            let mut copy = entry.clone();
+            copy.cpv.package = format!("{}-copy{round}x", copy.cpv.package);
+            copy.path = format!("copy{round}/{}", copy.path);
+            index.entries.push(copy);
+        }
+        if original.is_empty() {
+            return;
+        }
+    }
+}
+
+fn median<T>(times: usize, mut run: impl FnMut() -> T) -> (Duration, T) {
+    let mut spent = Vec::new();
+    let mut last = None;
+    for _ in 0..times.max(1) {
+        let started = Instant::now();
+        last = Some(run());
+        spent.push(started.elapsed());
+    }
+    (quantile(&spent, 50), last.expect("it ran at least once"))
+}
+
+fn quantile(times: &[Duration], percent: usize) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort();
+    sorted.get((sorted.len().saturating_sub(1)) * percent / 100).copied().unwrap_or_default()
+}
+
+fn ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e5).round() / 1e2
+}
+
+fn peak_rss() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
