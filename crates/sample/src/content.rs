@@ -1,0 +1,397 @@
+//! The files of one package: Debian's content moved to where Gentoo keeps it.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use gentoo::binpkg::{Attributes, ImageWriter};
+use tar::{Archive, EntryType};
+
+use crate::SampleError;
+use crate::recipe::{Build, Recipe, glob};
+
+/// What a path is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Directory,
+    File(Vec<u8>),
+    Symlink(String),
+    /// Another name of the file at this path.
+    HardLink(String),
+}
+
+/// One path of a package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub kind: Kind,
+    pub mode: u32,
+    pub owner: Owner,
+    pub mtime: u64,
+}
+
+/// Who a path belongs to. Everything else is root's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Root,
+    /// Group `shadow` (42).
+    Shadow,
+    /// Group `utmp` (43).
+    Utmp,
+}
+
+impl Owner {
+    fn of(group: &str) -> Option<Owner> {
+        match group {
+            "" | "root" => Some(Owner::Root),
+            "shadow" => Some(Owner::Shadow),
+            "utmp" => Some(Owner::Utmp),
+            _ => None,
+        }
+    }
+
+    fn group(self) -> (&'static str, u64) {
+        match self {
+            Owner::Root => ("root", 0),
+            Owner::Shadow => ("shadow", 42),
+            Owner::Utmp => ("utmp", 43),
+        }
+    }
+}
+
+/// The files of one package by path, without a leading slash; ancestors are always there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    pub nodes: BTreeMap<String, Node>,
+    /// The latest time in Debian's archives, seconds since the epoch.
+    pub newest: u64,
+}
+
+/// What no package of the sample takes from Debian: documentation (but not the copyright files), translations, and what belongs to
+/// Debian's own way of starting services and of packaging.
+const NEVER: &[&str] = &[
+    "usr/share/man/*",
+    "usr/share/info/*",
+    "usr/share/locale/*",
+    "usr/share/lintian/*",
+    "usr/share/bug/*",
+    "usr/share/doc-base/*",
+    "usr/share/menu/*",
+    "usr/share/gtk-doc/*",
+    "usr/share/gdb/*",
+    "usr/share/initramfs-tools/*",
+    "usr/share/debhelper/*",
+    "usr/share/zsh/*",
+    "usr/share/apport/*",
+    "usr/share/metainfo/*",
+    "usr/share/applications/*",
+    "usr/lib/systemd/system/*",
+    "usr/lib/systemd/user/*",
+    "etc/init.d/*",
+    "etc/init/*",
+    "etc/default/*",
+    "etc/cron*",
+    "etc/logrotate.d/*",
+    "etc/apparmor.d/*",
+    "etc/ufw/*",
+    "etc/sv/*",
+    "etc/menu-methods/*",
+    "etc/network/*",
+    "etc/kernel/*",
+    "*.a",
+    "*.la",
+];
+
+impl Content {
+    /// The content of one build of a recipe, from the archives of its Debian packages and the recipe's own files.
+    ///
+    /// # Errors
+    /// [`SampleError::Program`] when dpkg-deb fails, [`SampleError::Recipe`] when two archives bring the same file.
+    pub fn gather(recipe: &Recipe, build: &Build, archives: &[&Path]) -> Result<Content, SampleError> {
+        let mut content = Content::default();
+        let wanted = |path: &str| is_wanted(recipe, build, path);
+        for archive in archives {
+            content.add_archive(recipe, archive, &wanted)?;
+        }
+        content.add_own(recipe, build);
+        content.complete();
+        Ok(content)
+    }
+
+    fn add_archive(&mut self, recipe: &Recipe, path: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<(), SampleError> {
+        let mut dpkg = Dpkg::open(path)?;
+        let mut tree = BTreeMap::new();
+        let mut parents = std::collections::BTreeSet::new();
+        let fail = |e: std::io::Error| SampleError::program("dpkg-deb", format!("{}: {e}", path.display()));
+        for entry in Archive::new(dpkg.stream()?).entries().map_err(fail)? {
+            let mut entry = entry.map_err(fail)?;
+            let original = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let original = original.trim_start_matches("./").trim_end_matches('/').to_owned();
+            let target = relocate(&original);
+            if let Some((parent, _)) = target.rsplit_once('/') {
+                parents.insert(parent.to_owned());
+            }
+            if original.is_empty() || !wanted(&target) {
+                continue;
+            }
+            if let Some(node) = read_node(&mut entry, &original, &target).map_err(fail)? {
+                self.newest = self.newest.max(node.mtime);
+                tree.insert(target, node);
+            }
+        }
+        dpkg.finish()?;
+        // A directory that was not empty in Debian's archive only stands for its content, which may have been left out.
+        tree.retain(|path, node| node.kind != Kind::Directory || !parents.contains(path));
+        for (path, node) in tree {
+            match self.nodes.get(&path) {
+                Some(old) if old.kind != node.kind => {
+                    return Err(SampleError::recipe(&recipe.name, format!("two Debian packages bring /{path}")));
+                }
+                _ => self.nodes.insert(path, node),
+            };
+        }
+        Ok(())
+    }
+
+    fn add_own(&mut self, recipe: &Recipe, build: &Build) {
+        let mtime = self.newest;
+        let own = |kind, mode| Node { kind, mode, owner: Owner::Root, mtime };
+        for (path, mode) in &recipe.dirs {
+            self.nodes.insert(path.clone(), own(Kind::Directory, *mode));
+        }
+        for (path, file) in recipe.files.iter().chain(&build.files) {
+            self.nodes.insert(path.clone(), own(Kind::File(file.text.clone().into_bytes()), file.mode));
+        }
+        for (path, target) in recipe.links.iter().chain(&build.links) {
+            self.nodes.insert(path.clone(), own(Kind::Symlink(target.clone()), 0o777));
+        }
+        for (path, mode) in &recipe.modes {
+            if let Some(node) = self.nodes.get_mut(path) {
+                node.mode = *mode;
+            }
+        }
+    }
+
+    /// Adds the directories above each path and drops hard links whose file was left out.
+    fn complete(&mut self) {
+        let broken: Vec<String> = self
+            .nodes
+            .iter()
+            .filter(|(_, n)| matches!(&n.kind, Kind::HardLink(to) if !self.nodes.contains_key(to)))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in broken {
+            self.nodes.remove(&path);
+        }
+        let paths: Vec<String> = self.nodes.keys().cloned().collect();
+        for path in paths {
+            let mut rest = path.as_str();
+            while let Some((parent, _)) = rest.rsplit_once('/') {
+                let mtime = self.newest;
+                self.nodes.entry(parent.to_owned()).or_insert(Node {
+                    kind: Kind::Directory,
+                    mode: 0o755,
+                    owner: Owner::Root,
+                    mtime,
+                });
+                rest = parent;
+            }
+        }
+    }
+
+    /// Bytes of all files.
+    pub fn size(&self) -> u64 {
+        self.nodes.values().map(|n| if let Kind::File(bytes) = &n.kind { bytes.len() as u64 } else { 0 }).sum()
+    }
+
+    /// Writes all paths, hard links after all files, as GLEP 78 readers want them.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_to(&self, image: &mut ImageWriter<'_>) -> std::io::Result<()> {
+        let root = Attributes { mode: 0o755, uid: 0, gid: 0, user: "root", group: "root", mtime: self.newest };
+        image.directory(b"", &root)?;
+        let (links, others): (Vec<_>, Vec<_>) = self.nodes.iter().partition(|(_, n)| matches!(n.kind, Kind::HardLink(_)));
+        for (path, node) in others.into_iter().chain(links) {
+            let (group, gid) = node.owner.group();
+            let attributes = Attributes { mode: node.mode, uid: 0, gid, user: "root", group, mtime: node.mtime };
+            let path = path.as_bytes();
+            match &node.kind {
+                Kind::Directory => image.directory(path, &attributes)?,
+                Kind::File(bytes) => image.file(path, &attributes, bytes.len() as u64, &mut bytes.as_slice())?,
+                Kind::Symlink(target) => image.symlink(path, target.as_bytes(), &attributes)?,
+                Kind::HardLink(first) => image.hard_link(path, first.as_bytes(), &attributes)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_wanted(recipe: &Recipe, build: &Build, path: &str) -> bool {
+    let any = |globs: &[String]| globs.iter().any(|g| glob(g, path));
+    if path.starts_with("usr/share/doc/") {
+        return path.ends_with("/copyright");
+    }
+    let chosen = (recipe.keep.is_empty() || any(&recipe.keep)) && (build.keep.is_empty() || any(&build.keep));
+    chosen && !NEVER.iter().any(|g| glob(g, path)) && !any(&recipe.drop) && !any(&build.drop)
+}
+
+/// Where a path of Debian's lies in a merged-usr Gentoo, in which /usr/sbin is merged as well.
+pub fn relocate(path: &str) -> String {
+    const MOVES: &[(&str, &str)] = &[
+        ("bin", "usr/bin"),
+        ("sbin", "usr/bin"),
+        ("usr/sbin", "usr/bin"),
+        ("usr/games", "usr/bin"),
+        ("lib", "usr/lib"),
+        ("lib64", "usr/lib64"),
+    ];
+    for (from, to) in MOVES {
+        if path == *from {
+            return (*to).to_owned();
+        }
+        if let Some(rest) = path.strip_prefix(from).and_then(|rest| rest.strip_prefix('/')) {
+            return format!("{to}/{rest}");
+        }
+    }
+    path.to_owned()
+}
+
+/// The target of a symbolic link after both ends were moved. An absolute one stays absolute.
+fn relocate_link(original: &str, moved: &str, target: &str) -> String {
+    if let Some(absolute) = target.strip_prefix('/') {
+        return format!("/{}", relocate(absolute));
+    }
+    let mut at: Vec<&str> = original.split('/').collect();
+    at.pop();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                at.pop();
+            }
+            name => at.push(name),
+        }
+    }
+    let goal = relocate(&at.join("/"));
+    relative(moved, &goal)
+}
+
+fn relative(from: &str, to: &str) -> String {
+    let from: Vec<&str> = from.split('/').collect();
+    let to: Vec<&str> = to.split('/').collect();
+    let from = &from[..from.len().saturating_sub(1)];
+    let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    let ups = std::iter::repeat_n("..", from.len() - common);
+    let text = ups.chain(to[common..].iter().copied()).collect::<Vec<_>>().join("/");
+    if text.is_empty() { ".".to_owned() } else { text }
+}
+
+/// Reads one entry; `None` for what a package of the sample never has (devices) and for links that would point at themselves.
+fn read_node<R: Read>(entry: &mut tar::Entry<'_, R>, original: &str, moved: &str) -> std::io::Result<Option<Node>> {
+    let header = entry.header();
+    let mut mode = header.mode()? & 0o7777;
+    let mtime = header.mtime()?;
+    let user = header.username_bytes().map(|n| String::from_utf8_lossy(n).into_owned()).unwrap_or_default();
+    let group = header.groupname_bytes().map(|n| String::from_utf8_lossy(n).into_owned()).unwrap_or_default();
+    let owner = match (user.as_str(), Owner::of(&group)) {
+        ("" | "root", Some(owner)) => owner,
+        _ => {
+            mode &= 0o0777;
+            Owner::Root
+        }
+    };
+    let link = entry.link_name_bytes().map(|l| String::from_utf8_lossy(&l).into_owned()).unwrap_or_default();
+    let kind = match header.entry_type() {
+        EntryType::Directory => Kind::Directory,
+        EntryType::Symlink => {
+            let target = relocate_link(original, moved, &link);
+            let name = moved.rsplit('/').next().unwrap_or_default();
+            if target == name || target.trim_start_matches('/') == moved {
+                return Ok(None);
+            }
+            Kind::Symlink(target)
+        }
+        EntryType::Link => Kind::HardLink(relocate(link.trim_start_matches("./"))),
+        EntryType::Regular | EntryType::Continuous => {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes)?;
+            Kind::File(bytes)
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Node { kind, mode, owner, mtime }))
+}
+
+/// A running `dpkg-deb --fsys-tarfile`.
+struct Dpkg {
+    child: Child,
+    path: String,
+}
+
+impl Dpkg {
+    fn open(path: &Path) -> Result<Dpkg, SampleError> {
+        let mut command = Command::new("dpkg-deb");
+        command.arg("--fsys-tarfile").arg(path).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().map_err(|e| SampleError::program("dpkg-deb", e.to_string()))?;
+        Ok(Dpkg { child, path: path.display().to_string() })
+    }
+
+    fn stream(&mut self) -> Result<impl Read + use<>, SampleError> {
+        self.child.stdout.take().ok_or_else(|| SampleError::program("dpkg-deb", "its output was taken twice"))
+    }
+
+    fn finish(self) -> Result<(), SampleError> {
+        let result = self.child.wait_with_output().map_err(|e| SampleError::program("dpkg-deb", e.to_string()))?;
+        let said = String::from_utf8_lossy(&result.stderr);
+        match result.status.success() {
+            true => Ok(()),
+            false => Err(SampleError::program("dpkg-deb", format!("{}: {}", self.path, said.trim()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_move_into_usr() {
+        for (from, to) in [
+            ("bin/bash", "usr/bin/bash"),
+            ("usr/sbin/sshd", "usr/bin/sshd"),
+            ("lib64/ld-linux-x86-64.so.2", "usr/lib64/ld-linux-x86-64.so.2"),
+            ("lib/x86_64-linux-gnu/libc.so.6", "usr/lib/x86_64-linux-gnu/libc.so.6"),
+            ("libexec/x", "libexec/x"),
+            ("etc/passwd", "etc/passwd"),
+        ] {
+            assert_eq!(relocate(from), to);
+        }
+    }
+
+    #[test]
+    fn links_keep_their_goal() {
+        let moved = |original: &str, target: &str| relocate_link(original, &relocate(original), target);
+        assert_eq!(
+            moved("lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
+            "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+        );
+        assert_eq!(moved("usr/lib/x86_64-linux-gnu/libm.so", "../../../lib/x86_64-linux-gnu/libm.so.6"), "libm.so.6");
+        assert_eq!(moved("sbin/modprobe", "../bin/kmod"), "kmod");
+        assert_eq!(moved("usr/bin/rsh", "ssh"), "ssh");
+        assert_eq!(moved("sbin/depmod", "/bin/kmod"), "/usr/bin/kmod");
+    }
+
+    #[test]
+    fn directories_above_are_added_and_dangling_hard_links_go() {
+        let mut content = Content { newest: 7, ..Content::default() };
+        let node = |kind, mode| Node { kind, mode, owner: Owner::Root, mtime: 7 };
+        content.nodes.insert("usr/bin/a".into(), node(Kind::HardLink("usr/bin/b".into()), 0o755));
+        content.nodes.insert("usr/bin/b".into(), node(Kind::File(b"x".to_vec()), 0o4755));
+        content.nodes.insert("opt/c".into(), node(Kind::HardLink("opt/gone".into()), 0o755));
+        content.complete();
+        let paths: Vec<&str> = content.nodes.keys().map(String::as_str).collect();
+        assert_eq!(paths, ["usr", "usr/bin", "usr/bin/a", "usr/bin/b"]);
+        assert_eq!(content.size(), 1);
+    }
+}

@@ -1,0 +1,253 @@
+//! From recipes and apt's answers to the builds to make: names, versions, slots, and dependencies that are bound as Portage binds them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gentoo::atom::SlotOperator;
+use gentoo::dep::Tree;
+use gentoo::{Atom, Cpv, Dep};
+
+use crate::SampleError;
+use crate::debs::{Deb, Debs};
+use crate::facts::Facts;
+use crate::recipe::{Build, Recipe};
+use crate::version;
+
+/// Flags that are on in every build: the architecture, the libc and the kernel.
+pub const IMPLICIT: &[&str] = &["abi_x86_64", "amd64", "elibc_glibc", "kernel_linux"];
+/// The C library's package: programs depend on it by version, as Portage makes them do.
+const LIBC: &str = "sys-libs/glibc";
+
+/// One binary package to make.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub recipe: Recipe,
+    pub build: Build,
+    pub debs: Vec<Deb>,
+    pub cpv: Cpv,
+    /// Slot and sub-slot; equal when there is no sub-slot.
+    pub slot: (String, String),
+    /// 1 for the first build of a version.
+    pub build_id: u32,
+}
+
+impl Target {
+    /// Where it lies below the binhost.
+    pub fn path(&self) -> String {
+        format!("{}/{}/{}-{}.gpkg.tar", self.cpv.category, self.cpv.package, self.cpv.pf(), self.build_id)
+    }
+
+    /// Flags that are on, the implicit ones included.
+    pub fn enabled(&self, flag: &str) -> bool {
+        self.build.enabled.iter().any(|f| f == flag) || IMPLICIT.contains(&flag)
+    }
+
+    /// The Debian packages it was made from, like `bash 5.2.15-2, dash 0.5.12-2`.
+    pub fn origin(&self) -> String {
+        let names: Vec<String> = self.debs.iter().map(|d| format!("{} {}", d.name, d.version)).collect();
+        if names.is_empty() { "nothing, it has no files of theirs".to_owned() } else { names.join(", ") }
+    }
+}
+
+/// The builds of all recipes for which this Debian has the packages.
+///
+/// # Errors
+/// [`SampleError::Recipe`] when a version or slot comes out wrong.
+pub fn targets(recipes: &[Recipe], debs: &Debs) -> Result<Vec<Target>, SampleError> {
+    let mut targets: Vec<Target> = Vec::new();
+    let mut virtuals = Vec::new();
+    for recipe in recipes {
+        match &recipe.version_of {
+            Some(other) => virtuals.push((recipe, other)),
+            None => targets.extend(targets_of(recipe, debs, None)?),
+        }
+    }
+    for (recipe, other) in virtuals {
+        let version = targets.iter().find(|t| t.recipe.name == *other).map(|t| t.cpv.version.as_str().to_owned());
+        let version = version.ok_or_else(|| SampleError::recipe(&recipe.name, format!("there is no package {other}")))?;
+        targets.extend(targets_of(recipe, debs, Some(&version))?);
+    }
+    targets.sort_by(|a, b| (&a.recipe.name, a.build_id).cmp(&(&b.recipe.name, b.build_id)));
+    Ok(targets)
+}
+
+fn targets_of(recipe: &Recipe, debs: &Debs, version: Option<&str>) -> Result<Vec<Target>, SampleError> {
+    let mut targets = Vec::new();
+    for build in &recipe.builds {
+        let specs: Vec<&String> = recipe.debs_of(build).collect();
+        let found: Vec<Deb> = specs.iter().filter_map(|spec| debs.find(spec).cloned()).collect();
+        if !specs.is_empty() && found.is_empty() {
+            continue;
+        }
+        let version = match version {
+            Some(version) => version.to_owned(),
+            None => version_of(recipe, found.first()),
+        };
+        let cpv = format!("{}-{version}", recipe.name);
+        let cpv = Cpv::parse(&cpv).map_err(|e| SampleError::recipe(&recipe.name, e.to_string()))?;
+        let recipe = filled(recipe, &version);
+        let slot = match recipe.slot.split_once('/') {
+            Some((slot, sub)) => (slot.to_owned(), sub.to_owned()),
+            None => (recipe.slot.clone(), recipe.slot.clone()),
+        };
+        let build_id = targets.len() as u32 + 1;
+        targets.push(Target { recipe, build: build.clone(), debs: found, cpv, slot, build_id });
+    }
+    Ok(targets)
+}
+
+fn version_of(recipe: &Recipe, first: Option<&Deb>) -> String {
+    let debian = first.map(|deb| version::gentoo_version(&deb.version)).unwrap_or_default();
+    let source = first.map(|deb| version::gentoo_version(deb.source_version())).unwrap_or_default();
+    match &recipe.version {
+        Some(template) => version::fill(&template.replace("{source}", &source), &debian),
+        None => debian,
+    }
+}
+
+/// The recipe with its templates filled and its account, if any, put in.
+fn filled(recipe: &Recipe, version: &str) -> Recipe {
+    let mut recipe = recipe.clone();
+    recipe.slot = version::fill(&recipe.slot, version);
+    for field in [&mut recipe.depend, &mut recipe.rdepend, &mut recipe.pdepend, &mut recipe.idepend] {
+        *field = field.replace("{v}", version);
+    }
+    if let Some(account) = recipe.account.clone() {
+        account.apply(&mut recipe);
+    }
+    recipe
+}
+
+/// The dependencies of one build, USE-evaluated and with their slots bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dependencies {
+    pub depend: String,
+    pub rdepend: String,
+    pub pdepend: String,
+    pub idepend: String,
+}
+
+/// Which builds provide a soname, by multilib category.
+pub struct Providers<'a> {
+    targets: &'a [Target],
+    by_soname: BTreeMap<(String, String), Vec<usize>>,
+}
+
+impl<'a> Providers<'a> {
+    /// `facts` are those of the targets, in the same order.
+    pub fn new(targets: &'a [Target], facts: &[Facts]) -> Providers<'a> {
+        let mut by_soname: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (index, facts) in facts.iter().enumerate() {
+            for (category, names) in &facts.provides {
+                for name in names {
+                    by_soname.entry((category.clone(), name.clone())).or_default().push(index);
+                }
+            }
+        }
+        Providers { targets, by_soname }
+    }
+
+    /// The dependencies of a build: its recipe's, and one for each library it needs.
+    ///
+    /// # Errors
+    /// [`SampleError::Recipe`] for a dependency string that cannot be read or a library whose provider no USE dependency can name.
+    pub fn dependencies(&self, target: &Target, facts: &Facts) -> Result<Dependencies, SampleError> {
+        let recipe = &target.recipe;
+        let mut rdepend = self.evaluate(target, &recipe.rdepend)?;
+        let named: BTreeSet<String> = rdepend.atoms().iter().filter(|a| a.blocker.is_none()).map(|a| a.to_string()).collect();
+        let libraries = self.libraries(target, facts)?;
+        if let Tree::All(parts) = &mut rdepend {
+            parts.extend(libraries.into_iter().filter(|atom| !named.contains(&atom.to_string())).map(Tree::Atom));
+        }
+        Ok(Dependencies {
+            depend: self.evaluate(target, &recipe.depend)?.to_string(),
+            rdepend: rdepend.to_string(),
+            pdepend: self.evaluate(target, &recipe.pdepend)?.to_string(),
+            idepend: self.evaluate(target, &recipe.idepend)?.to_string(),
+        })
+    }
+
+    /// Sonames that no package provides and no recipe excuses, with who needs them.
+    pub fn unresolved(&self, facts: &[Facts]) -> Vec<String> {
+        let mut missing: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (target, facts) in self.targets.iter().zip(facts) {
+            for (category, names) in &facts.requires {
+                for name in names {
+                    let excused = target.recipe.unresolved.contains_key(name);
+                    if !excused && !self.by_soname.contains_key(&(category.clone(), name.clone())) {
+                        missing.entry(name).or_default().insert(&target.recipe.name);
+                    }
+                }
+            }
+        }
+        missing
+            .iter()
+            .map(|(name, by)| format!("{name} (needed by {})", by.iter().copied().collect::<Vec<_>>().join(", ")))
+            .collect()
+    }
+
+    fn evaluate(&self, target: &Target, text: &str) -> Result<Dep, SampleError> {
+        let dep = Dep::parse(text).map_err(|e| SampleError::recipe(&target.recipe.name, e.to_string()))?;
+        Ok(dep.evaluate(&|flag| target.enabled(flag)).map(&mut |atom| self.bind(atom)))
+    }
+
+    /// `:=` becomes `:SLOT/SUBSLOT=` of the newest package it matches, as Portage binds it when it builds.
+    fn bind(&self, atom: &Atom) -> Atom {
+        let mut bound = atom.clone();
+        let is_open = atom.slot_operator == Some(SlotOperator::Equal) && atom.subslot.is_none() && atom.blocker.is_none();
+        let matches = |t: &&Target| atom.matches(&t.cpv, &t.slot.0, &t.slot.1, "");
+        if let Some(target) =
+            self.targets.iter().filter(matches).max_by(|a, b| a.cpv.version.cmp(&b.cpv.version)).filter(|_| is_open)
+        {
+            bound.slot = Some(target.slot.0.clone());
+            bound.subslot = Some(target.slot.1.clone());
+        }
+        bound
+    }
+
+    fn libraries(&self, target: &Target, facts: &Facts) -> Result<Vec<Atom>, SampleError> {
+        let mut atoms = BTreeMap::new();
+        for (category, names) in &facts.requires {
+            for name in names {
+                let Some(providers) = self.by_soname.get(&(category.clone(), name.clone())) else { continue };
+                let Some(first) = providers.first().and_then(|i| self.targets.get(*i)) else { continue };
+                if first.recipe.name == target.recipe.name {
+                    continue;
+                }
+                let atom = self.library(target, first, providers)?;
+                atoms.insert(
+                    atom.clone(),
+                    Atom::parse(&atom).map_err(|e| SampleError::recipe(&target.recipe.name, e.to_string()))?,
+                );
+            }
+        }
+        Ok(atoms.into_values().collect())
+    }
+
+    /// The atom for a library: bound to slot and sub-slot, with the flag that sets the builds that have it apart from those that lack it.
+    fn library(&self, target: &Target, provider: &Target, having: &[usize]) -> Result<String, SampleError> {
+        let name = &provider.recipe.name;
+        if name == LIBC {
+            return Ok(format!(">={}", provider.cpv));
+        }
+        let (slot, sub) = &provider.slot;
+        let having: Vec<&Target> =
+            having.iter().filter_map(|i| self.targets.get(*i)).filter(|t| t.recipe.name == *name).collect();
+        let lacking: Vec<&Target> =
+            self.targets.iter().filter(|t| t.recipe.name == *name && !having.iter().any(|h| h.build_id == t.build_id)).collect();
+        if lacking.is_empty() {
+            return Ok(format!("{name}:{slot}/{sub}="));
+        }
+        let separates =
+            |flag: &&str, on: bool| having.iter().all(|t| t.enabled(flag) == on) && lacking.iter().all(|t| t.enabled(flag) != on);
+        let flags = provider.recipe.flags();
+        let flag = flags.iter().find(|f| separates(f, true)).map(|f| (*f).to_owned());
+        let flag = flag.or_else(|| flags.iter().find(|f| separates(f, false)).map(|f| format!("-{f}")));
+        let flag = flag.ok_or_else(|| {
+            SampleError::recipe(
+                &target.recipe.name,
+                format!("no USE flag tells the builds of {name} with its library from those without"),
+            )
+        })?;
+        Ok(format!("{name}:{slot}/{sub}=[{flag}]"))
+    }
+}

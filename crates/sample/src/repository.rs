@@ -1,0 +1,86 @@
+//! The Gentoo repository that goes with the sample: a profile, so that Portage and Hatchery know its architecture and its `@system`.
+
+use std::fs;
+use std::path::Path;
+
+use crate::SampleError;
+use crate::package::{CHOST, REPOSITORY};
+use crate::plan::Target;
+
+/// The profile, relative to `profiles/`.
+pub const PROFILE: &str = "default/linux/amd64/23.0";
+
+/// Writes the repository. Every file is the same each time for the same targets.
+///
+/// # Errors
+/// [`SampleError::Io`].
+pub fn write(dir: &Path, targets: &[Target]) -> Result<(), SampleError> {
+    let mut categories: Vec<&str> = targets.iter().map(|t| t.cpv.category.as_str()).collect();
+    categories.dedup();
+    let mut system: Vec<String> = targets.iter().filter(|t| t.recipe.system).map(|t| format!("*{}", t.recipe.name)).collect();
+    system.dedup();
+    let profile = format!("profiles/{PROFILE}");
+    let files = [
+        ("profiles/repo_name".to_owned(), format!("{REPOSITORY}\n")),
+        ("profiles/eapi".to_owned(), "8\n".to_owned()),
+        ("profiles/arch.list".to_owned(), "amd64\n".to_owned()),
+        ("profiles/categories".to_owned(), lines(&categories)),
+        ("profiles/profiles.desc".to_owned(), format!("amd64\t{PROFILE}\tstable\n")),
+        ("metadata/layout.conf".to_owned(), layout()),
+        ("profiles/base/eapi".to_owned(), "8\n".to_owned()),
+        ("profiles/base/make.defaults".to_owned(), BASE_DEFAULTS.to_owned()),
+        ("profiles/base/packages".to_owned(), lines(&system)),
+        (format!("{profile}/eapi"), "8\n".to_owned()),
+        (format!("{profile}/parent"), "../../../../base\n".to_owned()),
+        (format!("{profile}/make.defaults"), amd64_defaults()),
+    ];
+    for (name, text) in files {
+        let path = dir.join(name);
+        let folder = path.parent().unwrap_or(dir);
+        fs::create_dir_all(folder).map_err(SampleError::io(folder))?;
+        fs::write(&path, text).map_err(SampleError::io(&path))?;
+    }
+    Ok(())
+}
+
+fn lines<S: AsRef<str>>(items: &[S]) -> String {
+    items.iter().map(|item| format!("{}\n", item.as_ref())).collect()
+}
+
+fn layout() -> String {
+    format!(
+        "repo-name = {REPOSITORY}\nmasters =\nprofile-formats = portage-2\nthin-manifests = true\nsign-manifests = false\ncache-formats = md5-dict\n"
+    )
+}
+
+const BASE_DEFAULTS: &str = r#"KERNEL="linux"
+ELIBC="glibc"
+USE_EXPAND="ABI_X86 CPU_FLAGS_X86 ELIBC GRUB_PLATFORMS INPUT_DEVICES KERNEL NGINX_MODULES_HTTP PERL_FEATURES VIDEO_CARDS"
+USE_EXPAND_HIDDEN="ELIBC KERNEL"
+USE_EXPAND_IMPLICIT="ARCH ELIBC KERNEL"
+USE_EXPAND_UNPREFIXED="ARCH"
+USE_EXPAND_VALUES_ARCH="amd64 x86"
+USE_EXPAND_VALUES_ELIBC="glibc musl"
+USE_EXPAND_VALUES_KERNEL="linux"
+IUSE_IMPLICIT="abi_x86_64 prefix prefix-guest prefix-stack"
+GRUB_PLATFORMS="efi-32 efi-64 pc"
+INPUT_DEVICES="libinput"
+VIDEO_CARDS="fbdev vesa"
+ACCEPT_LICENSE="*"
+CONFIG_PROTECT="/etc"
+CONFIG_PROTECT_MASK="/etc/env.d /etc/gentoo-release"
+"#;
+
+fn amd64_defaults() -> String {
+    format!(
+        r#"ARCH="amd64"
+ACCEPT_KEYWORDS="amd64"
+CHOST="{CHOST}"
+ABI="amd64"
+DEFAULT_ABI="amd64"
+MULTILIB_ABIS="amd64"
+LIBDIR_amd64="lib64"
+ABI_X86="64"
+"#
+    )
+}
