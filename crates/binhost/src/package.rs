@@ -43,7 +43,7 @@ impl Client {
         progress: &mut dyn FnMut(u64),
     ) -> Result<VerifiedPackage, BinhostError> {
         let request = self.request(access, planned)?;
-        if let Some(found) = self.from_cache(&request)? {
+        if let Some(found) = self.cached_package(&request)? {
             progress(planned.size);
             return Ok(found);
         }
@@ -68,7 +68,7 @@ impl Client {
         Ok(Request { access, planned, source: address.join(&planned.path), keyring, key })
     }
 
-    fn from_cache(&self, request: &Request<'_>) -> Result<Option<VerifiedPackage>, BinhostError> {
+    fn cached_package(&self, request: &Request<'_>) -> Result<Option<VerifiedPackage>, BinhostError> {
         let kept = self.cache.origin(&request.key).map_err(self.cache.error("a package"))?;
         let Some(sha256) = request.planned.sha256.clone().or(kept) else { return Ok(None) };
         let Some(mut file) = self.cache.package(&sha256).map_err(self.cache.error("a package"))? else { return Ok(None) };

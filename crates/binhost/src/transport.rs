@@ -164,7 +164,7 @@ fn http_date(seconds: u64) -> String {
     // Beyond the year 9999 there is no such date; nothing is newer than that either.
     let seconds = seconds.min(253_402_300_799);
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let leap = |year: u64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
     let (mut year, mut day) = (1970, days);
     while day >= 365 + u64::from(leap(year)) {
         day -= 365 + u64::from(leap(year));

@@ -106,8 +106,12 @@ fn problem(bytes: &[u8], signatures: Signatures<'_>) -> Problem {
     open(bytes, signatures).unwrap_err().problem
 }
 
-/// The image's entries: path, link target, size.
-fn walk(package: &BinaryPackage) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>, u64)> {
+/// An entry of the image: path, link target, size.
+type ImageEntry = (Option<Vec<u8>>, Option<Vec<u8>>, u64);
+/// A member of the container: name, content.
+type Member = (String, Vec<u8>);
+
+fn walk(package: &BinaryPackage) -> Vec<ImageEntry> {
     let mut archive = tar::Archive::new(package.image().unwrap());
     let mut found = Vec::new();
     for entry in archive.entries().unwrap() {
@@ -120,7 +124,7 @@ fn walk(package: &BinaryPackage) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>, u64)>
 }
 
 /// The archive of a GPKG as its members, to be changed and put together again.
-fn take_apart(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+fn take_apart(bytes: &[u8]) -> Vec<Member> {
     let mut archive = tar::Archive::new(bytes);
     let mut members = Vec::new();
     for entry in archive.entries().unwrap() {
@@ -132,7 +136,7 @@ fn take_apart(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     members
 }
 
-fn put_together(members: &[(String, Vec<u8>)]) -> Vec<u8> {
+fn put_together(members: &[Member]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, data) in members {
         let mut header = tar::Header::new_ustar();
@@ -220,7 +224,7 @@ fn a_signature_that_is_not_there_or_too_many_is_noticed() {
 #[test]
 fn members_are_held_to_the_manifest() {
     let good = take_apart(&write_gpkg(Compression::Gzip, None));
-    let change = |change: &dyn Fn(&mut Vec<(String, Vec<u8>)>)| {
+    let change = |change: &dyn Fn(&mut Vec<Member>)| {
         let mut members = good.clone();
         change(&mut members);
         problem(&put_together(&members), Signatures::Ignored)
