@@ -70,7 +70,7 @@ fn image_of(tree: &Tree, release: &str) -> Option<(String, BlobId)> {
         format!("usr/src/linux-{release}/arch/x86/boot/bzImage"),
     ];
     places.into_iter().find_map(|place| match &tree.lookup(&place).ok()?.1.kind {
-        Kind::File { blob, .. } => Some((place, blob.clone())),
+        Kind::File { blob, .. } => Some((place, *blob)),
         _ => None,
     })
 }

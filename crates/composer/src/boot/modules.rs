@@ -201,7 +201,7 @@ impl<'a> Available<'a> {
             let Some((stem, "ko" | "ko.xz" | "ko.zst" | "ko.gz")) = file.split_once('.') else { continue };
             let name = normalized(stem);
             if is_module_name(&name) {
-                files.insert(name, blob.clone());
+                files.insert(name, *blob);
             }
         }
         let builtin = tree.read_file(store, format!("{dir}/modules.builtin"))?.unwrap_or_default();
