@@ -9,7 +9,7 @@ use gentoo::binpkg::{Attributes, ImageWriter};
 use tar::{Archive, EntryType};
 
 use crate::SampleError;
-use crate::recipe::{Build, Recipe, glob};
+use crate::recipe::{Build, Recipe, glob, moved};
 
 /// What a path is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl Content {
             let mut entry = entry.map_err(fail)?;
             let original = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let original = original.trim_start_matches("./").trim_end_matches('/').to_owned();
-            let target = relocate(&original);
+            let target = moved(&recipe.moves, relocate(&original));
             if let Some((parent, _)) = target.rsplit_once('/') {
                 parents.insert(parent.to_owned());
             }

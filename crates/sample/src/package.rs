@@ -45,7 +45,7 @@ impl Metadata {
         enabled.sort_unstable();
         let (slot, sub) = &target.slot;
         let slot = if slot == sub { slot.clone() } else { format!("{slot}/{sub}") };
-        let description = format!("{} (sample, from Debian's {})", recipe.description, target.origin());
+        let description = format!("{} ({})", recipe.description, target.origin());
         let fields = BTreeMap::from([
             ("CATEGORY", target.cpv.category.clone()),
             ("PF", target.cpv.pf()),

@@ -41,10 +41,10 @@ impl Target {
         self.build.enabled.iter().any(|f| f == flag) || IMPLICIT.contains(&flag)
     }
 
-    /// The Debian packages it was made from, like `bash 5.2.15-2, dash 0.5.12-2`.
+    /// What the description says of its origin, like `sample, from Debian's bash 5.2.15-2`.
     pub fn origin(&self) -> String {
         let names: Vec<String> = self.debs.iter().map(|d| format!("{} {}", d.name, d.version)).collect();
-        if names.is_empty() { "nothing, it has no files of theirs".to_owned() } else { names.join(", ") }
+        if names.is_empty() { "sample".to_owned() } else { format!("sample, from Debian's {}", names.join(", ")) }
     }
 }
 

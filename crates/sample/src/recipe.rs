@@ -55,6 +55,9 @@ pub struct Recipe {
     /// Globs of what is left out, after `keep`.
     #[serde(default)]
     pub drop: Vec<String>,
+    /// Files that lie elsewhere than in Debian: a glob with one `*` to a path in which `*` is the same text.
+    #[serde(default)]
+    pub moves: BTreeMap<String, String>,
     /// Empty directories to make, with their modes.
     #[serde(default)]
     pub dirs: BTreeMap<String, u32>,
@@ -222,6 +225,18 @@ impl Recipe {
     }
 }
 
+/// The place of `path` after the moves of a recipe.
+pub fn moved(moves: &BTreeMap<String, String>, path: String) -> String {
+    for (from, to) in moves {
+        let (start, end) = from.split_once('*').unwrap_or((from, ""));
+        let text = path.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+        if let Some(text) = text.filter(|text| from.contains('*') || text.is_empty()) {
+            return to.replace('*', text);
+        }
+    }
+    path
+}
+
 /// Whether `path` matches a glob in which `*` stands for any text.
 pub fn glob(pattern: &str, path: &str) -> bool {
     let mut parts = pattern.split('*');
@@ -245,6 +260,13 @@ mod tests {
     fn the_recipes_are_sound() {
         let recipes = all(None).unwrap();
         assert!(recipes.len() >= 60, "{}", recipes.len());
+    }
+
+    #[test]
+    fn files_are_moved() {
+        let moves = BTreeMap::from([("boot/vmlinuz-*".to_owned(), "usr/lib/modules/*/vmlinuz".to_owned())]);
+        assert_eq!(moved(&moves, "boot/vmlinuz-6.1.0-1-amd64".to_owned()), "usr/lib/modules/6.1.0-1-amd64/vmlinuz");
+        assert_eq!(moved(&moves, "boot/config-6.1.0-1-amd64".to_owned()), "boot/config-6.1.0-1-amd64");
     }
 
     #[test]
