@@ -116,10 +116,18 @@ fn the_commands_of_pms_do_what_they_say() {
     ];
     let mut body = String::new();
     for line in lines {
-        body.push_str(&format!(" {{ {line}; }} || die {};\n", line.replace(['$', '"', '\'', '(', ')', '&', '|', ';', '<', '>', '!', '`', '{', '}', '[', ']', '*'], ".")));
+        body.push_str(&format!(
+            " {{ {line}; }} || die {};\n",
+            line.replace(['$', '"', '\'', '(', ')', '&', '|', ';', '<', '>', '!', '`', '{', '}', '[', ']', '*'], ".")
+        ));
     }
-    let environment = format!("declare -x PATH=\"/evil\"\ndeclare -x SANDBOX_ON=\"1\"\ndeclare -x LIBDIR_amd64=\"lib64\"\ndeclare -x ABI=\"amd64\"\npkg_postinst () \n{{ \n{body}\n}}\n");
-    let pack = Pack::new("x/a-1-r2").meta("USE", "on").meta("IUSE", "on +off").phases(&format!("declare -x IUSE_EFFECTIVE=\"on off\"\n{environment}"));
+    let environment = format!(
+        "declare -x PATH=\"/evil\"\ndeclare -x SANDBOX_ON=\"1\"\ndeclare -x LIBDIR_amd64=\"lib64\"\ndeclare -x ABI=\"amd64\"\npkg_postinst () \n{{ \n{body}\n}}\n"
+    );
+    let pack = Pack::new("x/a-1-r2")
+        .meta("USE", "on")
+        .meta("IUSE", "on +off")
+        .phases(&format!("declare -x IUSE_EFFECTIVE=\"on off\"\n{environment}"));
     merged(&[pack]);
 }
 
@@ -155,7 +163,10 @@ fn accounts_are_made_by_hand_before_and_by_tools_after_the_base_is_there() {
         .item("usr/share/baselayout/passwd", text("root:x:0:0:root:/root:/bin/bash\n"))
         .item("usr/share/baselayout/group", text("root:x:0:root\n"));
     let root = bench.merge(&[early, user, owned, base, late, layout], &log).unwrap_or_else(|e| panic!("{e}\n{}", log.text()));
-    assert_eq!(bench.read(&root, "etc/passwd"), "root:x:0:0:root:/root:/bin/bash\nweb:x:300:300:Web user:/var/www:/sbin/nologin\n");
+    assert_eq!(
+        bench.read(&root, "etc/passwd"),
+        "root:x:0:0:root:/root:/bin/bash\nweb:x:300:300:Web user:/var/www:/sbin/nologin\n"
+    );
     assert_eq!(bench.read(&root, "etc/group"), "root:x:0:root\nweb:x:300:\nlate:x:301:\n");
     let home = root.tree.get("var/www").unwrap();
     assert_eq!((home.uid, home.gid, home.mode), (300, 300, 0o750));

@@ -90,7 +90,13 @@ fn differences(bench: &Bench, root: &Root, cpv: &str, path: &Path) -> Vec<String
         if let Some(difference) = differs(&entry, there) {
             found.push(format!("{cpv}: {shown} {difference}"));
         }
-        let word = if entry.header().entry_type().is_dir() { "dir" } else if there.is_symlink() { "sym" } else { "obj" };
+        let word = if entry.header().entry_type().is_dir() {
+            "dir"
+        } else if there.is_symlink() {
+            "sym"
+        } else {
+            "obj"
+        };
         let start = format!("{word} {shown}");
         if !recorded.iter().any(|line| line.strip_prefix(&start).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))) {
             found.push(format!("{cpv}: {shown} is not in CONTENTS"));
@@ -103,7 +109,9 @@ fn differs<R: std::io::Read>(entry: &tar::Entry<'_, R>, there: &Entry) -> Option
     let header = entry.header();
     let kind_fits = match header.entry_type() {
         tar::EntryType::Directory => return (!there.is_dir() && !there.is_symlink()).then(|| "is no directory".into()),
-        tar::EntryType::Symlink => matches!(&there.kind, Kind::Symlink(target) if Some(target.as_slice()) == entry.link_name_bytes().as_deref()),
+        tar::EntryType::Symlink => {
+            matches!(&there.kind, Kind::Symlink(target) if Some(target.as_slice()) == entry.link_name_bytes().as_deref())
+        }
         tar::EntryType::Link => return (there.link().is_none()).then(|| "is no hard link".into()),
         _ => there.is_file() && there.size() == header.size().unwrap(),
     };
@@ -111,7 +119,9 @@ fn differs<R: std::io::Read>(entry: &tar::Entry<'_, R>, there: &Entry) -> Option
     match () {
         () if !kind_fits => Some("is another kind of file, or another size".into()),
         () if there.mtime != header.mtime().unwrap() as i64 => Some("has another time".into()),
-        () if there.is_file() && mode & 0o6000 == 0 && there.mode != mode => Some(format!("has mode {:o}, not {mode:o}", there.mode)),
+        () if there.is_file() && mode & 0o6000 == 0 && there.mode != mode => {
+            Some(format!("has mode {:o}, not {mode:o}", there.mode))
+        }
         () => None,
     }
 }
@@ -120,14 +130,13 @@ fn differs<R: std::io::Read>(entry: &tar::Entry<'_, R>, there: &Entry) -> Option
 fn real_packages_merge_with_their_scripts() {
     let Some(packages) = real_packages() else { return };
     let tools = "grep sed gawk mawk getent ldconfig openssl gzip";
-    let host = [
-        host_tools("sys-libs/glibc-2.36", tools).item("usr/bin/awk", Item::Link("mawk".into())),
-        {
-            let mut shadow = host_tools("sys-apps/shadow-4.13", "groupadd useradd usermod groupmod");
-            shadow.items.retain(|(path, _)| path.starts_with("usr/bin/") || path.contains("pam") || path.contains("audit") || path.contains("semanage"));
-            shadow
-        },
-    ];
+    let host = [host_tools("sys-libs/glibc-2.36", tools).item("usr/bin/awk", Item::Link("mawk".into())), {
+        let mut shadow = host_tools("sys-apps/shadow-4.13", "groupadd useradd usermod groupmod");
+        shadow.items.retain(|(path, _)| {
+            path.starts_with("usr/bin/") || path.contains("pam") || path.contains("audit") || path.contains("semanage")
+        });
+        shadow
+    }];
     let bench = Bench::new();
     let log = Log::default();
     let begun = std::time::Instant::now();

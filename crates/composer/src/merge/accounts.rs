@@ -85,7 +85,9 @@ fn parse_line(line: &str) -> Option<Line> {
             let (uid, group) = match word(2) {
                 None => (None, None),
                 Some(ids) => match ids.split_once(':') {
-                    Some((uid, group)) => (number(uid)?, Some(group.to_owned()).filter(|group| is_name(group) || number(group).is_some())),
+                    Some((uid, group)) => {
+                        (number(uid)?, Some(group.to_owned()).filter(|group| is_name(group) || number(group).is_some()))
+                    }
                     None => (number(&ids)?, None),
                 },
             };
@@ -113,7 +115,10 @@ fn number(text: &str) -> Option<Option<u32>> {
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) && !name.starts_with('-')
+    !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+        && !name.starts_with('-')
 }
 
 /// Words parted by white space, with backslashes and quotes as sysusers.d and bash's `printf %q` know them.
@@ -263,7 +268,9 @@ mod tests {
 
     #[test]
     fn lines_of_acct_packages_are_understood() {
-        let lines = parse_sysusers("u\tmessagebus\t101:messagebus\tSystem\\ user\\;\\ messagebus\t/dev/null\t/sbin/nologin\nm\tmessagebus\taudio\ng\taudio\t18\n");
+        let lines = parse_sysusers(
+            "u\tmessagebus\t101:messagebus\tSystem\\ user\\;\\ messagebus\t/dev/null\t/sbin/nologin\nm\tmessagebus\taudio\ng\taudio\t18\n",
+        );
         assert_eq!(
             lines.unwrap(),
             [
@@ -287,8 +294,16 @@ mod tests {
     #[test]
     fn accounts_are_made_once_with_their_ids() {
         let (_dir, store, mut tree) = fresh();
-        tree.write_file(&store, "usr/share/baselayout/passwd", b"root:x:0:0:root:/root:/bin/bash\nbin:x:1:1:bin:/bin:/bin/false\n", 0o644).unwrap();
-        let lines = parse_sysusers("g web 300\nu web 300:web \"Web\" /var/www /sbin/nologin\nm web audio\nu any - Any / /bin/false").unwrap();
+        tree.write_file(
+            &store,
+            "usr/share/baselayout/passwd",
+            b"root:x:0:0:root:/root:/bin/bash\nbin:x:1:1:bin:/bin:/bin/false\n",
+            0o644,
+        )
+        .unwrap();
+        let lines =
+            parse_sysusers("g web 300\nu web 300:web \"Web\" /var/www /sbin/nologin\nm web audio\nu any - Any / /bin/false")
+                .unwrap();
         create(&mut tree, &store, &lines, 19_000).unwrap();
         create(&mut tree, &store, &lines, 19_001).unwrap();
         let read = |path: &str| String::from_utf8(tree.read_file(&store, path).unwrap().unwrap()).unwrap();

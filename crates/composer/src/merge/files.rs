@@ -56,7 +56,8 @@ impl Merge<'_> {
     /// # Errors
     /// When a file belongs to another package, a link would replace a directory, or two names of the image are one file in the root.
     pub fn merge(mut self, image: &mut Image, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Merged, ComposeError> {
-        let paths: Vec<Vec<u8>> = image.tree.iter().map(|(path, _)| path.to_vec()).filter(|path| !path.is_empty() && wanted(path)).collect();
+        let paths: Vec<Vec<u8>> =
+            image.tree.iter().map(|(path, _)| path.to_vec()).filter(|path| !path.is_empty() && wanted(path)).collect();
         self.refuse_collisions(image, &paths)?;
         let mut merged = Merged::default();
         let mut links: HashMap<LinkId, LinkId> = HashMap::new();
@@ -94,7 +95,10 @@ impl Merge<'_> {
             if let Some(other) = reals.insert(real.clone(), path) {
                 if !same_but_time(image.tree.get(other), entry) {
                     let message = format!("{} and {} would be one file in this root, and they differ", shown(other), shown(path));
-                    return Err(ComposeError::new(message, "The package was built for another layout of /usr: take another build."));
+                    return Err(ComposeError::new(
+                        message,
+                        "The package was built for another layout of /usr: take another build.",
+                    ));
                 }
             }
             let there = self.root.get(&real);

@@ -91,7 +91,8 @@ pub fn merge<E: Into<FetchError>>(
             return Err(ComposeError::cancelled());
         }
         observer.progress(done as u64, total, &planned.cpv);
-        let package = fetch(planned).map_err(|error| ComposeError::new(error.into().to_string(), "").for_package(&planned.cpv))?;
+        let package =
+            fetch(planned).map_err(|error| ComposeError::new(error.into().to_string(), "").for_package(&planned.cpv))?;
         merger.package(planned, package).map_err(|error| error.for_package(&planned.cpv))?;
     }
     observer.progress(total, total, "");
@@ -181,7 +182,8 @@ impl<'a> Merger<'a> {
         self.write_record(&package)?;
         self.missing.remove(&package.cpv.cp());
         if waits {
-            self.observer.log(&format!("{}: its scripts wait until bash and the tools of the base system are there", package.cpv));
+            self.observer
+                .log(&format!("{}: its scripts wait until bash and the tools of the base system are there", package.cpv));
             self.waiting.push(package);
             return Ok(());
         }
@@ -205,8 +207,13 @@ impl<'a> Merger<'a> {
     fn merge_files(&mut self, image: &mut Image, cpv: &Cpv, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Merged, ComposeError> {
         let protection = Environment::read(&self.tree, self.request.store)?.protection();
         let cpv = cpv.to_string();
-        let merge =
-            Merge { root: &mut self.tree, store: self.request.store, owners: &mut self.owners, protection: &protection, cpv: &cpv };
+        let merge = Merge {
+            root: &mut self.tree,
+            store: self.request.store,
+            owners: &mut self.owners,
+            protection: &protection,
+            cpv: &cpv,
+        };
         let merged = merge.merge(image, wanted)?;
         self.libraries_changed |= merged.contents.keys().any(|path| concerns_libraries(path));
         Ok(merged)
@@ -239,7 +246,8 @@ impl<'a> Merger<'a> {
         if !matches!(package.cpv.category.as_str(), "acct-user" | "acct-group") {
             return Ok(false);
         }
-        let files = package.image.tree.children("usr/lib/sysusers.d").into_iter().map(|(name, _)| name.to_vec()).collect::<Vec<_>>();
+        let files =
+            package.image.tree.children("usr/lib/sysusers.d").into_iter().map(|(name, _)| name.to_vec()).collect::<Vec<_>>();
         let mut lines = Vec::new();
         for name in files.iter().filter(|name| name.ends_with(b".conf")) {
             let path = [b"usr/lib/sysusers.d/", name.as_slice()].concat();
@@ -328,7 +336,8 @@ impl<'a> Merger<'a> {
     }
 
     fn drop_what_preinst_removed(&mut self, package: &mut Package) -> Result<(), ComposeError> {
-        let gone: Vec<Vec<u8>> = package.merged.contents.keys().filter(|path| !package.image.tree.contains(path)).cloned().collect();
+        let gone: Vec<Vec<u8>> =
+            package.merged.contents.keys().filter(|path| !package.image.tree.contains(path)).cloned().collect();
         for path in gone.iter().rev() {
             package.merged.contents.remove(path);
             let real = self.tree.resolve_parent(path)?;
@@ -396,7 +405,8 @@ impl<'a> Merger<'a> {
         self.to_disk()?;
         if let Some(output) = self.tool(&["/sbin/ldconfig", "-X"])? {
             let message = "ldconfig of the image failed, so its programs would not find their libraries";
-            return Err(ComposeError::new(message, "The C library of this plan is broken or for another architecture.").with_output(output));
+            return Err(ComposeError::new(message, "The C library of this plan is broken or for another architecture.")
+                .with_output(output));
         }
         self.from_disk(self.request.plan_time())?;
         // It holds inode numbers of this machine, and ldconfig makes it anew.

@@ -67,7 +67,8 @@ impl Image {
             mode = 0o777;
         }
         let xattrs = xattrs(&mut entry).map_err(|error| unreadable(&error))?;
-        let entry = Entry { kind, mode, uid: names.uid(user.as_deref(), uid), gid: names.gid(group.as_deref(), gid), mtime, xattrs };
+        let entry =
+            Entry { kind, mode, uid: names.uid(user.as_deref(), uid), gid: names.gid(group.as_deref(), gid), mtime, xattrs };
         self.tree.insert(&path, entry).map_err(|error| refused(error.to_string()))?;
         Ok(())
     }
@@ -153,9 +154,15 @@ pub fn shown(path: &[u8]) -> String {
 }
 
 fn refused(why: String) -> ComposeError {
-    ComposeError::new(format!("the package is refused: {why}"), "Tell the operator of the binhost; leave the package out meanwhile.")
+    ComposeError::new(
+        format!("the package is refused: {why}"),
+        "Tell the operator of the binhost; leave the package out meanwhile.",
+    )
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> ComposeError {
-    ComposeError::new(format!("its image cannot be read: {error}"), "The file may be damaged: fetch it again, or take another build.")
+    ComposeError::new(
+        format!("its image cannot be read: {error}"),
+        "The file may be damaged: fetch it again, or take another build.",
+    )
 }

@@ -66,11 +66,14 @@ impl Scripts {
             return match listed {
                 // A package of the oldest kind, without either, has no scripts.
                 None => Ok(none),
-                Some(_) => Err(ComposeError::new("it defines phases but has no environment.bz2 with them", "Take another build of it.")),
+                Some(_) => {
+                    Err(ComposeError::new("it defines phases but has no environment.bz2 with them", "Take another build of it."))
+                }
             };
         };
         let mut environment = Vec::new();
-        let unpacked = bzip2::read::MultiBzDecoder::new(packed.as_slice()).take(MAX_ENVIRONMENT + 1).read_to_end(&mut environment);
+        let unpacked =
+            bzip2::read::MultiBzDecoder::new(packed.as_slice()).take(MAX_ENVIRONMENT + 1).read_to_end(&mut environment);
         if unpacked.is_err() || environment.len() as u64 > MAX_ENVIRONMENT {
             return Err(ComposeError::new("its environment.bz2 is damaged or larger than 32 MiB", "Take another build of it."));
         }
@@ -78,7 +81,8 @@ impl Scripts {
             let start = format!("pkg_{} ()", phase.name());
             environment.split(|b| *b == b'\n').any(|line| line.starts_with(start.as_bytes()))
         };
-        let defined = Phase::ALL.into_iter().filter(|phase| in_list(phase) && (listed.is_some() || has_function(phase))).collect();
+        let defined =
+            Phase::ALL.into_iter().filter(|phase| in_list(phase) && (listed.is_some() || has_function(phase))).collect();
         Ok(Scripts { defined, environment, ran: false })
     }
 
@@ -120,7 +124,9 @@ impl Subject<'_> {
         argv.extend(names.iter().map(|name| (*name).to_owned()));
         let command = Command {
             argv,
-            env: [("PATH", SEARCH_PATH), ("TERM", "dumb"), ("LC_ALL", "C")].map(|(name, value)| (name.into(), value.into())).into(),
+            env: [("PATH", SEARCH_PATH), ("TERM", "dumb"), ("LC_ALL", "C")]
+                .map(|(name, value)| (name.into(), value.into()))
+                .into(),
             files: vec![
                 ("phase-lib.bash".into(), LIBRARY.as_bytes().to_vec()),
                 ("environment".into(), scripts.environment.clone()),
@@ -149,7 +155,9 @@ impl Subject<'_> {
         let said = ran.tail.iter().rev().find_map(|line| line.trim().strip_prefix("* ERROR: ")).map(|line| format!(": {line}"));
         let how = match &ran.end {
             // A shell, and bubblewrap, tell of a signal by its number and 128.
-            RunEnd::Exit(code @ 129..=192) => format!("was killed by signal {}; it may have gone over a limit of memory", code - 128),
+            RunEnd::Exit(code @ 129..=192) => {
+                format!("was killed by signal {}; it may have gone over a limit of memory", code - 128)
+            }
             RunEnd::Exit(127) => "failed, as a program it needs is not in the image".to_owned(),
             RunEnd::Exit(_) => format!("failed{}", said.unwrap_or_default()),
             RunEnd::Signal(signal) => format!("was killed by signal {signal}; it may have gone over a limit of memory"),
@@ -295,7 +303,10 @@ mod tests {
         assert_eq!(read(&[("DEFINED_PHASES", "-")]), []);
         assert_eq!(read(&[]), []);
         assert_eq!(read(&[("environment", environment)]), [Phase::Setup]);
-        assert_eq!(read(&[("DEFINED_PHASES", "postinst pretend install"), ("environment", "")]), [Phase::Pretend, Phase::Postinst]);
+        assert_eq!(
+            read(&[("DEFINED_PHASES", "postinst pretend install"), ("environment", "")]),
+            [Phase::Pretend, Phase::Postinst]
+        );
         assert!(Scripts::read(&metadata(&[("DEFINED_PHASES", "setup")])).is_err());
         let mut broken = metadata(&[("DEFINED_PHASES", "setup")]);
         broken.insert("environment.bz2".into(), b"BZh9 nonsense".to_vec());
@@ -309,7 +320,11 @@ mod tests {
 
     #[test]
     fn plain_variables_are_found() {
-        let scripts = Scripts { defined: Vec::new(), environment: b"declare -- A=\"/var/lib/x\"\ndeclare -x B=\"a\\\"b\"\n".to_vec(), ran: false };
+        let scripts = Scripts {
+            defined: Vec::new(),
+            environment: b"declare -- A=\"/var/lib/x\"\ndeclare -x B=\"a\\\"b\"\n".to_vec(),
+            ran: false,
+        };
         assert_eq!(scripts.variable("A").as_deref(), Some("/var/lib/x"));
         assert_eq!((scripts.variable("B"), scripts.variable("C")), (None, None));
     }

@@ -30,7 +30,8 @@ pub struct Installed {
 
 impl Installed {
     pub fn new(cpv: Cpv, metadata: &BTreeMap<String, Vec<u8>>) -> Installed {
-        let text = |key: &str| metadata.get(key).map(|value| String::from_utf8_lossy(value).trim().to_owned()).unwrap_or_default();
+        let text =
+            |key: &str| metadata.get(key).map(|value| String::from_utf8_lossy(value).trim().to_owned()).unwrap_or_default();
         let words = |key: &str| text(key).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let slot = text("SLOT");
         let (slot, subslot) = slot.split_once('/').unwrap_or((&slot, &slot));
@@ -125,7 +126,10 @@ pub fn write_record(tree: &mut Tree, store: &Store, record: &Record<'_>) -> Resu
     };
     for (name, content) in record.metadata.iter().filter(|(name, _)| !OURS.contains(&name.as_str())) {
         if name.contains('/') {
-            return Err(ComposeError::new(format!("its metadata has a file with the impossible name “{}”", name.escape_debug()), ""));
+            return Err(ComposeError::new(
+                format!("its metadata has a file with the impossible name “{}”", name.escape_debug()),
+                "",
+            ));
         }
         put(name, content)?;
     }
@@ -168,9 +172,11 @@ mod tests {
 
     fn vdb() -> Vdb {
         let mut vdb = Vdb::default();
-        for (cpv, slot, iuse, enabled) in
-            [("dev-lang/python-3.11.4", "3.11", "ssl +xml", "ssl"), ("dev-lang/python-3.12.1", "3.12/1", "ssl", ""), ("a/b-1-r2", "0", "", "")]
-        {
+        for (cpv, slot, iuse, enabled) in [
+            ("dev-lang/python-3.11.4", "3.11", "ssl +xml", "ssl"),
+            ("dev-lang/python-3.12.1", "3.12/1", "ssl", ""),
+            ("a/b-1-r2", "0", "", ""),
+        ] {
             let metadata = [("SLOT", slot), ("IUSE", iuse), ("USE", enabled), ("EAPI", "8")];
             let metadata = metadata.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
             vdb.add(Installed::new(Cpv::parse(cpv).unwrap(), &metadata));

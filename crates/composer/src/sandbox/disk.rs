@@ -317,9 +317,8 @@ fn describe(at: &Path, meta: &Metadata, link: Option<u64>, sent: &HashMap<u64, V
 
 /// The attributes that belong to a file rather than to the machine it is on. A filesystem without attributes has none.
 fn xattr_names(at: &Path) -> Vec<Vec<u8>> {
-    let ours = |name: &Vec<u8>| {
-        name == b"security.capability" || name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_")
-    };
+    let ours =
+        |name: &Vec<u8>| name == b"security.capability" || name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_");
     xattr::list(at).into_iter().flatten().map(OsStringExt::into_vec).filter(ours).collect()
 }
 

@@ -121,7 +121,9 @@ impl PhaseHost {
             Reply::Done => Ok(()),
             Reply::Failed { message } => Err(SandboxError::Unavailable {
                 message,
-                advice: "Install bubblewrap (`apt install bubblewrap`, sys-apps/bubblewrap); in a container, allow it to mount /proc.".into(),
+                advice:
+                    "Install bubblewrap (`apt install bubblewrap`, sys-apps/bubblewrap); in a container, allow it to mount /proc."
+                        .into(),
             }),
             other => Err(unexpected(&other)),
         }
@@ -177,7 +179,8 @@ impl PhaseHost {
     }
 
     fn send_removals(&mut self, area: Area, tree: &Tree, known: &mut BTreeMap<Vec<u8>, Entry>) -> Result<(), SandboxError> {
-        let stays = |path: &[u8], old: &Entry| tree.get(path).is_some_and(|new| can_be_on_disk(new) && new.is_dir() == old.is_dir());
+        let stays =
+            |path: &[u8], old: &Entry| tree.get(path).is_some_and(|new| can_be_on_disk(new) && new.is_dir() == old.is_dir());
         let doomed: Vec<Vec<u8>> = known.iter().filter(|(path, old)| !stays(path, old)).map(|(path, _)| path.clone()).collect();
         let mut last: Option<Vec<u8>> = None;
         for path in doomed {

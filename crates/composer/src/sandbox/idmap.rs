@@ -57,10 +57,13 @@ impl Map {
         let start = self.granted().unwrap_or(ROOT_START);
         let text = format!("0 {start} {COUNT}\n{COUNT} {} 1\n", self.caller);
         fs::write(format!("/proc/{pid}/{}", self.file), text).map_err(|error| SandboxError::Unavailable {
-            message: format!("the ids of the user namespace cannot be mapped ({error}), as happens in a container without CAP_SETUID"),
-            advice: "Run Hatchery as an ordinary user with ranges in /etc/subuid and /etc/subgid, or give the container CAP_SETUID, \
+            message: format!(
+                "the ids of the user namespace cannot be mapped ({error}), as happens in a container without CAP_SETUID"
+            ),
+            advice:
+                "Run Hatchery as an ordinary user with ranges in /etc/subuid and /etc/subgid, or give the container CAP_SETUID, \
                      CAP_SETGID and CAP_SETFCAP."
-                .into(),
+                    .into(),
         })
     }
 

@@ -55,7 +55,9 @@ impl From<SandboxError> for ComposeError {
     fn from(error: SandboxError) -> Self {
         let advice = match &error {
             SandboxError::Unavailable { advice, .. } => advice.clone(),
-            SandboxError::Broken { .. } => "Look at the disk of the work directory (space, quota); if it is sound, report this.".into(),
+            SandboxError::Broken { .. } => {
+                "Look at the disk of the work directory (space, quota); if it is sound, report this.".into()
+            }
             SandboxError::Store(_) => "Check the disk that holds the worker's store: space, permissions, hardware.".into(),
             SandboxError::Tree(_) => String::new(),
         };

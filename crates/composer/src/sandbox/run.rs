@@ -92,9 +92,11 @@ pub fn probe(pipe: &mut Pipe) -> io::Result<()> {
 pub fn run(pipe: &mut Pipe, what: &RunRequest) -> io::Result<()> {
     let mut questions = prepare(what)?;
     let (reader, writer) = io::pipe()?;
-    let mut child = command(what).stdout(writer.try_clone()?).stderr(writer).spawn().map_err(|error| {
-        io::Error::new(error.kind(), format!("bwrap cannot be started: {error}"))
-    })?;
+    let mut child = command(what)
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("bwrap cannot be started: {error}")))?;
     let end = match attend(pipe, &mut child, reader, &mut questions, what.timeout) {
         Ok(end) => end,
         Err(error) => {
@@ -147,7 +149,13 @@ fn command(what: &RunRequest) -> Command {
 }
 
 /// Passes lines and questions on until the command has ended, its time is up, or the composer says stop.
-fn attend(pipe: &mut Pipe, child: &mut Child, mut reader: PipeReader, questions: &mut Questions, timeout: u64) -> io::Result<RunEnd> {
+fn attend(
+    pipe: &mut Pipe,
+    child: &mut Child,
+    mut reader: PipeReader,
+    questions: &mut Questions,
+    timeout: u64,
+) -> io::Result<RunEnd> {
     let deadline = Instant::now() + Duration::from_secs(timeout);
     let mut lines = Lines::default();
     let mut verdict = None;

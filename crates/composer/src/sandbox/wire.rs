@@ -193,7 +193,9 @@ pub fn to_text(bytes: &[u8]) -> String {
 /// # Errors
 /// When a character stands for no byte.
 pub fn to_bytes(text: &str) -> io::Result<Vec<u8>> {
-    text.chars().map(|c| u8::try_from(u32::from(c)).map_err(|_| io::Error::other("a character that stands for no byte"))).collect()
+    text.chars()
+        .map(|c| u8::try_from(u32::from(c)).map_err(|_| io::Error::other("a character that stands for no byte")))
+        .collect()
 }
 
 #[cfg(test)]

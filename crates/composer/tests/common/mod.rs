@@ -46,7 +46,8 @@ pub struct Pack {
 impl Pack {
     pub fn new(cpv: &str) -> Pack {
         let (category, pf) = cpv.split_once('/').unwrap();
-        let pairs = [("CATEGORY", category), ("PF", pf), ("SLOT", "0"), ("EAPI", "8"), ("DEFINED_PHASES", "install"), ("USE", "")];
+        let pairs =
+            [("CATEGORY", category), ("PF", pf), ("SLOT", "0"), ("EAPI", "8"), ("DEFINED_PHASES", "install"), ("USE", "")];
         let metadata = pairs.map(|(key, value)| (key.to_owned(), format!("{value}\n").into_bytes())).into();
         Pack { cpv: cpv.into(), items: Vec::new(), metadata }
     }
@@ -94,7 +95,9 @@ impl Pack {
                         dirs.insert(path.clone());
                         out.directory(path_bytes, &plain(*mode))?;
                     }
-                    Item::File(mode, content) => out.file(path_bytes, &plain(*mode), content.len() as u64, &mut content.as_slice())?,
+                    Item::File(mode, content) => {
+                        out.file(path_bytes, &plain(*mode), content.len() as u64, &mut content.as_slice())?
+                    }
                     Item::Owned(mode, content, user, group, id) => {
                         let attributes = Attributes { uid: *id, gid: *id, user, group, ..plain(*mode) };
                         out.file(path_bytes, &attributes, content.len() as u64, &mut content.as_slice())?;
