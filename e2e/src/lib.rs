@@ -1,1 +1,58 @@
-//! placeholder
+//! What the end-to-end tests share: the real site as an ordinary user runs it, a real browser, a real SMTP server, a real machine
+//! (QEMU). Everything lives in one temporary folder per test and ends with it.
+
+pub mod browser;
+pub mod mail;
+pub mod qemu;
+pub mod site;
+pub mod user;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The workspace's root folder.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e lies in the workspace").to_owned()
+}
+
+/// The executable under test. It is built by `scripts/test`, as cargo builds no other package's executable for a test.
+pub fn hatchery() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let profile_dir = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
+    let path = profile_dir.join("hatchery");
+    assert!(path.exists(), "{} is not there: run `cargo build -p hatchery` (scripts/test does)", path.display());
+    path
+}
+
+/// The folder of the sample channel that `scripts/test` made.
+pub fn sample_dir() -> PathBuf {
+    std::env::var_os("HATCHERY_SAMPLE_DIR").map_or_else(|| workspace().join("var/sample"), PathBuf::from)
+}
+
+/// `../shared`, where it is there; else a line that says what is skipped.
+pub fn shared(what: &str) -> Option<PathBuf> {
+    let path = workspace().join("../shared");
+    if path.is_dir() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: {what} needs ../shared, which is not here");
+    None
+}
+
+/// A port of the loopback interface that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+/// Asks until `ask` has an answer; panics with `what` after `limit`.
+pub fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(start.elapsed() < limit, "waited {} s for {what}", limit.as_secs());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}

@@ -60,7 +60,7 @@ pub struct PlannedPackage {
     pub cpv: String,
     /// SLOT as the index has it, sub-slot included (`0/3`).
     pub slot: String,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(default)]
     pub build_id: Option<u32>,
     /// Seconds since the epoch.
     pub build_time: u64,

@@ -1,1 +1,77 @@
-fn main() {}
+//! The one executable of Hatchery.
+
+mod channels;
+mod cmd_build;
+mod cmd_order;
+mod cmd_plan;
+mod cmd_sample;
+mod cmd_serve;
+mod cmd_try;
+mod cmd_work;
+mod progress;
+mod site;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Order a Gentoo image instead of installing Gentoo. Unofficial; “Gentoo” is a trademark of the Gentoo Foundation.
+#[derive(Parser)]
+#[command(name = "hatchery", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the site, with one worker unless told otherwise
+    Serve(cmd_serve::Args),
+    /// Work for a site: lease builds, build them, upload the images
+    Work(cmd_work::Args),
+    /// Build the images of an order file here, with no server
+    Build(cmd_build::Args),
+    /// Show which packages an order or a list of atoms gets, and why
+    Plan(cmd_plan::Args),
+    /// Place an order on a site and follow it
+    Order(cmd_order::Args),
+    /// Make the sample channel from Debian's packages
+    Sample(cmd_sample::Args),
+    /// Do the main job once: start a site, order the sample image, wait for it
+    Try(cmd_try::Args),
+}
+
+/// How a command ends when it did not fail for technical reasons.
+pub enum Outcome {
+    Done,
+    /// There is no plan for what was asked; the explanation has been printed.
+    NoPlan,
+}
+
+fn main() -> ExitCode {
+    // The composer runs package phases through this very executable, inside a user namespace.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == composer::sandbox::HELPER_ARGUMENT) {
+        return composer::sandbox::helper_main();
+    }
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,hatchery=info,server=info,worker=info".into()))
+        .with_writer(std::io::stderr)
+        .init();
+    let outcome = match Cli::parse().command {
+        Command::Serve(args) => cmd_serve::run(args),
+        Command::Work(args) => cmd_work::run(args),
+        Command::Build(args) => cmd_build::run(args),
+        Command::Plan(args) => cmd_plan::run(args),
+        Command::Order(args) => cmd_order::run(args),
+        Command::Sample(args) => cmd_sample::run(args),
+        Command::Try(args) => cmd_try::run(args),
+    };
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::NoPlan) => ExitCode::from(2),
+        Err(error) => {
+            eprintln!("hatchery: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

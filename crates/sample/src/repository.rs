@@ -1,5 +1,6 @@
 //! The Gentoo repository that goes with the sample: a profile, so that Portage and Hatchery know its architecture and its `@system`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -24,6 +25,7 @@ pub fn write(dir: &Path, targets: &[Target]) -> Result<(), SampleError> {
         ("profiles/repo_name".to_owned(), format!("{REPOSITORY}\n")),
         ("profiles/eapi".to_owned(), "8\n".to_owned()),
         ("profiles/arch.list".to_owned(), "amd64\n".to_owned()),
+        ("profiles/license_groups".to_owned(), license_groups(targets)),
         ("profiles/categories".to_owned(), lines(&categories)),
         ("profiles/profiles.desc".to_owned(), format!("amd64\t{PROFILE}\tstable\n")),
         ("metadata/layout.conf".to_owned(), layout()),
@@ -45,6 +47,14 @@ pub fn write(dir: &Path, targets: &[Target]) -> Result<(), SampleError> {
 
 fn lines<S: AsRef<str>>(items: &[S]) -> String {
     items.iter().map(|item| format!("{}\n", item.as_ref())).collect()
+}
+
+/// Debian's main section holds free software only, so every licence named by a recipe may be passed on.
+fn license_groups(targets: &[Target]) -> String {
+    let is_name = |word: &&str| !["||", "(", ")"].contains(word) && !word.ends_with('?');
+    let names: BTreeSet<&str> = targets.iter().flat_map(|t| t.recipe.license.split_whitespace()).filter(is_name).collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(" ");
+    format!("FREE {names}\nBINARY-REDISTRIBUTABLE @FREE\n")
 }
 
 fn layout() -> String {

@@ -6,15 +6,14 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::bus::Bus;
-use crate::channels::Channels;
+use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::db::Db;
 use crate::files::Files;
 use crate::mail::Mailer;
-use crate::presets::Presets;
 
 /// A worker that did not ask or report for so long is not counted on.
 const WORKER_ABSENT: Duration = Duration::from_secs(120);
@@ -24,16 +23,13 @@ pub struct App {
     pub config: Config,
     pub db: Db,
     pub files: Files,
-    pub channels: Channels,
-    pub presets: Presets,
+    pub catalogue: Catalogue,
     pub bus: Bus,
     pub mailer: Option<Mailer>,
     /// Base of the links we give out, without a slash at the end.
     pub public_url: String,
     pub worker_token: String,
     pub workers: Workers,
-    /// How many plans are made at once: planning is work for a processor, and others want it too.
-    pub planning: Semaphore,
     /// Turns true when the server is to end.
     pub stopping: watch::Receiver<bool>,
 }

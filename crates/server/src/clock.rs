@@ -45,6 +45,15 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
+/// `42 s`, `3 min 5 s`: a time that was measured.
+pub fn measured(seconds: u64) -> String {
+    match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m} min {s} s"),
+        (h, m, _) => format!("{h} h {m} min"),
+    }
+}
+
 /// `123.4 MB`, in powers of ten.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
@@ -75,6 +84,7 @@ mod tests {
         assert_eq!(size(999), "999 bytes");
         assert_eq!(size(999_999), "1.0 MB");
         assert_eq!(size(1_234_567_890), "1.2 GB");
+        assert_eq!([measured(42), measured(185), measured(7_260)], ["42 s", "3 min 5 s", "2 h 1 min"]);
         assert_eq!(duration(61), "about a minute");
         assert_eq!(duration(95), "about 2 minutes");
         assert_eq!(duration(7_200), "about 2 hours");

@@ -5,6 +5,7 @@
 
 mod app;
 mod bus;
+mod catalogue;
 mod channels;
 mod clock;
 mod config;
@@ -21,6 +22,9 @@ mod secret;
 mod server;
 mod status;
 
+pub use catalogue::{Catalogue, Planned};
 pub use config::{BinhostConfig, ChannelConfig, Config, ConfigError, MailConfig, MailSecurity};
+pub use orders::Refusal;
+pub use planner::PlanRefused;
 pub use presets::{Preset, Presets};
 pub use server::{Server, ServerError};

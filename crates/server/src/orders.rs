@@ -1,16 +1,11 @@
-//! Placing orders: check, expand the preset, choose the channel, plan, keep.
-
-use std::sync::Arc;
+//! Placing orders: plan, join or queue, keep.
 
 use contract::hash::FieldHasher;
 use contract::{Format, Order, OrderError, Plan};
 
 use crate::app::App;
-use crate::channels::{Availability, Channel, Unavailable};
-use crate::clock;
 use crate::db::{NewBuild, NewOrder, Placed};
-use crate::planner::{self, PlanRefused};
-use crate::presets::Preset;
+use crate::planner::PlanRefused;
 use crate::secret::{self, NoRandomness};
 
 /// Why an order was not taken, for the person who placed it.
@@ -42,13 +37,6 @@ impl From<NoRandomness> for Refusal {
     }
 }
 
-/// An order with all it refers to looked up, and its plan.
-pub struct Planned {
-    pub channel: Arc<Channel>,
-    pub plan: Plan,
-    pub title: String,
-}
-
 /// The order that a request led to.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Taken {
@@ -56,21 +44,6 @@ pub struct Taken {
     pub order: String,
     /// The same request had come before.
     pub repeated: bool,
-}
-
-/// Checks and plans an order without keeping it.
-pub async fn plan(app: &App, order: &Order) -> Result<Planned, Refusal> {
-    order.check()?;
-    let preset = find_preset(app, order)?;
-    let channel = find_channel(app, order, preset.as_ref()).await?;
-    let snapshot = channel.snapshot().await.map_err(|reason| unavailable(app, &order.arch, &reason))?;
-    let title = preset.as_ref().map_or_else(|| "Own choice of packages".to_owned(), |p| p.title.clone());
-    let _turn = app.planning.acquire().await.map_err(|e| Refusal::Internal(Box::new(e)))?;
-    let (for_planner, order) = (channel.clone(), order.clone());
-    let plan = tokio::task::spawn_blocking(move || planner::plan(&for_planner, &snapshot, &order, preset.as_ref()))
-        .await
-        .map_err(|e| Refusal::Internal(Box::new(e)))??;
-    Ok(Planned { channel, plan, title })
 }
 
 /// Takes an order. With an idempotency key, the same request again leads to the same order.
@@ -86,7 +59,7 @@ pub async fn place(app: &App, order: &Order, idempotency_key: Option<&str>) -> R
     if waiting >= app.config.max_waiting {
         return Err(Refusal::QueueFull { waiting });
     }
-    let planned = plan(app, order).await?;
+    let planned = app.catalogue.plan(order).await?;
     let (order_id, build_id) = (secret::token::<20>()?, secret::token::<8>()?);
     let new_order = NewOrder {
         id: &order_id,
@@ -102,8 +75,8 @@ pub async fn place(app: &App, order: &Order, idempotency_key: Option<&str>) -> R
         id: &build_id,
         join_key: &join_key(&planned.plan, order, &formats)?,
         channel: &planned.channel.config.name,
-        image_name: &image_name(order),
-        notice: &notice(&planned.channel),
+        image_name: &planned.image_name(order),
+        notice: &planned.notice(),
         formats: &formats,
         system: &order.system,
         plan: &planned.plan,
@@ -130,60 +103,6 @@ fn answer(placed: Placed, order: String) -> Result<Taken, Refusal> {
     }
 }
 
-fn find_preset(app: &App, order: &Order) -> Result<Option<Preset>, Refusal> {
-    let Some(name) = &order.preset else {
-        return Ok(None);
-    };
-    let Some(preset) = app.presets.get(name) else {
-        let known: Vec<&str> = app.presets.all().iter().map(|p| p.name.as_str()).collect();
-        return Err(OrderError::new("preset", format!("there is no preset “{name}”; choose from {}", known.join(", "))).into());
-    };
-    if preset.arch != order.arch {
-        let message = format!("the preset “{name}” is for {}, but the order is for {}", preset.arch, order.arch);
-        return Err(OrderError::new("preset", message).into());
-    }
-    Ok(Some(preset.clone()))
-}
-
-async fn find_channel(app: &App, order: &Order, preset: Option<&Preset>) -> Result<Arc<Channel>, Refusal> {
-    if let Some(name) = order.channel.as_ref().or(preset.and_then(|p| p.channel.as_ref())) {
-        let Some(channel) = app.channels.get(name) else {
-            let known: Vec<&str> = app.channels.all().iter().map(|c| c.config.name.as_str()).collect();
-            return Err(
-                OrderError::new("channel", format!("there is no channel “{name}”; choose from {}", known.join(", "))).into()
-            );
-        };
-        if channel.config.arch != order.arch {
-            let message = format!("the channel “{name}” is for {}, but the order is for {}", channel.config.arch, order.arch);
-            return Err(OrderError::new("channel", message).into());
-        }
-        return Ok(channel.clone());
-    }
-    if let Some(channel) = app.channels.default_for(&order.arch).await {
-        return Ok(channel.clone());
-    }
-    let reasons: Vec<String> = app
-        .channels
-        .all()
-        .iter()
-        .filter(|c| c.config.arch == order.arch)
-        .filter_map(|c| match c.availability() {
-            Availability::Unavailable(reason) => Some(reason.to_string()),
-            Availability::Unknown | Availability::Available(_) => None,
-        })
-        .collect();
-    if reasons.is_empty() {
-        return Err(OrderError::new("arch", format!("this site has no channel for “{}”", order.arch)).into());
-    }
-    Err(Refusal::Unavailable { reason: reasons.join("; "), advice: None })
-}
-
-/// Says which channel works instead.
-fn unavailable(app: &App, arch: &str, reason: &Unavailable) -> Refusal {
-    let advice = app.channels.known_good(arch).map(|c| format!("The channel “{}” works; order from it.", c.config.name));
-    Refusal::Unavailable { reason: format!("{reason}."), advice }
-}
-
 /// What makes two orders' images equal: the plan, the formats, the personal settings, and the version that writes them.
 fn join_key(plan: &Plan, order: &Order, formats: &[Format]) -> Result<String, Refusal> {
     let system = serde_json::to_string(&order.system).map_err(|e| Refusal::Internal(Box::new(e)))?;
@@ -202,24 +121,6 @@ fn hash<'a>(domain: &str, fields: impl IntoIterator<Item = &'a str>) -> String {
         hasher.field(field);
     }
     hasher.finish()
-}
-
-/// `hatchery-amd64-server-20261122`; presets are named with their arch, own choices get it in front.
-fn image_name(order: &Order) -> String {
-    let stem = match &order.preset {
-        Some(preset) => preset.clone(),
-        None => format!("{}-own", order.arch),
-    };
-    format!("hatchery-{stem}-{}", clock::compact_date(clock::now()))
-}
-
-fn notice(channel: &Channel) -> String {
-    channel.config.notice.clone().unwrap_or_else(|| {
-        format!(
-            "Made by Hatchery, which is unofficial and not part of the Gentoo project, from the channel “{}”.",
-            channel.config.title
-        )
-    })
 }
 
 /// The order without password hashes, which only the build needs.

@@ -17,7 +17,7 @@ const MAX_ATTEMPTS: u32 = 3;
 /// How often lapsed leases are looked for.
 const LEASE_PERIOD: Duration = Duration::from_secs(1);
 /// How often the outbox is looked at when nothing rings.
-const OUTBOX_PERIOD: Duration = Duration::from_secs(10);
+const OUTBOX_PERIOD: Duration = Duration::from_secs(3);
 /// How often files that no build needs are looked for.
 const SWEEP_PERIOD: Duration = Duration::from_secs(600);
 /// A notice is given up after so many tries, about two days.
@@ -75,7 +75,7 @@ fn lost_too_often(step: Step) -> Failure {
 
 /// Reads all channels once at the start, so that the first visitor sees what is available.
 async fn read_channels(app: Arc<App>) {
-    for channel in app.channels.all() {
+    for channel in app.catalogue.channels.all() {
         let mut stopping = app.stopping.clone();
         tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => return,

@@ -16,12 +16,11 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::app::{self, App, Workers};
 use crate::bus::Bus;
-use crate::channels::Channels;
+use crate::catalogue::Catalogue;
 use crate::config::{Config, ConfigError};
 use crate::db::Db;
 use crate::files::Files;
 use crate::mail::Mailer;
-use crate::presets::Presets;
 use crate::{http, reconcile, secret};
 
 /// A client that takes longer to send its request's head is hung up on.
@@ -75,14 +74,12 @@ impl Server {
         let app = App {
             db,
             files,
-            channels: Channels::new(&config, &config.data_dir.join("indexes")),
-            presets: Presets::load(config.presets_dir.as_deref())?,
+            catalogue: Catalogue::new(&config)?,
             bus: Bus::new(),
             mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
             public_url: public_url(&config, addr),
             worker_token,
             workers: Workers::default(),
-            planning: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
             stopping,
             config,
         };

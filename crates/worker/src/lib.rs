@@ -1,1 +1,100 @@
-//! placeholder
+//! A worker: leases a job, builds it, uploads what came out. It holds no state that matters: kill it at any moment and another
+//! worker builds the same image from the same plan. [`build`] alone, without any server, is what `hatchery build` runs.
+
+mod build;
+mod client;
+mod report;
+
+pub use build::{Built, BuiltFile, Watch, Workshop, build};
+pub use client::{ServerClient, WorkerError};
+pub use report::LeaseReporter;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use contract::lease::{EndReport, LeaseRequest};
+use contract::{Failure, Lease, Step};
+
+/// How a worker is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The server's address, like `http://127.0.0.1:8480`.
+    pub server: String,
+    /// The token the server's operator gave out.
+    pub token: String,
+    /// A name for the operator's eyes.
+    pub name: String,
+    pub arches: Vec<String>,
+    /// Where packages, the store and unfinished work are kept.
+    pub dir: PathBuf,
+}
+
+/// How long an idle worker waits before it asks again.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long it waits after the server could not be reached.
+const UNREACHABLE: Duration = Duration::from_secs(3);
+
+/// Works until `stop` is set. A failed build is the order's matter and reported there; only a worker that cannot work at all returns.
+pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
+    let workshop = Workshop::open(&config.dir).map_err(|e| WorkerError::Unfit(format!("{} {}", e.message, e.advice)))?;
+    let client = ServerClient::new(&config.server, &config.token)?;
+    let request = LeaseRequest { worker: config.name.clone(), arches: config.arches.clone() };
+    while !stop.load(Ordering::Relaxed) {
+        match client.lease(&request) {
+            Ok(Some(lease)) => serve_lease(&client, &workshop, lease, stop),
+            Ok(None) => std::thread::sleep(IDLE),
+            Err(error @ WorkerError::Refused { .. }) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "cannot ask for work, trying again");
+                std::thread::sleep(UNREACHABLE);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Builds one leased job and reports how it ended. If the lease is lost on the way, the work is dropped: it is somebody else's now.
+fn serve_lease(client: &ServerClient, workshop: &Workshop, lease: Lease, stop: &AtomicBool) {
+    let build_id = lease.job.build.clone();
+    tracing::info!(build = %build_id, packages = lease.job.plan.packages.len(), "leased");
+    let reporter = LeaseReporter::start(client.clone(), &lease, stop);
+    let ended = build_and_upload(client, workshop, &lease, &reporter);
+    let lost = reporter.finish();
+    if lost {
+        tracing::warn!(build = %build_id, "the lease was lost; the work is dropped");
+        return;
+    }
+    let report = match ended {
+        Ok(report) => report,
+        Err(failure) => EndReport::Failed { failure },
+    };
+    if let Err(error) = client.end(&lease, &report) {
+        tracing::error!(build = %build_id, %error, "the end of the build could not be reported; the lease will lapse and it is built again");
+    }
+}
+
+fn build_and_upload(
+    client: &ServerClient,
+    workshop: &Workshop,
+    lease: &Lease,
+    reporter: &LeaseReporter,
+) -> Result<EndReport, Failure> {
+    let out_dir = workshop.scratch()?;
+    let built = build(&lease.job, workshop, out_dir.path(), reporter)?;
+    let total: u64 = built.files.iter().map(|f| f.artifact.size).sum();
+    let mut done = 0;
+    for file in &built.files {
+        reporter.progress(Step::Upload, done, total, &file.artifact.name);
+        client.upload(lease, &file.artifact.name, &file.path).map_err(|error| Failure {
+            step: Step::Upload,
+            package: None,
+            message: format!("{} could not be stored: {error}", file.artifact.name),
+            advice: "Order again; if it fails again, the operator should look at the server's disk and log.".into(),
+        })?;
+        done += file.artifact.size;
+    }
+    reporter.progress(Step::Upload, total, total, "");
+    let artifacts = built.files.into_iter().map(|f| f.artifact).collect();
+    Ok(EndReport::Ready { artifacts, plan: Box::new(built.plan), messages: built.messages })
+}

@@ -42,12 +42,12 @@ pub async fn health(State(app): SharedApp) -> Result<Json<serde_json::Value>, Pr
 
 /// `GET /api/v1/presets`
 pub async fn presets(State(app): SharedApp) -> Json<Vec<Preset>> {
-    Json(app.presets.all().to_vec())
+    Json(app.catalogue.presets.all().to_vec())
 }
 
 /// `GET /api/v1/channels`
 pub async fn channels(State(app): SharedApp) -> Json<serde_json::Value> {
-    let list = app.channels.all().iter().map(|channel| {
+    let list = app.catalogue.channels.all().iter().map(|channel| {
         let config = &channel.config;
         let (available, packages, reason) = match channel.availability() {
             Availability::Available(snapshot) => (Some(true), Some(snapshot.package_count), None),
@@ -65,7 +65,7 @@ pub async fn channels(State(app): SharedApp) -> Json<serde_json::Value> {
 /// `POST /api/v1/plan`: the plan for an order that is not placed.
 pub async fn plan_only(State(app): SharedApp, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let order = order_of(&headers, body).await?;
-    let planned = orders::plan(&app, &order).await?;
+    let planned = app.catalogue.plan(&order).await?;
     Ok(Json(planned.plan).into_response())
 }
 

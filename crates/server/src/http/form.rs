@@ -62,7 +62,7 @@ impl FormInput {
 
     /// The form as it is first shown: the first preset and its formats chosen.
     pub fn fresh(app: &App) -> FormInput {
-        let preset = app.presets.all().first();
+        let preset = app.catalogue.presets.all().first();
         FormInput {
             preset: preset.map(|p| p.name.clone()).unwrap_or_default(),
             formats: preset.map(|p| p.formats.iter().map(|f| f.name().to_owned()).collect()).unwrap_or_default(),
@@ -96,9 +96,9 @@ impl FormInput {
 
     /// The form does not ask for the architecture: the preset has one, and the channel has one.
     fn arch(&self, app: &App) -> String {
-        let of_preset = app.presets.get(&self.preset).map(|p| p.arch.as_str());
-        let of_channel = app.channels.get(&self.channel).map(|c| c.config.arch.as_str());
-        let first = app.channels.all().first().map(|c| c.config.arch.as_str());
+        let of_preset = app.catalogue.presets.get(&self.preset).map(|p| p.arch.as_str());
+        let of_channel = app.catalogue.channels.get(&self.channel).map(|c| c.config.arch.as_str());
+        let first = app.catalogue.channels.all().first().map(|c| c.config.arch.as_str());
         of_preset.or(of_channel).or(first).unwrap_or("amd64").to_owned()
     }
 }

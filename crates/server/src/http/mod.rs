@@ -13,11 +13,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+
+use tokio_stream::StreamExt;
 
 use crate::app::App;
 use problem::Problem;
@@ -121,19 +124,41 @@ async fn security_headers(request: Request, next: Next) -> Response {
     response
 }
 
+/// A body that is refused is still read to its end, if that is not farther than this: a client that is hung up on while it sends
+/// never reads the answer that says why.
+const MAX_DRAIN: u64 = 32 << 20;
+
 /// The whole body of a request, if it is not larger than `limit` bytes.
-async fn read_body(body: axum::body::Body, limit: usize) -> Result<axum::body::Bytes, Problem> {
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let too_long = std::error::Error::source(&error).is_some_and(|e| e.to_string().contains("length limit"));
-        if too_long {
-            Problem::new(
+async fn read_body(body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
+    let mut stream = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| broke_off())?;
+        if bytes.len() + chunk.len() > limit {
+            drain(&mut stream, MAX_DRAIN).await;
+            return Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("The request is larger than the {limit} bytes that are taken here."),
-            )
-        } else {
-            Problem::new(StatusCode::BAD_REQUEST, "The request broke off before it was complete; send it again.")
+            ));
         }
-    })
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// Reads and drops what a client still sends, up to `limit` bytes.
+async fn drain(stream: &mut BodyDataStream, limit: u64) {
+    let mut dropped = 0u64;
+    while let Some(Ok(chunk)) = stream.next().await {
+        dropped = dropped.saturating_add(chunk.len() as u64);
+        if dropped > limit {
+            return;
+        }
+    }
+}
+
+fn broke_off() -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "The request broke off before it was complete; send it again.")
 }
 
 type SharedApp = State<Arc<App>>;

@@ -161,7 +161,7 @@ pub async fn order(State(app): SharedApp, Path(id): Path<String>) -> Page {
     let status = api::find(&app, &id).await?;
     let log = app.db.log_tail(&status.build, LOG_LINES).await?;
     let package_count = app.db.plan(&status.build).await?.packages.len();
-    let channel = app.channels.get(&status.channel).map(|c| channel_view(c));
+    let channel = app.catalogue.channels.get(&status.channel).map(|c| channel_view(c));
     let page = OrderPage { version: &assets::VERSION, status: &status, log, package_count, channel };
     Ok(render(StatusCode::OK, &page))
 }
@@ -187,8 +187,8 @@ pub async fn not_found(uri: axum::http::Uri) -> Response {
 }
 
 fn form(app: &App, status: StatusCode, input: &FormInput, error: Option<OrderError>, trouble: Vec<String>) -> Response {
-    let channels = app.channels.all().iter().map(|c| channel_view(c)).collect();
-    let presets = app.presets.all();
+    let channels = app.catalogue.channels.all().iter().map(|c| channel_view(c)).collect();
+    let presets = app.catalogue.presets.all();
     let page = OrderForm { version: &assets::VERSION, presets, channels, input, error, trouble, mail: app.mailer.is_some() };
     render(status, &page)
 }
@@ -198,7 +198,7 @@ fn channel_view(channel: &crate::channels::Channel) -> ChannelView {
     let (available, state) = match channel.availability() {
         Availability::Unknown => (None, "is being looked at".to_owned()),
         Availability::Available(snapshot) => (Some(true), format!("{} packages", snapshot.package_count)),
-        Availability::Unavailable(unavailable) => (Some(false), unavailable.reason),
+        Availability::Unavailable(unavailable) => (Some(false), format!("It cannot be read now: {}", unavailable.reason)),
     };
     ChannelView {
         name: config.name.clone(),
@@ -212,7 +212,7 @@ fn channel_view(channel: &crate::channels::Channel) -> ChannelView {
 
 /// Has channels read again whose indexes are old; the page does not wait for it.
 fn refresh_channels(app: &Arc<App>) {
-    for channel in app.channels.all().iter().filter(|c| !c.is_fresh()) {
+    for channel in app.catalogue.channels.all().iter().filter(|c| !c.is_fresh()) {
         let channel = channel.clone();
         tokio::spawn(async move {
             // The outcome is kept in the channel and logged there.
@@ -317,7 +317,7 @@ impl OrderPage<'_> {
 
     fn took(&self) -> Option<String> {
         let seconds = self.status.ended?.checked_sub(self.status.started?)?;
-        Some(clock::duration(u64::try_from(seconds).ok()?))
+        Some(clock::measured(u64::try_from(seconds).ok()?))
     }
 }
 
@@ -335,7 +335,7 @@ impl StepState {
 impl QueuePage<'_> {
     fn took(&self, build: &Build) -> String {
         match (build.started, build.ended) {
-            (Some(started), Some(ended)) => clock::duration(u64::try_from(ended.saturating_sub(started)).unwrap_or(0)),
+            (Some(started), Some(ended)) => clock::measured(u64::try_from(ended.saturating_sub(started)).unwrap_or(0)),
             _ => String::new(),
         }
     }

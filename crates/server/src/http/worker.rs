@@ -1,7 +1,7 @@
 //! The worker's side: the lease protocol of `contract::lease`.
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use tokio_stream::StreamExt;
 
 use super::problem::Problem;
-use super::{SharedApp, read_body};
+use super::{SharedApp, broke_off, drain, read_body};
 use crate::app::App;
 use crate::db::{EndError, LeaseLost, Leased};
-use crate::files::is_plain_name;
+use crate::files::{Incoming, is_plain_name};
 use crate::secret;
 
 /// Bytes of a batch of events, and of the largest message: an end report holds the whole plan.
@@ -76,6 +76,7 @@ fn binhosts(app: &App, leased: &Leased) -> Result<Vec<BinhostAccess>, Failure> {
         advice: "The operator changed the site's channels while the order waited. Order again.".into(),
     };
     let channel = app
+        .catalogue
         .channels
         .get(&leased.channel)
         .ok_or_else(|| failure(format!("The channel “{}” is no longer offered.", leased.channel)))?;
@@ -132,30 +133,40 @@ pub async fn upload(
         return Err(Problem::new(StatusCode::BAD_REQUEST, "This is not a plain file name."));
     }
     let attempt = app.db.attempt_of_lease(&build, lease).await?.ok_or_else(lost)?;
-    let mut incoming = app.files.receive(&build, attempt).await.map_err(storage)?;
     let mut stream = body.into_data_stream();
-    let mut touched_at = 0;
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "The upload broke off; send the file again."))?;
-        incoming.write(&chunk).await.map_err(storage)?;
-        if incoming.size() > app.config.max_artifact_bytes {
-            let limit = app.config.max_artifact_bytes;
-            return Err(Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("The file is larger than the {limit} bytes this site keeps."),
-            ));
+    let incoming = match store(&app, &build, lease, attempt, &mut stream).await {
+        Ok(incoming) => incoming,
+        Err(problem) => {
+            // The worker reads why only when it has sent all; it is on our side, so that is waited for.
+            drain(&mut stream, app.config.max_artifact_bytes).await;
+            return Err(problem);
         }
-        if incoming.size() - touched_at >= TOUCH_EVERY {
-            touched_at = incoming.size();
-            app.db.touch_lease(&build, lease, app.config.lease_ttl_seconds).await?;
-        }
-    }
+    };
     let upload = incoming.keep(&app.files, &build, attempt, &name).await.map_err(storage)?;
     if !app.db.record_upload(&build, lease, &upload).await? {
         return Err(lost());
     }
     tracing::info!(build, name, size = upload.size, "file received");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Writes what comes to a file that has no name yet, and keeps the lease alive meanwhile.
+async fn store(app: &App, build: &str, lease: &str, attempt: u32, stream: &mut BodyDataStream) -> Result<Incoming, Problem> {
+    let mut incoming = app.files.receive(build, attempt).await.map_err(storage)?;
+    let limit = app.config.max_artifact_bytes;
+    let mut touched_at = 0;
+    while let Some(chunk) = stream.next().await {
+        incoming.write(&chunk.map_err(|_| broke_off())?).await.map_err(storage)?;
+        if incoming.size() > limit {
+            let detail = format!("The file is larger than the {limit} bytes this site keeps.");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
+        if incoming.size() - touched_at >= TOUCH_EVERY {
+            touched_at = incoming.size();
+            app.db.touch_lease(build, lease, app.config.lease_ttl_seconds).await?;
+        }
+    }
+    Ok(incoming)
 }
 
 /// `POST /api/worker/builds/{build}/end`

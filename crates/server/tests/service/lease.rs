@@ -101,6 +101,18 @@ fn what_does_not_agree_with_the_report_is_no_image() {
 }
 
 #[test]
+fn a_file_too_large_is_refused_with_a_reason() {
+    let (_dir, path) = folder();
+    let site = Site::start_with(&path, &Setup { top: "max_artifact_bytes = 1000000".into(), ..Setup::default() });
+    site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let lease = site.lease().unwrap();
+    assert_eq!(site.upload(&lease, "large.zip", &vec![7; 1_900_000]), 413);
+    let left: Vec<_> = std::fs::read_dir(path.join("data/artifacts").join(&lease.job.build).join("1")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    site.stop();
+}
+
+#[test]
 fn a_lost_worker_costs_the_order_nothing_until_it_happens_too_often() {
     let (_dir, path) = folder();
     let site = Site::start_with(&path, &Setup { top: "lease_ttl_seconds = 1".into(), ..Setup::default() });

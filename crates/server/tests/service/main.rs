@@ -2,4 +2,7 @@
 
 mod common;
 mod lease;
+mod live;
+mod mail;
 mod orders;
+mod pages;

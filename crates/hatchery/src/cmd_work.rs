@@ -1,0 +1,44 @@
+//! `hatchery work`: a worker for a site on this or another machine.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+
+use crate::Outcome;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The site's address, like https://hatchery.example
+    #[arg(long)]
+    server: String,
+    /// A file holding the worker token the site's operator gave out
+    #[arg(long, value_name = "FILE")]
+    token_file: PathBuf,
+    /// Where packages, the store and unfinished work are kept
+    #[arg(long, env = "HATCHERY_WORK_DIR", default_value = "var/worker")]
+    dir: PathBuf,
+    /// The name the operator sees
+    #[arg(long, default_value = "worker")]
+    name: String,
+    /// End when the process that started this one ends
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<Outcome> {
+    if args.exit_with_parent {
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    }
+    let token = std::fs::read_to_string(&args.token_file)
+        .with_context(|| format!("the worker token cannot be read from {}", args.token_file.display()))?;
+    let config = worker::Config {
+        server: args.server,
+        token: token.trim().to_owned(),
+        name: args.name,
+        arches: vec!["amd64".into()],
+        dir: args.dir,
+    };
+    worker::run(&config, &AtomicBool::new(false))?;
+    Ok(Outcome::Done)
+}

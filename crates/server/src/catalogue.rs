@@ -1,0 +1,158 @@
+//! What can be ordered: the channels and the presets, and the plan an order gets of them. It keeps no state but what it read, so that
+//! `hatchery plan` and `hatchery build` plan exactly as the site does.
+
+use std::sync::Arc;
+
+use contract::lease::BinhostAccess;
+use contract::{Job, Order, OrderError, Plan};
+use tokio::sync::Semaphore;
+
+use crate::channels::{Availability, Channel, Channels, Unavailable};
+use crate::clock;
+use crate::config::{Config, ConfigError};
+use crate::orders::Refusal;
+use crate::planner;
+use crate::presets::{Preset, Presets};
+
+/// The channels and presets of a site.
+pub struct Catalogue {
+    pub(crate) channels: Channels,
+    pub(crate) presets: Presets,
+    /// How many plans are made at once: planning is work for a processor, and others want it too.
+    planning: Semaphore,
+}
+
+/// An order with all it refers to looked up, and its plan.
+pub struct Planned {
+    pub(crate) channel: Arc<Channel>,
+    pub plan: Plan,
+    pub title: String,
+}
+
+impl Catalogue {
+    /// Sets up what a configuration names; no index is read before it is needed.
+    pub fn new(config: &Config) -> Result<Catalogue, ConfigError> {
+        config.check()?;
+        Ok(Catalogue {
+            channels: Channels::new(config, &config.data_dir.join("indexes")),
+            presets: Presets::load(config.presets_dir.as_deref())?,
+            planning: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
+        })
+    }
+
+    /// Checks and plans an order without keeping it.
+    pub async fn plan(&self, order: &Order) -> Result<Planned, Refusal> {
+        order.check()?;
+        let preset = self.find_preset(order)?;
+        let channel = self.find_channel(order, preset.as_ref()).await?;
+        let snapshot = channel.snapshot().await.map_err(|reason| self.unavailable(&order.arch, &reason))?;
+        let title = preset.as_ref().map_or_else(|| "Own choice of packages".to_owned(), |p| p.title.clone());
+        let _turn = self.planning.acquire().await.map_err(|e| Refusal::Internal(Box::new(e)))?;
+        let (for_planner, order) = (channel.clone(), order.clone());
+        let plan = tokio::task::spawn_blocking(move || planner::plan(&for_planner, &snapshot, &order, preset.as_ref()))
+            .await
+            .map_err(|e| Refusal::Internal(Box::new(e)))??;
+        Ok(Planned { channel, plan, title })
+    }
+
+    fn find_preset(&self, order: &Order) -> Result<Option<Preset>, Refusal> {
+        let Some(name) = &order.preset else {
+            return Ok(None);
+        };
+        let Some(preset) = self.presets.get(name) else {
+            let known: Vec<&str> = self.presets.all().iter().map(|p| p.name.as_str()).collect();
+            return Err(
+                OrderError::new("preset", format!("there is no preset “{name}”; choose from {}", known.join(", "))).into()
+            );
+        };
+        if preset.arch != order.arch {
+            let message = format!("the preset “{name}” is for {}, but the order is for {}", preset.arch, order.arch);
+            return Err(OrderError::new("preset", message).into());
+        }
+        Ok(Some(preset.clone()))
+    }
+
+    async fn find_channel(&self, order: &Order, preset: Option<&Preset>) -> Result<Arc<Channel>, Refusal> {
+        if let Some(name) = order.channel.as_ref().or(preset.and_then(|p| p.channel.as_ref())) {
+            let Some(channel) = self.channels.get(name) else {
+                let known: Vec<&str> = self.channels.all().iter().map(|c| c.config.name.as_str()).collect();
+                return Err(OrderError::new(
+                    "channel",
+                    format!("there is no channel “{name}”; choose from {}", known.join(", ")),
+                )
+                .into());
+            };
+            if channel.config.arch != order.arch {
+                let message = format!("the channel “{name}” is for {}, but the order is for {}", channel.config.arch, order.arch);
+                return Err(OrderError::new("channel", message).into());
+            }
+            return Ok(channel.clone());
+        }
+        if let Some(channel) = self.channels.default_for(&order.arch).await {
+            return Ok(channel.clone());
+        }
+        let reasons: Vec<String> = self
+            .channels
+            .all()
+            .iter()
+            .filter(|c| c.config.arch == order.arch)
+            .filter_map(|c| match c.availability() {
+                Availability::Unavailable(reason) => Some(reason.to_string()),
+                Availability::Unknown | Availability::Available(_) => None,
+            })
+            .collect();
+        if reasons.is_empty() {
+            return Err(OrderError::new("arch", format!("this site has no channel for “{}”", order.arch)).into());
+        }
+        Err(Refusal::Unavailable { reason: reasons.join("; "), advice: None })
+    }
+
+    /// Says which channel works instead.
+    fn unavailable(&self, arch: &str, reason: &Unavailable) -> Refusal {
+        let advice = self.channels.known_good(arch).map(|c| format!("The channel “{}” works; order from it.", c.config.name));
+        Refusal::Unavailable { reason: format!("{reason}."), advice }
+    }
+}
+
+impl Planned {
+    /// `hatchery-amd64-server-20261122`: the preset (own choices are named by their arch) and the day of the newest index, so that the
+    /// same plan gives the same name whenever it is built.
+    pub fn image_name(&self, order: &Order) -> String {
+        let stem = match &order.preset {
+            Some(preset) => preset.clone(),
+            None => format!("{}-own", order.arch),
+        };
+        let newest = self.plan.binhosts.iter().map(|b| b.timestamp).max().unwrap_or(0);
+        format!("hatchery-{stem}-{}", clock::compact_date(i64::try_from(newest).unwrap_or(0)))
+    }
+
+    /// One line said inside the image about where it comes from.
+    pub fn notice(&self) -> String {
+        self.channel.config.notice.clone().unwrap_or_else(|| {
+            format!(
+                "Made by Hatchery, which is unofficial and not part of the Gentoo project, from the channel “{}”.",
+                self.channel.config.title
+            )
+        })
+    }
+
+    /// Where the plan's binhosts are, with their keyrings.
+    pub fn binhosts(&self) -> Result<Vec<BinhostAccess>, ConfigError> {
+        self.channel.access()
+    }
+
+    /// The job a worker would get for it, for building without a queue.
+    pub fn job(&self, order: &Order) -> Result<Job, ConfigError> {
+        let mut formats = order.formats.clone();
+        formats.sort();
+        Ok(Job {
+            build: "local".into(),
+            plan: self.plan.clone(),
+            binhosts: self.binhosts()?,
+            system: order.system.clone(),
+            formats,
+            image_name: self.image_name(order),
+            notice: self.notice(),
+        })
+    }
+}

@@ -1,0 +1,129 @@
+//! Notices by mail, against a real SMTP server (aiosmtpd, which the setup puts into target/test-venv).
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use contract::{Format, Order};
+use serde_json::Value;
+
+use crate::common::{Setup, Site, failed, folder, order, wait_until};
+
+/// A running mail server and what it has taken.
+struct MailServer {
+    process: Child,
+    port: u16,
+    mails: Arc<Mutex<Vec<Value>>>,
+}
+
+impl MailServer {
+    /// `None`, with a line that says so, where aiosmtpd is not installed.
+    fn start() -> Option<MailServer> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let venv = std::env::var_os("HATCHERY_TEST_VENV").map_or_else(|| here.join("../../target/test-venv"), PathBuf::from);
+        let python = venv.join("bin/python3");
+        let there = Command::new(&python).args(["-c", "import aiosmtpd"]).stderr(Stdio::null()).status();
+        if !there.is_ok_and(|status| status.success()) {
+            println!("SKIPPED: mail needs aiosmtpd in {}: run scripts/setup test", venv.display());
+            return None;
+        }
+        let mut process = Command::new(python)
+            .arg(here.join("tests/service/smtp.py"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines.next().unwrap().unwrap().parse().unwrap();
+        let mails: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let taken = mails.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                taken.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+            }
+        });
+        Some(MailServer { process, port, mails })
+    }
+
+    fn to(&self, address: &str) -> Vec<Value> {
+        self.mails.lock().unwrap().iter().filter(|m| m["to"][0] == address).cloned().collect()
+    }
+
+    fn wait_for(&self, address: &str) -> Value {
+        wait_until(&format!("a mail comes to {address}"), || !self.to(address).is_empty());
+        self.to(address).remove(0)
+    }
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+fn setup(port: u16) -> Setup {
+    let tables = format!("[mail]\nhost = '127.0.0.1'\nport = {port}\nfrom = 'Hatchery <hatchery@example.org>'\n");
+    Setup { tables, ..Setup::default() }
+}
+
+fn wish(package: &str, email: &str) -> Order {
+    let mut wish = order(&[package], &[Format::Zip]);
+    wish.notify.email = Some(email.into());
+    wish
+}
+
+#[test]
+fn whoever_ordered_is_told_how_it_ended() {
+    let Some(mail) = MailServer::start() else { return };
+    let (_dir, path) = folder();
+    let site = Site::start_with(&path, &setup(mail.port));
+    let good = site.order(&wish("app-shells/bash", "good@example.org"));
+    site.order(&wish("app-shells/bash", "later@example.org"));
+    let gone = site.order(&wish("app-shells/bash", "gone@example.org"));
+    site.order(&wish("app-shells/bash", "never@example.org"));
+    site.order(&wish("dev-vcs/git", "bad@example.org"));
+    assert_eq!(site.post(&format!("{gone}/cancel"), "text/plain", "").status, 200);
+    site.build(&site.lease().unwrap());
+    let lease = site.lease().unwrap();
+    assert_eq!(site.end(&lease, &failed()).status, 204);
+
+    let told = mail.wait_for("good@example.org");
+    let status = site.status(&good);
+    let body = told["body"].as_str().unwrap();
+    assert!(told["subject"].as_str().unwrap().contains("is ready"), "{told}");
+    assert!(body.contains(status["url"].as_str().unwrap()), "{body}");
+    assert!(body.contains(status["artifacts"][0]["sha256"].as_str().unwrap()), "{body}");
+    let bad = mail.wait_for("bad@example.org");
+    assert!(bad["subject"].as_str().unwrap().contains("could not be built"), "{bad}");
+    assert!(bad["body"].as_str().unwrap().contains("Leave the package out."), "{bad}");
+    mail.wait_for("later@example.org");
+    // An order placed when the image is there already is told of at once.
+    site.order(&wish("app-shells/bash", "afterwards@example.org"));
+    mail.wait_for("afterwards@example.org");
+    assert!(mail.to("gone@example.org").is_empty(), "who cancelled is not told");
+    assert!(mail.to("never@example.org").is_empty());
+    assert_eq!(mail.to("good@example.org").len(), 1);
+    site.stop();
+}
+
+#[test]
+fn a_notice_outlives_mail_server_and_site() {
+    let Some(mail) = MailServer::start() else { return };
+    let (_dir, path) = folder();
+    // A port that was free a moment ago: nobody answers there.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let site = Site::start_with(&path, &setup(closed));
+    site.order(&wish("app-shells/bash", "late@example.org"));
+    site.build(&site.lease().unwrap());
+    site.crash();
+    let site = Site::start_with(&path, &setup(mail.port));
+    mail.wait_for("late@example.org");
+    site.stop();
+    let site = Site::start_with(&path, &setup(mail.port));
+    site.order(&wish("app-shells/bash", "marker@example.org"));
+    mail.wait_for("marker@example.org");
+    assert_eq!(mail.to("late@example.org").len(), 1, "told once");
+    site.stop();
+}

@@ -1,0 +1,44 @@
+"""A mail server on a free port of the loopback interface. Prints its port, then each mail as a line of JSON.
+
+A mail to a local part starting with "later" is refused for now at its first try, one to "never" for good.
+"""
+import asyncio
+import json
+from email import message_from_bytes, policy
+
+from aiosmtpd.smtp import SMTP
+
+refused_once = set()
+
+
+class Handler:
+    async def handle_RCPT(self, server, session, envelope, address, rcpt_options):
+        if address.startswith("never"):
+            return "550 no such mailbox"
+        if address.startswith("later") and address not in refused_once:
+            refused_once.add(address)
+            return "451 come again"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server, session, envelope):
+        mail = message_from_bytes(envelope.content, policy=policy.default)
+        record = {
+            "to": envelope.rcpt_tos,
+            "from": envelope.mail_from,
+            "subject": mail["subject"],
+            "id": mail["message-id"],
+            "body": mail.get_content(),
+        }
+        print(json.dumps(record), flush=True)
+        return "250 OK"
+
+
+async def main():
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(Handler(), loop=loop), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+asyncio.run(main())

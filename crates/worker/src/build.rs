@@ -1,0 +1,320 @@
+//! One build, from plan to files. [`build`] reads as the table of contents of everything Hatchery does to a package.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use binhost::{BinhostError, Client};
+use composer::{ComposeError, MergeRequest, Root};
+use contract::lease::BinhostAccess;
+use contract::{Artifact, Failure, Format, Job, Plan, Step};
+use image::{Store, Tree, WriteOptions};
+use sha2::{Digest, Sha256, Sha512};
+use tempfile::TempDir;
+
+/// Who looks on while a build runs.
+pub trait Watch: Sync {
+    /// `done` of `total` in the step's own unit; `what` is the package or file at hand.
+    fn progress(&self, step: Step, done: u64, total: u64, what: &str);
+    /// A line for the build's log.
+    fn log(&self, line: &str);
+    /// True when the build is no longer wanted.
+    fn cancelled(&self) -> bool;
+}
+
+/// The folders a worker builds in: the packages it has fetched, the store of file contents, and scratch space.
+pub struct Workshop {
+    dir: PathBuf,
+    store: Store,
+    client: Client,
+}
+
+impl Workshop {
+    /// Opens or makes the folders below `dir`, and removes what a killed build left behind.
+    pub fn open(dir: &Path) -> Result<Self, Failure> {
+        let unusable = |e: &dyn std::fmt::Display| Failure {
+            step: Step::Fetch,
+            package: None,
+            message: format!("the work folder {} cannot be used: {e}", dir.display()),
+            advice: "Choose a folder that can be written, on a disk with room.".into(),
+        };
+        let scratch = dir.join("scratch");
+        std::fs::create_dir_all(dir).map_err(|e| unusable(&e))?;
+        composer::sandbox::remove_tree(&scratch).map_err(|e| unusable(&e))?;
+        std::fs::create_dir_all(&scratch).map_err(|e| unusable(&e))?;
+        composer::sandbox::check(&scratch).map_err(|e| compose_failure(Step::Merge, &e.into()))?;
+        let store = Store::open(&dir.join("store")).map_err(|e| unusable(&e))?;
+        Ok(Workshop { dir: dir.to_owned(), store, client: Client::new(&dir.join("packages")) })
+    }
+
+    /// A fresh folder that is removed when dropped.
+    pub fn scratch(&self) -> Result<TempDir, Failure> {
+        tempfile::Builder::new().prefix("build-").tempdir_in(self.dir.join("scratch")).map_err(|e| Failure {
+            step: Step::Fetch,
+            package: None,
+            message: format!("no scratch folder could be made in {}: {e}", self.dir.display()),
+            advice: "Make room on the worker's disk and order again.".into(),
+        })
+    }
+
+    /// The packages' cache and the binhosts behind it.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// What a build made.
+pub struct Built {
+    pub files: Vec<BuiltFile>,
+    /// The job's plan with the SHA-256 of each package filled in: the lock file.
+    pub plan: Plan,
+    /// What packages and the configuration had to say (elog, notes of formats).
+    pub messages: Vec<String>,
+}
+
+/// One finished file.
+pub struct BuiltFile {
+    pub artifact: Artifact,
+    pub path: PathBuf,
+}
+
+/// Builds every format of the job into `out_dir`.
+pub fn build(job: &Job, workshop: &Workshop, out_dir: &Path, watch: &dyn Watch) -> Result<Built, Failure> {
+    let plan = fetch(job, workshop, watch)?;
+    let mut root = merge(job, &plan, workshop, watch)?;
+    let boot = configure(job, &plan, &mut root, workshop, watch)?;
+    let files = write_formats(job, &plan, &mut root, boot.as_ref(), workshop, out_dir, watch)?;
+    Ok(Built { files, plan, messages: root.messages })
+}
+
+/// Fetches and verifies every package, so that a gone mirror or a bad package is known before any work is done.
+fn fetch(job: &Job, workshop: &Workshop, watch: &dyn Watch) -> Result<Plan, Failure> {
+    let access = access_by_name(job);
+    let mut plan = job.plan.clone();
+    let total = plan.download_size();
+    let mut done = 0;
+    watch.log(&format!("fetching {} packages", plan.packages.len()));
+    for package in &mut plan.packages {
+        stop_if_cancelled(watch, Step::Fetch)?;
+        watch.progress(Step::Fetch, done, total, &package.cpv);
+        let binhost = lookup(&access, &package.binhost, &package.cpv)?;
+        let verified = workshop
+            .client
+            .package(binhost, package, &mut |bytes| {
+                watch.progress(Step::Fetch, done + bytes.min(package.size), total, &package.cpv);
+            })
+            .map_err(|e| fetch_failure(&package.cpv, &e))?;
+        done += package.size;
+        package.sha256 = Some(verified.sha256);
+    }
+    watch.progress(Step::Fetch, total, total, "");
+    Ok(plan)
+}
+
+fn merge(job: &Job, plan: &Plan, workshop: &Workshop, watch: &dyn Watch) -> Result<Root, Failure> {
+    let access = access_by_name(job);
+    let work_dir = workshop.scratch()?;
+    let request = MergeRequest { plan, store: &workshop.store, work_dir: work_dir.path(), notice: &job.notice };
+    let mut open = |package: &contract::PlannedPackage| {
+        let binhost = lookup(&access, &package.binhost, &package.cpv).map_err(|f| f.message)?;
+        workshop.client.package(binhost, package, &mut |_| {}).map(|verified| verified.package).map_err(composer::FetchError::from)
+    };
+    watch.log("merging packages");
+    composer::merge(request, &mut open, &StepWatch { step: Step::Merge, watch }).map_err(|e| compose_failure(Step::Merge, &e))
+}
+
+/// Puts the personal settings in, and prepares what an image needs to boot where a format asks for it.
+fn configure(
+    job: &Job,
+    plan: &Plan,
+    root: &mut Root,
+    workshop: &Workshop,
+    watch: &dyn Watch,
+) -> Result<Option<image::BootMedia>, Failure> {
+    stop_if_cancelled(watch, Step::Configure)?;
+    watch.progress(Step::Configure, 0, 2, "settings");
+    let failure = |e: ComposeError| compose_failure(Step::Configure, &e);
+    let said =
+        composer::configure(&mut root.tree, &workshop.store, &job.system, &plan.services, &job.notice, &job.image_name).map_err(failure)?;
+    said.iter().for_each(|line| watch.log(line));
+    root.messages.extend(said);
+    let said = composer::configure_portage(&mut root.tree, &workshop.store, plan).map_err(failure)?;
+    said.iter().for_each(|line| watch.log(line));
+    root.messages.extend(said);
+    watch.progress(Step::Configure, 1, 2, "boot");
+    let boot = if job.formats.iter().any(|f| f.is_bootable()) {
+        let request = composer::boot::BootRequest {
+            volume_id: volume_id(plan),
+            title: job.image_name.clone(),
+            image_name: job.image_name.clone(),
+        };
+        Some(composer::boot::prepare(&root.tree, &workshop.store, &request).map_err(failure)?)
+    } else {
+        None
+    };
+    watch.progress(Step::Configure, 2, 2, "");
+    Ok(boot)
+}
+
+/// ISO 9660 allows 32 characters of A–Z, 0–9 and _ in a volume identifier; the initramfs finds its medium by it. It comes from the plan,
+/// so that the same order gives the same bytes; it is a label for people and machines, never a key.
+fn volume_id(plan: &Plan) -> String {
+    let tail: String = plan.hash().0.chars().take(16).collect();
+    format!("HATCHERY_{}", tail.to_ascii_uppercase())
+}
+
+fn write_formats(
+    job: &Job,
+    plan: &Plan,
+    root: &mut Root,
+    boot: Option<&image::BootMedia>,
+    workshop: &Workshop,
+    out_dir: &Path,
+    watch: &dyn Watch,
+) -> Result<Vec<BuiltFile>, Failure> {
+    let mut files = Vec::new();
+    let options = WriteOptions::at(newest_build_time(plan));
+    let count = job.formats.len() as u64;
+    for (index, &format) in job.formats.iter().enumerate() {
+        stop_if_cancelled(watch, Step::Write)?;
+        let name = format!("{}.{}", job.image_name, format.name());
+        watch.log(&format!("writing {name}"));
+        let path = out_dir.join(&name);
+        let progress = |done: u64, total: u64| {
+            // Each format counts for an equal share, in thousandths, as their units differ.
+            let share = if total == 0 { 0 } else { done.min(total) * 1000 / total };
+            watch.progress(Step::Write, index as u64 * 1000 + share, count * 1000, &name);
+            !watch.cancelled()
+        };
+        let notes = write_format(format, &root.tree, &workshop.store, boot, &options, &path, &progress)?;
+        root.messages.extend(notes.into_iter().map(|note| format!("{name}: {note}")));
+        files.push(BuiltFile { artifact: describe(&path, name.clone(), format)?, path });
+    }
+    watch.progress(Step::Write, count * 1000, count * 1000, "");
+    Ok(files)
+}
+
+fn write_format(
+    format: Format,
+    tree: &Tree,
+    store: &Store,
+    boot: Option<&image::BootMedia>,
+    options: &WriteOptions,
+    path: &Path,
+    progress: &dyn Fn(u64, u64) -> bool,
+) -> Result<Vec<String>, Failure> {
+    let written = match (format, boot) {
+        (Format::TarBz2, _) => image::write_tar_bz2(tree, store, options, path, progress),
+        (Format::Zip, _) => image::write_zip(tree, store, options, path, progress),
+        (Format::Iso, Some(boot)) => image::write_iso(tree, store, boot, options, path, progress),
+        (Format::Iso, None) => {
+            return Err(Failure {
+                step: Step::Write,
+                package: None,
+                message: "an ISO was to be written, but nothing was prepared to boot it".into(),
+                advice: "This is a fault of Hatchery itself; please report it.".into(),
+            });
+        }
+    };
+    written.map(|report| report.notes).map_err(|e| Failure {
+        step: Step::Write,
+        package: None,
+        message: format!("{format} could not be written: {e}"),
+        advice: write_advice(&e).into(),
+    })
+}
+
+fn write_advice(error: &image::Error) -> &'static str {
+    match error {
+        image::Error::Cancelled => "Order again when you want it.",
+        image::Error::DiskFull { .. } | image::Error::Io { .. } => "The worker's disk needs room or care; then order again.",
+        image::Error::MissingTool { .. } => "The operator has to install it on the worker; then order again.",
+        image::Error::Boot(_) => "Add what it names to the order, or leave the bootable format out.",
+        image::Error::Content { .. } | image::Error::WrongSize { .. } | image::Error::Tree(_) | image::Error::Tool { .. } => {
+            "Order again; if it fails again, please report it to the operator."
+        }
+    }
+}
+
+fn newest_build_time(plan: &Plan) -> i64 {
+    let newest = plan.packages.iter().map(|p| p.build_time).max().unwrap_or(0);
+    i64::try_from(newest).unwrap_or(0)
+}
+
+/// Size and hashes of a finished file.
+fn describe(path: &Path, name: String, format: Format) -> Result<Artifact, Failure> {
+    let hash = || -> io::Result<(u64, String, String)> {
+        let mut file = File::open(path)?;
+        let (mut sha256, mut sha512) = (Sha256::new(), Sha512::new());
+        let mut buffer = vec![0; 1 << 20];
+        let mut size = 0;
+        loop {
+            let n = file.read(&mut buffer)?;
+            if n == 0 {
+                return Ok((size, hex::encode(sha256.finalize()), hex::encode(sha512.finalize())));
+            }
+            let chunk = buffer.get(..n).unwrap_or_default();
+            sha256.update(chunk);
+            sha512.update(chunk);
+            size += n as u64;
+        }
+    };
+    let (size, sha256, sha512) = hash().map_err(|e| Failure {
+        step: Step::Write,
+        package: None,
+        message: format!("{name} could not be read back: {e}"),
+        advice: "The worker's disk may be failing or full; order again or tell the operator.".into(),
+    })?;
+    Ok(Artifact { name, format, size, sha256, sha512 })
+}
+
+fn access_by_name(job: &Job) -> HashMap<&str, &BinhostAccess> {
+    job.binhosts.iter().map(|b| (b.name.as_str(), b)).collect()
+}
+
+fn lookup<'a>(access: &HashMap<&str, &'a BinhostAccess>, name: &str, cpv: &str) -> Result<&'a BinhostAccess, Failure> {
+    access.get(name).copied().ok_or_else(|| Failure {
+        step: Step::Fetch,
+        package: Some(cpv.to_owned()),
+        message: format!("{cpv} is to come from the binhost “{name}”, which this job does not describe"),
+        advice: "Name that binhost (its address and key) and build again.".into(),
+    })
+}
+
+fn stop_if_cancelled(watch: &dyn Watch, step: Step) -> Result<(), Failure> {
+    if !watch.cancelled() {
+        return Ok(());
+    }
+    Err(Failure { step, package: None, message: "the build was cancelled".into(), advice: "Order again when you want it.".into() })
+}
+
+fn fetch_failure(cpv: &str, error: &BinhostError) -> Failure {
+    Failure { step: Step::Fetch, package: Some(cpv.to_owned()), message: error.to_string(), advice: error.advice().into() }
+}
+
+fn compose_failure(step: Step, error: &ComposeError) -> Failure {
+    let mut message = error.to_string();
+    if !error.output.is_empty() {
+        message += &format!("\nIts last words were:\n{}", error.output.join("\n"));
+    }
+    Failure { step, package: error.package.clone(), message, advice: error.advice.clone() }
+}
+
+/// The composer's view of whoever watches: its progress belongs to one step.
+struct StepWatch<'a> {
+    step: Step,
+    watch: &'a dyn Watch,
+}
+
+impl composer::Observer for StepWatch<'_> {
+    fn progress(&self, done: u64, total: u64, what: &str) {
+        self.watch.progress(self.step, done, total, what);
+    }
+    fn log(&self, line: &str) {
+        self.watch.log(line);
+    }
+    fn cancelled(&self) -> bool {
+        self.watch.cancelled()
+    }
+}

@@ -1,0 +1,118 @@
+//! The worker's side of the lease protocol (`contract::lease`).
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use contract::Lease;
+use contract::lease::{EndReport, EventAnswer, EventBatch, LeaseRequest};
+
+/// Why a worker could not work.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// This machine lacks what a build needs.
+    #[error("this machine cannot build: {0}")]
+    Unfit(String),
+    /// The server answered, and said no.
+    #[error("the server refused ({status}): {detail}")]
+    Refused { status: u16, detail: String },
+    /// The server did not answer; worth another try.
+    #[error("the server cannot be reached: {0}")]
+    Unreachable(String),
+}
+
+/// A connection to one server.
+#[derive(Clone)]
+pub struct ServerClient {
+    agent: ureq::Agent,
+    base: String,
+    authorization: String,
+}
+
+const LEASE_HEADER: &str = "X-Hatchery-Lease";
+
+impl ServerClient {
+    /// `server` is the address a browser would use; `token` the worker token.
+    pub fn new(server: &str, token: &str) -> Result<Self, WorkerError> {
+        if !server.starts_with("http://") && !server.starts_with("https://") {
+            return Err(WorkerError::Unfit(format!("“{server}” is not an address: give one like http://127.0.0.1:8480")));
+        }
+        let config = ureq::Agent::config_builder()
+            .timeout_connect(Some(Duration::from_secs(10)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .http_status_as_error(false)
+            .build();
+        let base = server.trim_end_matches('/').to_owned();
+        Ok(ServerClient { agent: config.into(), base, authorization: format!("Bearer {token}") })
+    }
+
+    /// Asks for a job; `None` when nothing waits.
+    pub fn lease(&self, request: &LeaseRequest) -> Result<Option<Lease>, WorkerError> {
+        let answer = self.agent.post(self.url("lease")).header("Authorization", &self.authorization).send_json(request);
+        let mut answer = accepted(answer)?;
+        if answer.status() == 204 {
+            return Ok(None);
+        }
+        answer.body_mut().with_config().limit(64 << 20).read_json().map(Some).map_err(|e| WorkerError::Unreachable(e.to_string()))
+    }
+
+    /// Reports events and renews the lease.
+    pub fn events(&self, lease: &Lease, batch: &EventBatch) -> Result<EventAnswer, WorkerError> {
+        let answer = self.leased(self.agent.post(self.build_url(lease, "events")), lease).send_json(batch);
+        accepted(answer)?.body_mut().read_json().map_err(|e| WorkerError::Unreachable(e.to_string()))
+    }
+
+    /// Uploads one file as it is on disk.
+    pub fn upload(&self, lease: &Lease, name: &str, path: &Path) -> Result<(), WorkerError> {
+        let unreadable = |e: std::io::Error| WorkerError::Unfit(format!("{}: {e}", path.display()));
+        let file = File::open(path).map_err(unreadable)?;
+        let size = file.metadata().map_err(unreadable)?.len();
+        let request = self.leased(self.agent.put(self.build_url(lease, &format!("artifacts/{name}"))), lease);
+        accepted(request.header("Content-Length", size.to_string()).send(ureq::SendBody::from_owned_reader(file)))?;
+        Ok(())
+    }
+
+    /// Says how the build ended, a few times over if the server is away for a moment.
+    pub fn end(&self, lease: &Lease, report: &EndReport) -> Result<(), WorkerError> {
+        let mut tries = 0;
+        loop {
+            let answer = self.leased(self.agent.post(self.build_url(lease, "end")), lease).send_json(report);
+            match accepted(answer) {
+                Ok(_) => return Ok(()),
+                Err(WorkerError::Unreachable(_)) if tries < 5 => {
+                    tries += 1;
+                    std::thread::sleep(Duration::from_secs(tries));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn leased<B>(&self, request: ureq::RequestBuilder<B>, lease: &Lease) -> ureq::RequestBuilder<B> {
+        request.header("Authorization", &self.authorization).header(LEASE_HEADER, &lease.lease)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/api/worker/{path}", self.base)
+    }
+
+    fn build_url(&self, lease: &Lease, path: &str) -> String {
+        self.url(&format!("builds/{}/{path}", lease.job.build))
+    }
+}
+
+fn accepted(
+    answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<ureq::http::Response<ureq::Body>, WorkerError> {
+    let mut answer = answer.map_err(|e| WorkerError::Unreachable(e.to_string()))?;
+    let status = answer.status().as_u16();
+    match status {
+        200..=299 => Ok(answer),
+        // 5xx and 429 pass: a proxy without its server answers so too.
+        429 | 500..=599 => Err(WorkerError::Unreachable(format!("it answered {status}"))),
+        _ => {
+            let detail = answer.body_mut().with_config().limit(64 << 10).read_to_string().unwrap_or_default();
+            Err(WorkerError::Refused { status, detail })
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A real browser: Debian's Chromium, driven by chromedriver over the W3C WebDriver protocol.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{free_port, wait_for};
+
+pub struct Browser {
+    agent: ureq::Agent,
+    session: String,
+    driver: Child,
+}
+
+/// The key the WebDriver standard gives an element's reference.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+impl Browser {
+    /// Starts Chromium with a profile below `dir`; `None`, with a line that says so, where it is not installed.
+    pub fn start(dir: &Path) -> Option<Self> {
+        if !Path::new("/usr/bin/chromedriver").exists() {
+            eprintln!("SKIPPED: the browser needs chromium and chromium-driver: run scripts/setup test");
+            return None;
+        }
+        let port = free_port();
+        let driver = Command::new("/usr/bin/chromedriver")
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver starts");
+        let base = format!("http://127.0.0.1:{port}");
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(120))).build();
+        let agent: ureq::Agent = config.into();
+        wait_for("chromedriver", Duration::from_secs(60), || agent.get(format!("{base}/status")).call().ok());
+        let profile = format!("--user-data-dir={}", dir.join("chromium").display());
+        let quiet = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1200,1600",
+            &profile,
+        ];
+        let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": quiet, "binary": "/usr/bin/chromium"}}}});
+        let answer = post(&agent, &format!("{base}/session"), &wanted);
+        let id = answer["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {answer}")).to_owned();
+        Some(Browser { agent, session: format!("{base}/session/{id}"), driver })
+    }
+
+    pub fn open(&self, url: &str) {
+        self.post("url", &json!({ "url": url }));
+    }
+
+    pub fn address(&self) -> String {
+        self.get("url").as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The whole page as text.
+    pub fn text(&self) -> String {
+        self.script("return document.body.innerText").as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Runs JavaScript in the page.
+    pub fn script(&self, script: &str) -> Value {
+        self.post("execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    /// Whether an element is there.
+    pub fn has(&self, css: &str) -> bool {
+        !self.post("elements", &json!({"using": "css selector", "value": css})).as_array().is_none_or(Vec::is_empty)
+    }
+
+    pub fn click(&self, css: &str) {
+        let element = self.find(css);
+        self.post(&format!("element/{element}/click"), &json!({}));
+    }
+
+    /// Empties a field and types into it.
+    pub fn type_into(&self, css: &str, text: &str) {
+        let element = self.find(css);
+        self.post(&format!("element/{element}/clear"), &json!({}));
+        self.post(&format!("element/{element}/value"), &json!({ "text": text }));
+    }
+
+    /// Saves what the window shows as a PNG, for people to look at.
+    pub fn screenshot(&self, path: &Path) {
+        let data = self.get("screenshot");
+        let bytes = base64(data.as_str().unwrap_or_default());
+        std::fs::write(path, bytes).expect("the screenshot is written");
+    }
+
+    fn find(&self, css: &str) -> String {
+        let answer = self.post("element", &json!({"using": "css selector", "value": css}));
+        answer[ELEMENT].as_str().unwrap_or_else(|| panic!("no element {css} on {}: {answer}", self.address())).to_owned()
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let mut answer = self.agent.get(format!("{}/{path}", self.session)).call().expect("chromedriver answers");
+        let mut body: Value = answer.body_mut().with_config().limit(64 << 20).read_json().expect("JSON");
+        body["value"].take()
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        post(&self.agent, &format!("{}/{path}", self.session), body)
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The session may be gone already; the driver is ended in any case.
+        let _ = self.agent.delete(&self.session).call();
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+fn post(agent: &ureq::Agent, url: &str, body: &Value) -> Value {
+    let mut answer = agent.post(url).send_json(body).expect("chromedriver answers");
+    let mut body: Value = answer.body_mut().with_config().limit(64 << 20).read_json().expect("JSON");
+    body["value"].take()
+}
+
+/// Decodes the standard alphabet of RFC 4648; WebDriver sends pictures so.
+fn base64(text: &str) -> Vec<u8> {
+    let value = |b: u8| match b {
+        b'A'..=b'Z' => Some(b - b'A'),
+        b'a'..=b'z' => Some(b - b'a' + 26),
+        b'0'..=b'9' => Some(b - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let (mut out, mut bits, mut count) = (Vec::new(), 0u32, 0);
+    for v in text.bytes().filter_map(value) {
+        bits = (bits << 6) | u32::from(v);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count) as u8);
+        }
+    }
+    out
+}

@@ -1,0 +1,127 @@
+//! The site as an operator starts it: `hatchery serve` with a configuration file, as an ordinary user.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{free_port, hatchery, sample_dir, user, wait_for};
+
+pub struct Site {
+    pub url: String,
+    dir: PathBuf,
+    port: u16,
+    process: Option<Child>,
+    agent: ureq::Agent,
+}
+
+impl Site {
+    /// Starts a site that serves the sample channel, with everything it keeps below `dir`. `extra` goes into the configuration's top.
+    pub fn start(dir: &Path, extra: &str) -> Self {
+        let port = free_port();
+        let sample = sample_dir();
+        let config = format!(
+            r#"listen = "127.0.0.1:{port}"
+data_dir = "{data}"
+lease_ttl_seconds = 5
+{extra}
+[[channel]]
+name = "sample"
+title = "Sample"
+arch = "amd64"
+notice = "This image is a sample made from Debian's binaries."
+profile = "{sample}/repo/profiles/default/linux/amd64/23.0"
+boot_packages = ["sys-kernel/debian-kernel-bin", "sys-boot/grub", "sys-apps/busybox[static]"]
+[[channel.binhost]]
+name = "sample"
+uri = "file://{sample}/binhost"
+keyring_file = "{sample}/key/certificate.asc"
+"#,
+            data = dir.join("data").display(),
+            sample = sample.display(),
+        );
+        std::fs::write(dir.join("hatchery.toml"), config).expect("the configuration is written");
+        user::give(dir);
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60))).build();
+        let mut site =
+            Site { url: format!("http://127.0.0.1:{port}"), dir: dir.to_owned(), port, process: None, agent: agent.into() };
+        site.resume();
+        site
+    }
+
+    /// Starts the process (again).
+    pub fn resume(&mut self) {
+        assert!(self.process.is_none(), "the site runs already");
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.join("site.log")).expect("a log");
+        let child = user::command(&hatchery())
+            .args(["serve", "--config"])
+            .arg(self.dir.join("hatchery.toml"))
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the site starts");
+        self.process = Some(child);
+        wait_for("the site", Duration::from_secs(60), || {
+            let _ = std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+            self.agent.get(format!("{}/healthz", self.url)).call().ok().filter(|r| r.status() == 200)
+        });
+    }
+
+    /// `kill -9`: no warning, no clean-up.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("the site runs");
+        process.kill().expect("it can be killed");
+        process.wait().expect("it ends");
+    }
+
+    /// Places an order over the API; the status code and the answer.
+    pub fn order(&self, order: &Value) -> (u16, Value) {
+        let mut answer = self.agent.post(format!("{}/api/v1/orders", self.url)).send_json(order).expect("the site answers");
+        let body = answer.body_mut().read_json().unwrap_or(Value::Null);
+        (answer.status().as_u16(), body)
+    }
+
+    /// A path of the site, as JSON.
+    pub fn json(&self, path: &str) -> Value {
+        let mut answer = self.agent.get(format!("{}{path}", self.url)).call().expect("the site answers");
+        answer.body_mut().with_config().limit(64 << 20).read_json().expect("JSON")
+    }
+
+    /// Bytes `from` to the end of a file of the site.
+    pub fn download(&self, path: &str, from: u64) -> (u16, Vec<u8>) {
+        let request = self.agent.get(format!("{}{path}", self.url)).header("Range", format!("bytes={from}-"));
+        let mut answer = request.call().expect("the site answers");
+        let status = answer.status().as_u16();
+        (status, answer.body_mut().with_config().limit(8 << 30).read_to_vec().expect("the whole file"))
+    }
+
+    /// Waits for the end of an order, which must be `state`.
+    pub fn wait(&self, id: &str, state: &str, limit: Duration) -> Value {
+        wait_for(&format!("the order to be {state}"), limit, || {
+            let status = self.json(&format!("/api/v1/orders/{id}"));
+            let now = status["state"].as_str().unwrap_or_default().to_owned();
+            if now == state {
+                return Some(status);
+            }
+            let over = ["ready", "failed", "cancelled"].contains(&now.as_str());
+            assert!(!over, "the order is {now}: {status:#}\n{}", self.log());
+            None
+        })
+    }
+
+    /// What the site and its worker wrote to standard error.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("site.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! An ordinary user to run things as: nothing in Hatchery needs root, so the tests must not lend it root's powers.
+
+use std::path::Path;
+use std::process::Command;
+
+const NAME: &str = "hatchery-e2e";
+
+/// Whether the tests themselves run as root.
+fn we_are_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
+
+/// A command that runs `program` as an ordinary user: as an account made for it where the tests run as root, as is elsewhere.
+pub fn command(program: &Path) -> Command {
+    if !we_are_root() {
+        return Command::new(program);
+    }
+    ensure();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", NAME, "--regid", NAME, "--init-groups", "--pdeathsig", "KILL", "--"]).arg(program);
+    command.env("HOME", "/tmp").env("USER", NAME);
+    command
+}
+
+/// Hands a folder to the ordinary user.
+pub fn give(dir: &Path) {
+    if we_are_root() {
+        ensure();
+        run(Command::new("chown").args(["-R", &format!("{NAME}:{NAME}")]).arg(dir));
+    }
+}
+
+fn ensure() {
+    if !Command::new("id").arg(NAME).output().is_ok_and(|o| o.status.success()) {
+        // Another test may be making it at the same moment, so what counts is that it is there afterwards.
+        let made = Command::new("useradd").args(["--create-home", "--user-group", NAME]).output();
+        assert!(Command::new("id").arg(NAME).output().is_ok_and(|o| o.status.success()), "no user could be made: {made:?}");
+    }
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        if !text.lines().any(|l| l.starts_with(&format!("{NAME}:"))) {
+            let flag = if file.ends_with("uid") { "--add-subuids" } else { "--add-subgids" };
+            run(Command::new("usermod").args([flag, "2000000-2065535", NAME]));
+        }
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("the program runs");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

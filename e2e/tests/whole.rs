@@ -1,0 +1,152 @@
+//! The whole way, as a person goes it: order in a browser, wait, get a mail, download, boot, log in.
+
+use std::path::Path;
+use std::time::Duration;
+
+use e2e::browser::Browser;
+use e2e::mail::MailServer;
+use e2e::qemu::{Firmware, Machine, Medium};
+use e2e::site::Site;
+use e2e::{user, wait_for, workspace};
+use serde_json::Value;
+
+const PASSWORD: &str = "correct horse battery";
+const BUILD_LIMIT: Duration = Duration::from_secs(900);
+
+#[test]
+fn an_order_in_the_browser_becomes_an_image_that_boots() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let pictures = workspace().join("target/e2e-pictures");
+    std::fs::create_dir_all(&pictures).expect("a folder for pictures");
+    let Some(mail) = MailServer::start(dir.path()) else { return };
+    let site_dir = dir.path().join("site");
+    std::fs::create_dir(&site_dir).expect("a folder");
+    allow_others_in(dir.path());
+    let site = Site::start(&site_dir, &format!("[mail]\nhost = \"127.0.0.1\"\nport = {}\nfrom = \"Hatchery <hatchery@localhost>\"\n", mail.port));
+    let Some(browser) = Browser::start(dir.path()) else { return };
+
+    let page = order_in_browser(&browser, &site, &pictures);
+    let status = wait_in_browser(&browser, &site, &page, &pictures);
+    the_mail_arrives(&mail, &page);
+    let iso = download_in_two_parts(&site, &page, &status, dir.path());
+    the_lock_names_every_package(&site, &page);
+
+    for (firmware, medium) in [
+        (Firmware::SeaBios, Medium::Cd),
+        (Firmware::SeaBios, Medium::UsbStick),
+        (Firmware::Ovmf, Medium::Cd),
+        (Firmware::Ovmf, Medium::UsbStick),
+    ] {
+        eprintln!("booting: {firmware:?} from {medium:?}");
+        let Some(mut machine) = Machine::boot_iso(dir.path(), &iso, firmware, medium) else { return };
+        let marker = machine.expect("HATCHERY-READY", 0);
+        if (firmware, medium) == (Firmware::SeaBios, Medium::Cd) {
+            look_around(&mut machine, marker, &pictures);
+        } else {
+            machine.expect("login:", marker);
+        }
+    }
+}
+
+/// The test's folder is private to root; the ordinary user must get to its part of it.
+fn allow_others_in(dir: &Path) {
+    std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions can be set");
+    user::give(&dir.join("site"));
+}
+
+/// Fills in the form and sends it; returns the path of the order's page.
+fn order_in_browser(browser: &Browser, site: &Site, pictures: &Path) -> String {
+    browser.open(&site.url);
+    browser.screenshot(&pictures.join("order-form.png"));
+    assert!(browser.text().contains("unofficial"), "the page must say what it is: {}", browser.text());
+    browser.click("input[name=preset][value=amd64-server]");
+    browser.type_into("#packages", "app-editors/vim-nonsense");
+    browser.type_into("#hostname", "larry");
+    browser.type_into("#root_password", PASSWORD);
+    browser.type_into("#root_password_again", PASSWORD);
+    browser.type_into("#email", "larry@example.org");
+    for format in ["iso", "tar.bz2", "zip"] {
+        let chosen = browser.script(&format!("return document.querySelector('input[name=formats][value=\"{format}\"]').checked"));
+        if chosen != Value::Bool(true) {
+            browser.click(&format!("input[name=formats][value=\"{format}\"]"));
+        }
+    }
+    // First a mistake: the page says what is wrong and keeps what was typed.
+    browser.click("button[type=submit]");
+    let text = wait_for("the explanation", Duration::from_secs(60), || Some(browser.text()).filter(|t| t.contains("vim-nonsense")));
+    assert!(text.contains("app-editors/vim-nonsense"), "{text}");
+    browser.screenshot(&pictures.join("order-refused.png"));
+    assert_eq!(browser.script("return document.querySelector('#hostname').value"), "larry");
+    browser.type_into("#packages", "app-editors/nano");
+    // Passwords are not sent back to the browser, so they are typed again.
+    browser.type_into("#root_password", PASSWORD);
+    browser.type_into("#root_password_again", PASSWORD);
+    browser.click("button[type=submit]");
+    wait_for("the order's page", Duration::from_secs(60), || Some(browser.address()).filter(|a| a.contains("/orders/")));
+    let address = browser.address();
+    address.strip_prefix(&site.url).unwrap_or(&address).to_owned()
+}
+
+/// Watches the live page until the image is ready; it must show it without being reloaded.
+fn wait_in_browser(browser: &Browser, site: &Site, page: &str, pictures: &Path) -> Value {
+    let id = page.trim_start_matches("/orders/");
+    wait_for("the build to begin", Duration::from_secs(60), || {
+        Some(site.json(&format!("/api/v1/orders/{id}"))).filter(|s| s["state"] != "waiting")
+    });
+    browser.screenshot(&pictures.join("order-building.png"));
+    let status = site.wait(id, "ready", BUILD_LIMIT);
+    wait_for("the live page to show the download", Duration::from_secs(30), || browser.has("a[href*='/artifacts/']").then_some(()));
+    browser.screenshot(&pictures.join("order-ready.png"));
+    let text = browser.text();
+    assert!(text.contains(".iso") && text.contains(".tar.bz2") && text.contains(".zip"), "{text}");
+    assert!(!text.contains(PASSWORD) && !text.contains("$6$"), "a secret is on the page");
+    assert!(!site.log().contains(PASSWORD) && !site.log().contains("$6$"), "a secret is in the log");
+    status
+}
+
+fn the_mail_arrives(mail: &MailServer, page: &str) {
+    let mails = wait_for("the mail", Duration::from_secs(60), || Some(mail.mails()).filter(|m| !m.is_empty()));
+    assert!(mails.iter().any(|m| m.contains("larry@example.org") && m.replace("=\n", "").contains(page)), "{mails:?}");
+}
+
+/// Downloads the ISO as a broken-off download goes on: the beginning, then the rest by a range request.
+fn download_in_two_parts(site: &Site, page: &str, status: &Value, dir: &Path) -> std::path::PathBuf {
+    let artifacts = status["artifacts"].as_array().expect("artifacts");
+    let iso = artifacts.iter().find(|a| a["name"].as_str().is_some_and(|n| n.ends_with(".iso"))).expect("an ISO");
+    let name = iso["name"].as_str().expect("a name");
+    let url = format!("/api/v1{page}/artifacts/{name}");
+    let (_, whole) = site.download(&url, 0);
+    let (code, tail) = site.download(&url, 1_000_000);
+    assert_eq!(code, 206, "a range is answered as one");
+    assert_eq!(whole.len() as u64, iso["size"].as_u64().expect("a size"));
+    assert!(whole[1_000_000..] == tail[..], "the range is the file's end");
+    let path = dir.join("image.iso");
+    std::fs::write(&path, &whole).expect("room for the ISO");
+    let output = std::process::Command::new("sha256sum").arg(&path).output().expect("sha256sum runs");
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with(iso["sha256"].as_str().expect("a checksum")));
+    path
+}
+
+fn the_lock_names_every_package(site: &Site, page: &str) {
+    let plan = site.json(&format!("/api/v1{page}/plan"));
+    let packages = plan["packages"].as_array().expect("packages");
+    assert!(packages.len() > 40, "a server has more than {} packages", packages.len());
+    for package in packages {
+        assert!(package["sha256"].as_str().is_some_and(|s| s.len() == 64), "not locked: {package}");
+        assert!(package["because"].as_array().is_some_and(|b| !b.is_empty()), "no reason: {package}");
+    }
+}
+
+/// Logs in and checks that the system is what was ordered.
+fn look_around(machine: &mut Machine, from: usize, pictures: &Path) {
+    machine.screenshot(&pictures.join("boot-screen.ppm"));
+    machine.log_in(PASSWORD, from);
+    assert!(machine.run("hostname").contains("larry"));
+    assert!(machine.run("ls -d /var/db/pkg/app-editors/nano-*").contains("/var/db/pkg/app-editors/nano-"));
+    let services = machine.run("rc-status default");
+    assert!(services.contains("sshd") && services.contains("started"), "{services}");
+    let answer = machine.run("curl -sS -o /dev/null -w '%{http_code}' http://127.0.0.1/");
+    assert!(answer.contains("200"), "the web server answers: {answer}");
+    assert!(machine.run("touch /etc/written && echo writable").contains("writable"));
+    assert!(machine.run("cat /usr/share/hatchery-sample/README").contains("Debian"));
+}
