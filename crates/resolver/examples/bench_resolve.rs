@@ -1,7 +1,7 @@
-//! Measures the resolver on an index: loading it, a warm plan for each request, searching as one types, memory. See `bench/resolve.sh`.
+//! Measures the resolver on an index: loading it, a warm plan for each request, searching as one types, memory. See `bench/resolve.py`.
 //!
-//! usage: bench_resolve INDEX [--scale N] [--ignore-built] < requests (atoms of one request per line)
-//! Prints one JSON object.
+//! usage: bench_resolve INDEX [--scale N] [--ignore-built] [--once] < requests (atoms of one request per line)
+//! Prints one JSON object; with `--once`, reads the index and makes each plan once, and prints nothing.
 
 use std::io::BufRead;
 use std::sync::Arc;
@@ -16,24 +16,24 @@ fn main() {
     let path = args.first().expect("usage: bench_resolve INDEX [--scale N] [--ignore-built] < requests");
     let scale = args.iter().position(|a| a == "--scale").and_then(|i| args.get(i + 1)).and_then(|n| n.parse().ok());
     let bytes = std::fs::read(path).expect("the index can be read");
+    let flag = |name: &str| args.iter().any(|a| a == name);
+    let requests = read_requests();
     let started = Instant::now();
     let mut index = Packages::parse(&bytes).expect("the index is one");
     let parse = started.elapsed();
+    if flag("--once") {
+        let universe = Universe::new(source(index, flag("--ignore-built")));
+        requests.iter().for_each(|r| drop(universe.resolve(r)));
+        return;
+    }
     if let Some(wanted) = scale {
         grow(&mut index, wanted);
     }
     let bytes = index.to_bytes();
     let (load, universe) = median(5, || {
         let index = Packages::parse(&bytes).expect("what was written can be read");
-        Universe::new(source(index, args.iter().any(|a| a == "--ignore-built")))
+        Universe::new(source(index, flag("--ignore-built")))
     });
-    let requests: Vec<Wanted> = std::io::stdin()
-        .lock()
-        .lines()
-        .map_while(Result::ok)
-        .filter(|l| !l.trim().is_empty() && !l.starts_with('#'))
-        .map(|l| Wanted { atoms: l.split_whitespace().map(str::to_owned).collect(), services: Vec::new() })
-        .collect();
     let (mut cold, mut warm, mut packages, mut plans) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for wanted in &requests {
         let started = Instant::now();
@@ -54,6 +54,14 @@ fn main() {
             "search_max_ms": ms(search), "peak_rss_kib": peak_rss(),
         })
     );
+}
+
+fn read_requests() -> Vec<Wanted> {
+    let lines = std::io::stdin().lock().lines().map_while(Result::ok);
+    lines
+        .filter(|l| !l.trim().is_empty() && !l.starts_with('#'))
+        .map(|l| Wanted { atoms: l.split_whitespace().map(str::to_owned).collect(), services: Vec::new() })
+        .collect()
 }
 
 fn source(index: Packages, ignore_built: bool) -> Source {

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use crate::depstring::{Conjunction, Item, Need, join_overlapping};
 use crate::graph::{Graph, Stop};
-use crate::universe::{AtomRef, CpId, PkgId, SlotId, exact_atom};
+use crate::universe::{AtomRef, CpId, PkgId, SlotId};
 
 /// How good an alternative is; smaller is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,13 +96,8 @@ impl Graph<'_> {
             self.virtual_stack.pop();
             let mut conjunction: Conjunction =
                 chosen?.into_iter().map(|inner| Item::Atom(Need { owner: inner.owner.or(Some(pkg)), ..inner })).collect();
-            let mut exact = exact_atom(&u.entry(pkg).cpv);
-            exact.use_deps.clone_from(&need.atom.atom.use_deps);
-            conjunction.push(Item::Atom(Need {
-                atom: u.intern(exact),
-                owner: need.owner,
-                stands_for: Some((pkg, need.atom.clone())),
-            }));
+            let exact = u.exact(pkg, &need.atom);
+            conjunction.push(Item::Atom(Need { atom: exact, owner: need.owner, stands_for: Some((pkg, need.atom.clone())) }));
             out.push(conjunction);
         }
         Ok((!out.is_empty()).then_some(out))
@@ -347,17 +342,20 @@ impl Graph<'_> {
     /// better one or collide with what is in the graph; of virtuals one per slot and sub-slot.
     pub fn candidates(&mut self, atom: &AtomRef, parent: Option<PkgId>) -> Result<Vec<PkgId>, Stop> {
         let Some(cp) = atom.cp else { return Ok(Vec::new()) };
-        if atom.is_virtual {
+        // What a virtual gets depends on what it needs in turn; and within the expansion of virtuals, on how one came there.
+        if atom.is_virtual && !self.virtual_stack.is_empty() {
             return self.candidates_of_virtual(atom, parent);
         }
-        let generation = self.generation[cp as usize];
+        let generation = if atom.is_virtual { self.epoch } else { self.generation[cp as usize] };
         if let Some((made, known)) = self.candidate_cache.get(&atom.id)
             && *made == generation
         {
             return Ok(known.clone());
         }
         let mut found = Vec::new();
-        if let Some((pkg, _)) = self.select(atom, None)?
+        if atom.is_virtual {
+            found = self.candidates_of_virtual(atom, parent)?;
+        } else if let Some((pkg, _)) = self.select(atom, None)?
             && self.is_eligible(pkg, atom, true, parent)?
         {
             found.push(pkg);
@@ -376,19 +374,12 @@ impl Graph<'_> {
         if atom.atom.subslot.is_some() {
             return Ok(found);
         }
-        let full_slot = |p: PkgId| (u.entry(p).slot.as_str(), u.entry(p).subslot.as_str());
-        let matches = u.matches(atom);
-        let mut slots: Vec<(&str, &str)> = Vec::new();
-        for other in matches.available.iter().chain(&matches.installed) {
-            if !slots.contains(&full_slot(*other)) && !found.iter().any(|f| full_slot(*f) == full_slot(*other)) {
-                slots.push(full_slot(*other));
+        let same_slot = |a: PkgId, b: PkgId| u.pkg(a).slot == u.pkg(b).slot && u.entry(a).subslot == u.entry(b).subslot;
+        for (best, in_slot) in u.by_subslot(atom) {
+            if found.first().is_some_and(|first| same_slot(*first, *best)) {
+                continue;
             }
-        }
-        for (slot, subslot) in slots {
-            let mut in_slot = atom.atom.clone();
-            (in_slot.slot, in_slot.subslot) = (Some(slot.to_owned()), Some(subslot.to_owned()));
-            let in_slot = u.intern(in_slot);
-            if let Some((pkg, _)) = self.select(&in_slot, None)?
+            if let Some((pkg, _)) = self.select(in_slot, None)?
                 && self.is_eligible(pkg, atom, false, parent)?
                 && !found.contains(&pkg)
             {
@@ -431,7 +422,7 @@ impl Graph<'_> {
         }
         let u = self.u;
         self.virtual_stack.push(pkg);
-        let chosen = self.choose(&u.deps(pkg).rdepend, Some(pkg));
+        let chosen = self.choose(&u.deps(pkg).rdepend.items, Some(pkg));
         self.virtual_stack.pop();
         for need in chosen? {
             if need.atom.atom.blocker.is_none() && self.select(&u.without_use(&need.atom), None)?.is_none() {

@@ -297,9 +297,8 @@ impl Graph<'_> {
         let second_in_slot: Vec<PkgId> = self.slot_conflicts().into_iter().flat_map(|c| c.into_iter().skip(1)).collect();
         let mut found: Vec<Blocked> = Vec::new();
         for block in blocks.iter().filter(|b| !second_in_slot.contains(&b.parent)) {
-            let mut positive = block.atom.atom.clone();
-            let strong = positive.blocker.take() == Some(Blocker::Strong);
-            let positive = u.intern(positive);
+            let strong = block.atom.atom.blocker == Some(Blocker::Strong);
+            let positive = u.blocked_atom(&block.atom);
             for blocked in self.final_matches(&positive) {
                 let own_slot = u.pkg(blocked).slot == u.pkg(block.parent).slot;
                 let both_installed = u.pkg(blocked).installed && u.pkg(block.parent).installed;
@@ -324,7 +323,7 @@ impl Graph<'_> {
                 continue;
             }
             let deps = u.deps(pkg);
-            for item in deps.rdepend.iter().chain(&deps.idepend).chain(&deps.pdepend) {
+            for item in deps.items() {
                 if let crate::depstring::Item::Atom(need) = item
                     && need.atom.atom.blocker.is_some()
                 {

@@ -87,6 +87,9 @@ const MAX_PRODUCT: usize = 4096;
 /// Joins alternatives that share a package name into one choice over their combinations, so that one package may serve several of them.
 /// Returns `None` when none overlap.
 pub(crate) fn join_overlapping(items: &[Item]) -> Option<Conjunction> {
+    if items.iter().filter(|i| matches!(i, Item::Any(_))).count() < 2 {
+        return None;
+    }
     let groups = overlapping_groups(items);
     if groups.iter().all(|g| g.len() < 2) {
         return None;
@@ -122,12 +125,14 @@ fn has_names(item: &Item) -> bool {
 }
 
 /// The package names in an item, blockers aside.
-fn names(item: &Item) -> Vec<String> {
+fn names(item: &Item) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
     let mut pending = vec![item];
     while let Some(item) = pending.pop() {
         match item {
-            Item::Atom(need) if need.atom.atom.blocker.is_none() => found.push(need.atom.atom.cp()),
+            Item::Atom(need) if need.atom.atom.blocker.is_none() => {
+                found.push((need.atom.atom.category.as_str(), need.atom.atom.package.as_str()))
+            }
             Item::Atom(_) => {}
             Item::Any(alternatives) => pending.extend(alternatives.iter().flatten()),
         }
@@ -137,9 +142,9 @@ fn names(item: &Item) -> Vec<String> {
 
 /// The choices of a conjunction in groups that share names, each group in the order written.
 fn overlapping_groups(items: &[Item]) -> Vec<Vec<usize>> {
-    let choices: Vec<(usize, Vec<String>)> =
+    let choices: Vec<(usize, Vec<(&str, &str)>)> =
         items.iter().enumerate().filter(|(_, i)| has_names(i)).map(|(at, i)| (at, names(i))).collect();
-    let mut groups: Vec<(Vec<usize>, Vec<String>)> = Vec::new();
+    let mut groups: Vec<(Vec<usize>, Vec<(&str, &str)>)> = Vec::new();
     for (at, names) in choices {
         let (touching, mut rest): (Vec<_>, Vec<_>) =
             groups.into_iter().partition(|(_, known)| names.iter().any(|n| known.contains(n)));

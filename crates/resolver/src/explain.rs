@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Source;
 use crate::conflicts::Blocked;
+use crate::depstring::Item;
 use crate::graph::{Arg, Graph, Parent};
 use crate::mask::{Mask, accepted_chosts};
 use crate::order::find_cycles;
@@ -276,10 +277,34 @@ impl<'a> Explainer<'a> {
         if let Parent::Pkg(pkg) = parent {
             // A wish is what a person asked for. What packages need is for the operator, who sees it in the index.
             wishes.clear();
-            found.advice = format!("{} Or leave out what needs {}.", found.advice, self.u.entry(pkg).cpv.cp());
+            let built_differently = [TroubleKind::UnknownPackage, TroubleKind::Version, TroubleKind::Slot, TroubleKind::Use];
+            if built_differently.contains(&found.kind) {
+                found.advice = "Ask the operator of the binhost to build it.".to_owned();
+            }
+            if let Some(others) = self.alternatives_to(pkg, atom) {
+                found.message = format!("{} Any of these would do: {others}.", found.message);
+            }
+            let root = reasons.root_of(graph, pkg).unwrap_or_else(|| self.u.entry(pkg).cpv.cp());
+            found.advice = format!("{} Or leave out {root}.", found.advice);
         }
         found.because = self.chain(graph, reasons, atom, parent);
         found
+    }
+
+    /// All alternatives, as text, when the package needs the atom as one of several.
+    fn alternatives_to(&self, pkg: PkgId, atom: &AtomRef) -> Option<String> {
+        let names = |item: &Item| match item {
+            Item::Atom(need) => need.atom.id == atom.id,
+            Item::Any(_) => false,
+        };
+        let groups = self.u.deps(pkg).items().filter_map(|item| match item {
+            Item::Any(alternatives) => Some(alternatives),
+            Item::Atom(_) => None,
+        });
+        let group = groups.into_iter().find(|alternatives| alternatives.iter().any(|a| a.iter().any(names)))?;
+        let texts: Vec<String> =
+            group.iter().map(|a| a.iter().map(crate::depstring::describe).collect::<Vec<_>>().join(" with ")).collect();
+        Some(either(&texts))
     }
 
     fn what_is_missing(&self, atom: &Atom, wishes: &mut Vec<Wish>) -> Trouble {
@@ -453,7 +478,10 @@ impl<'a> Explainer<'a> {
                     if keywords.is_empty() { "none" } else { keywords },
                     list(&self.u.source.profile.accept_keywords.words().map(str::to_owned).collect::<Vec<_>>())
                 ),
-                format!("{others}Or choose a channel that takes testing packages."),
+                format!(
+                    "{others}{} a channel that takes testing packages.",
+                    if others.is_empty() { "Choose" } else { "Or choose" }
+                ),
             ),
             Mask::License(licenses) => trouble(
                 TroubleKind::License,
@@ -487,7 +515,7 @@ impl<'a> Explainer<'a> {
                     "{cpv} was built for {chost}, and this channel is for {}: its programs would not run together with the others.",
                     list(&accepted_chosts(&self.u.source))
                 ),
-                format!("{others}Or choose the channel for {chost}."),
+                format!("{others}{} the channel for {chost}.", if others.is_empty() { "Choose" } else { "Or choose" }),
             ),
             Mask::Eapi(eapi) => trouble(
                 TroubleKind::Eapi,
@@ -543,12 +571,12 @@ impl<'a> Explainer<'a> {
                 conflict.asked.iter().find(against).or_else(|| conflict.asked.iter().find(|(_, a)| self.u.atom_matches(a, *pkg)));
             let Some((parent, atom)) = asker else { continue };
             because.push(format!("{} is wanted as {} by {}", self.build_text(*pkg), atom.text, self.asker(*parent)));
-            if let Parent::Pkg(parent) = parent {
-                let chain = reasons.of(graph, *parent);
-                because.extend(chain.iter().map(|r| format!("  which is {r}")));
-                roots.extend(chain.last().map(|r| r.trim_start_matches("asked for as ").to_owned()));
-            } else {
-                roots.push(self.asker(*parent));
+            match parent {
+                Parent::Pkg(parent) => {
+                    because.extend(reasons.of(graph, *parent).iter().map(|r| format!("  which is {r}")));
+                    roots.extend(reasons.root_of(graph, *parent));
+                }
+                Parent::Arg(index) => roots.push(self.args[*index as usize].asked.clone()),
             }
         }
         let roots = unique(roots.into_iter());
@@ -582,7 +610,7 @@ impl<'a> Explainer<'a> {
             because.extend(
                 chain.iter().enumerate().map(|(i, r)| if i == 0 { format!("{cpv} is {r}") } else { format!("  which is {r}") }),
             );
-            roots.extend(chain.last().map(|r| r.trim_start_matches("asked for as ").to_owned()));
+            roots.extend(reasons.root_of(graph, pkg));
         }
         let roots = unique(roots.into_iter());
         Trouble {
@@ -684,7 +712,11 @@ fn did_you_mean(names: &[String], otherwise: &str) -> String {
 /// Names like the one given: the same package in another category, then those that few changes lead to.
 fn similar_names(u: &Universe, wanted: &str) -> Vec<String> {
     let package = wanted.rsplit_once('/').map_or(wanted, |(_, p)| p).to_ascii_lowercase();
-    let limit = if package.len() <= 4 { 1 } else { 2 };
+    let limit = match package.len() {
+        0..=2 => 0,
+        3..=4 => 1,
+        _ => 2,
+    };
     let mut found: BTreeMap<(usize, &str), ()> = BTreeMap::new();
     for name in u.names.iter().filter(|n| n.available.iter().any(|p| u.pkg(*p).mask.is_none())) {
         let own = name.text.rsplit_once('/').map_or(name.text.as_str(), |(_, p)| p).to_ascii_lowercase();

@@ -1,10 +1,10 @@
 //! One attempt at a dependency graph: packages are chosen greedily, dependencies before alternatives, the last found first, as Portage's
 //! depgraph does it. What goes wrong is handed to `search`, which learns from it and starts anew.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::depstring::{Conjunction, Item, Need};
-use crate::universe::{AtomRef, CpId, PkgId, SlotId, Universe};
+use crate::depstring::{Item, Need};
+use crate::universe::{AtomRef, CpId, IdMap, PkgId, SlotId, Universe};
 
 /// Most selections a request may cost. Real requests need some ten thousand; a hostile index must not hang the resolver.
 pub(crate) const MAX_STEPS: u64 = 3_000_000;
@@ -136,13 +136,13 @@ pub(crate) struct Graph<'a> {
     /// Packages in the order they came into the graph.
     pub nodes: Vec<PkgId>,
     pub in_graph: Vec<bool>,
-    pub children: HashMap<PkgId, Vec<Edge>>,
-    pub parents: HashMap<PkgId, Vec<Parent>>,
-    pub parent_atoms: HashMap<PkgId, Vec<(Parent, AtomRef)>>,
-    pub depth: HashMap<PkgId, Depth>,
+    pub children: IdMap<Vec<Edge>>,
+    pub parents: IdMap<Vec<Parent>>,
+    pub parent_atoms: IdMap<Vec<(Parent, AtomRef)>>,
+    pub depth: IdMap<Depth>,
     pub blocks: Vec<Block>,
     /// To be merged, by name, in the order added.
-    pub merges: HashMap<CpId, Vec<PkgId>>,
+    pub merges: IdMap<Vec<PkgId>>,
     /// Names that hold more than one package.
     pub multi: Vec<CpId>,
     /// Dependencies with `:=`, by the child's slot.
@@ -153,14 +153,16 @@ pub(crate) struct Graph<'a> {
 
     deps_added: Vec<bool>,
     dep_stack: Vec<PkgId>,
-    choice_stack: Vec<(PkgId, Priority, Conjunction)>,
+    choice_stack: Vec<(PkgId, Priority, &'a [Item])>,
     pub ignored: Vec<Ignored>,
     /// Counts the changes to each name's packages in the graph; what was remembered under an older count is void.
     pub generation: Vec<u32>,
-    pub select_cache: HashMap<u32, (u32, Option<(PkgId, bool)>)>,
-    pub candidate_cache: HashMap<u32, (u32, Vec<PkgId>)>,
+    /// Counts all changes.
+    pub epoch: u32,
+    pub select_cache: IdMap<(u32, Option<(PkgId, bool)>)>,
+    pub candidate_cache: IdMap<(u32, Vec<PkgId>)>,
     /// Everything that was ever selected and is visible, by name.
-    pub selected: HashMap<CpId, Vec<PkgId>>,
+    pub selected: IdMap<Vec<PkgId>>,
     pub(crate) virtual_stack: Vec<PkgId>,
     /// Whether the installed packages' own dependencies are being followed.
     pub follow_installed: bool,
@@ -182,12 +184,12 @@ impl<'a> Graph<'a> {
             backtracking,
             nodes: Vec::new(),
             in_graph: vec![false; u.packages.len()],
-            children: HashMap::new(),
-            parents: HashMap::new(),
-            parent_atoms: HashMap::new(),
-            depth: HashMap::new(),
+            children: IdMap::default(),
+            parents: IdMap::default(),
+            parent_atoms: IdMap::default(),
+            depth: IdMap::default(),
             blocks: Vec::new(),
-            merges: HashMap::new(),
+            merges: IdMap::default(),
             multi: Vec::new(),
             slot_operator_deps: Vec::new(),
             complete: false,
@@ -198,9 +200,10 @@ impl<'a> Graph<'a> {
             choice_stack: Vec::new(),
             ignored: Vec::new(),
             generation: vec![0; u.names.len()],
-            select_cache: HashMap::new(),
-            candidate_cache: HashMap::new(),
-            selected: HashMap::new(),
+            epoch: 0,
+            select_cache: IdMap::default(),
+            candidate_cache: IdMap::default(),
+            selected: IdMap::default(),
             virtual_stack: Vec::new(),
             follow_installed: false,
         }
@@ -227,7 +230,8 @@ impl<'a> Graph<'a> {
                 self.add_pkg_deps(pkg, allow_unsatisfied)?;
             }
             let Some((pkg, priority, items)) = self.choice_stack.pop() else { return Ok(()) };
-            self.add_items(pkg, priority, &items, allow_unsatisfied)?;
+            let chosen = self.choose(items, Some(pkg))?;
+            self.add_chosen(pkg, priority, &chosen, allow_unsatisfied)?;
         }
     }
 
@@ -249,16 +253,12 @@ impl<'a> Graph<'a> {
             (&deps.idepend, Priority { install: true, ..runtime }),
             (&deps.pdepend, Priority { post: true, ..Priority::default() }),
         ];
-        for (items, priority) in kinds {
-            let (choices, plain): (Conjunction, Conjunction) = items.iter().cloned().partition(|item| match item {
-                Item::Any(_) => true,
-                Item::Atom(need) => need.atom.is_virtual,
-            });
-            if !choices.is_empty() {
-                self.choice_stack.push((pkg, priority, choices));
+        for (part, priority) in kinds {
+            if !part.choices.is_empty() {
+                self.choice_stack.push((pkg, priority, &part.choices));
             }
-            if !plain.is_empty() {
-                self.add_items(pkg, priority, &plain, allow_unsatisfied)?;
+            if !part.plain.is_empty() {
+                self.add_chosen(pkg, priority, &part.plain, allow_unsatisfied)?;
             }
         }
         self.deps_added[pkg as usize] = true;
@@ -269,12 +269,11 @@ impl<'a> Graph<'a> {
         self.deps_added[pkg as usize]
     }
 
-    /// Adds part of a package's dependencies: choices are made, packages selected, and all added as children.
-    fn add_items(&mut self, pkg: PkgId, priority: Priority, items: &[Item], allow_unsatisfied: bool) -> Result<(), Stop> {
+    /// Adds part of a package's dependencies, choices having been made: packages are selected and added as children.
+    fn add_chosen(&mut self, pkg: PkgId, priority: Priority, chosen: &[Need], allow_unsatisfied: bool) -> Result<(), Stop> {
         let depth = self.depth.get(&pkg).copied().unwrap_or(Depth::Steps(0)).next();
-        let chosen = self.choose(items, Some(pkg))?;
         let mut visited_virtuals = Vec::new();
-        let own: Vec<&Need> = chosen.iter().filter(|n| n.owner.is_none()).collect();
+        let own: Vec<&Need> = chosen.iter().filter(|n| n.owner.is_none() && !n.atom.provided).collect();
         self.add_needs(pkg, pkg, priority, depth, &own, &mut visited_virtuals, allow_unsatisfied)?;
 
         // What a virtual needs was chosen together with the virtual; it is added right away, with the virtual as parent.
@@ -417,7 +416,7 @@ impl<'a> Graph<'a> {
         let u = self.u;
         for candidate in self.similar_available(parent) {
             let deps = u.deps(candidate);
-            let mut pending: Vec<&Item> = deps.rdepend.iter().chain(&deps.idepend).chain(&deps.pdepend).collect();
+            let mut pending: Vec<&Item> = deps.items().collect();
             while let Some(item) = pending.pop() {
                 match item {
                     Item::Any(alternatives) => pending.extend(alternatives.iter().flatten()),
@@ -504,9 +503,11 @@ impl<'a> Graph<'a> {
             self.multi.push(cp);
         }
         self.generation[cp as usize] += 1;
+        self.epoch += 1;
     }
 
     pub fn forget_all(&mut self) {
+        self.epoch += 1;
         self.select_cache.clear();
         self.candidate_cache.clear();
     }

@@ -201,8 +201,7 @@ pub(crate) fn merge_order(graph: &Graph<'_>) -> Vec<PkgId> {
             }
         }
     }
-    let weight: Weights =
-        merged.iter().map(|p| (*p, (earliness(graph, *p), graph.u.entry(*p).cpv.to_string()))).collect();
+    let weight: Weights = merged.iter().map(|p| (*p, (earliness(graph, *p), graph.u.entry(*p).cpv.to_string()))).collect();
     let mut order = Vec::with_capacity(merged.len());
     arrange(&merged, &needs, 0, &weight, &mut order);
     order
@@ -238,7 +237,9 @@ fn arrange(packages: &[PkgId], needs: &Needs, hardness: u8, weight: &Weights, or
             // What is asked for afterwards (PDEPEND) gives way to everything else.
             (_, 0) => arrange(group, needs, 1, weight, order),
             _ => {
-                let Some(first) = group.iter().copied().min_by_key(|p| (lacks(*p, group, needs), weight.get(p))) else { continue };
+                let Some(first) = group.iter().copied().min_by_key(|p| (lacks(*p, group, needs), weight.get(p))) else {
+                    continue;
+                };
                 order.push(first);
                 let rest: Vec<PkgId> = group.iter().copied().filter(|p| *p != first).collect();
                 arrange(&rest, needs, hardness, weight, order);

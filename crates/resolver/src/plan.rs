@@ -213,6 +213,18 @@ impl Reasons {
         Reasons { nearest }
     }
 
+    /// What was asked for on whose account a package is there.
+    pub fn root_of(&self, graph: &Graph<'_>, pkg: PkgId) -> Option<String> {
+        let mut at = Parent::Pkg(pkg);
+        for _ in 0..=graph.nodes.len() {
+            match at {
+                Parent::Pkg(current) => at = self.nearest.get(&current)?.0,
+                Parent::Arg(_) => return Some(graph.parent_text(at)),
+            }
+        }
+        None
+    }
+
     /// The reasons for a package, nearest first; the last one is the request.
     pub fn of(&self, graph: &Graph<'_>, pkg: PkgId) -> Vec<String> {
         let mut chain = Vec::new();

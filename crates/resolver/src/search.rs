@@ -47,7 +47,6 @@ pub(crate) struct NotFound<'a> {
     /// What went wrong in the first attempt, before any detour: the plainest reason.
     pub failure: Failure,
     pub graph: Graph<'a>,
-    pub steps: u64,
 }
 
 /// Looks for a graph.
@@ -98,7 +97,7 @@ pub(crate) fn search<'a>(u: &'a Universe, args: &'a [Arg]) -> Result<Found<'a>, 
         return Ok(Found { graph, true_cycles: true, steps });
     }
     match first_failure {
-        Some((failure, graph)) => Err(Box::new(NotFound { failure, graph, steps })),
+        Some((failure, graph)) => Err(Box::new(NotFound { failure, graph })),
         None => unreachable!("the first attempt succeeds, is cyclic or fails"),
     }
 }

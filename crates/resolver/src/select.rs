@@ -126,6 +126,12 @@ impl Graph<'_> {
                 Some((pkg, _)) => found.push((need, pkg)),
             }
         }
+        let mut cps: Vec<u32> = found.iter().map(|(_, p)| self.u.pkg(*p).cp).collect();
+        cps.sort_unstable();
+        if cps.windows(2).all(|pair| pair[0] != pair[1]) {
+            out.extend(found.into_iter().map(|(need, pkg)| (need, Some(pkg))));
+            return Ok(out);
+        }
         let mut names = Vec::new();
         for (_, pkg) in &found {
             let cp = self.u.pkg(*pkg).cp;

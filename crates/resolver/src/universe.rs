@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use gentoo::atom::{Operator, SlotOperator};
 use gentoo::index::Entry;
 use gentoo::useflags::{ImplicitIuse, PackageUse};
-use gentoo::{Atom, Cpv, Dep, Eapi};
+use gentoo::{Atom, Dep, Eapi};
 
 use crate::Source;
-use crate::depstring::{Conjunction, normalize};
+use crate::depstring::{Conjunction, Item, Need, normalize};
 use crate::mask::{Mask, Masks};
 
 /// Index of a package in [`Universe::packages`].
@@ -19,6 +19,27 @@ pub(crate) type PkgId = u32;
 pub(crate) type CpId = u32;
 /// Number of a `category/package:slot`.
 pub(crate) type SlotId = u32;
+
+/// A map keyed by the small numbers above. They are our own, so that no one can choose them to collide.
+pub(crate) type IdMap<V> = HashMap<u32, V, std::hash::BuildHasherDefault<IdHasher>>;
+
+/// Spreads small numbers over a hash table.
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+
+impl std::hash::Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.write_u32(u32::from(*b)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
 
 /// Where a package comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,18 +61,50 @@ pub(crate) struct Pkg {
     /// Why it may not be chosen.
     pub mask: Option<Mask>,
     deps: OnceLock<Deps>,
+    exact: OnceLock<AtomRef>,
 }
 
 /// The dependencies that count on the target, with conditionals resolved.
 #[derive(Default)]
 pub(crate) struct Deps {
-    pub rdepend: Conjunction,
-    pub idepend: Conjunction,
-    pub pdepend: Conjunction,
+    pub rdepend: Part,
+    pub idepend: Part,
+    pub pdepend: Part,
     /// RDEPEND with `:0/3=` as it stands, where these are otherwise ignored: Portage does not ignore them when it expands virtuals.
     pub bound_rdepend: Option<Conjunction>,
     /// Set when a string cannot be read; such a package cannot be chosen.
     pub broken: Option<String>,
+}
+
+/// One dependency string.
+#[derive(Default)]
+pub(crate) struct Part {
+    /// All of it, in the order written.
+    pub items: Conjunction,
+    /// Atoms that leave nothing to choose.
+    pub plain: Vec<Need>,
+    /// Alternatives, and virtuals.
+    pub choices: Conjunction,
+}
+
+impl Part {
+    fn new(items: Conjunction) -> Part {
+        let mut part = Part::default();
+        for item in &items {
+            match item {
+                Item::Atom(need) if !need.atom.is_virtual => part.plain.push(need.clone()),
+                _ => part.choices.push(item.clone()),
+            }
+        }
+        Part { items, ..part }
+    }
+}
+
+impl Deps {
+    /// Everything that is needed, of whatever kind.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.rdepend.items.iter().chain(&self.idepend.items).chain(&self.pdepend.items)
+    }
 }
 
 /// A `category/package`.
@@ -78,7 +131,9 @@ pub(crate) struct AtomData {
     /// A package.provided of the profile satisfies it.
     pub provided: bool,
     matches: OnceLock<Matches>,
-    without_use: OnceLock<Arc<AtomData>>,
+    without_use: OnceLock<AtomRef>,
+    without_sign: OnceLock<AtomRef>,
+    by_subslot: OnceLock<Vec<(PkgId, AtomRef)>>,
 }
 
 /// The packages an atom matches, best first.
@@ -227,11 +282,11 @@ impl Universe {
                     match key {
                         "RDEPEND" if self.source.ignore_built_slot_operators => {
                             deps.bound_rdepend = Some(normalize(&tree, &enabled, &mut |atom| self.intern(atom)));
-                            deps.rdepend = read;
+                            deps.rdepend = Part::new(read);
                         }
-                        "RDEPEND" => deps.rdepend = read,
-                        "PDEPEND" => deps.pdepend = read,
-                        _ => deps.idepend = read,
+                        "RDEPEND" => deps.rdepend = Part::new(read),
+                        "PDEPEND" => deps.pdepend = Part::new(read),
+                        _ => deps.idepend = Part::new(read),
                     }
                 }
                 Err(e) => deps.broken = Some(format!("{key}: {e}")),
@@ -266,6 +321,8 @@ impl Universe {
             atom,
             matches: OnceLock::new(),
             without_use: OnceLock::new(),
+            without_sign: OnceLock::new(),
+            by_subslot: OnceLock::new(),
         });
         table.insert(text, data.clone());
         data
@@ -279,10 +336,46 @@ impl Universe {
         atom.without_use.get_or_init(|| self.intern(atom.atom.without_use())).clone()
     }
 
+    /// A blocker as the atom it blocks.
+    pub(crate) fn blocked_atom(&self, atom: &AtomRef) -> AtomRef {
+        atom.without_sign.get_or_init(|| self.intern(Atom { blocker: None, ..atom.atom.clone() })).clone()
+    }
+
+    /// For each slot and sub-slot that the atom matches, the best package in it and the atom narrowed to it.
+    pub(crate) fn by_subslot<'a>(&self, atom: &'a AtomRef) -> &'a [(PkgId, AtomRef)] {
+        atom.by_subslot.get_or_init(|| {
+            let matches = self.matches(atom);
+            let mut found: Vec<(PkgId, AtomRef)> = Vec::new();
+            for pkg in matches.available.iter().chain(&matches.installed) {
+                let entry = self.entry(*pkg);
+                let same = |known: &Entry| known.slot == entry.slot && known.subslot == entry.subslot;
+                if found.iter().any(|(known, _)| same(self.entry(*known))) {
+                    continue;
+                }
+                let (slot, subslot) = (Some(entry.slot.clone()), Some(entry.subslot.clone()));
+                found.push((*pkg, self.intern(Atom { slot, subslot, ..atom.atom.clone() })));
+            }
+            found
+        })
+    }
+
+    /// An atom that means exactly the version of a package, with the USE dependencies of another atom.
+    pub(crate) fn exact(&self, id: PkgId, use_deps: &AtomRef) -> AtomRef {
+        let cpv = &self.entry(id).cpv;
+        let make = |deps| {
+            let version = Some((Operator::Equal, cpv.version.clone()));
+            self.intern(Atom { version, use_deps: deps, ..Atom::any(&cpv.category, &cpv.package) })
+        };
+        if use_deps.atom.use_deps.is_empty() {
+            return self.pkg(id).exact.get_or_init(|| make(Vec::new())).clone();
+        }
+        make(use_deps.atom.use_deps.clone())
+    }
+
     /// What expanding a virtual puts in its place.
     pub(crate) fn expansion(&self, id: PkgId) -> &Conjunction {
         let deps = self.deps(id);
-        deps.bound_rdepend.as_ref().unwrap_or(&deps.rdepend)
+        deps.bound_rdepend.as_ref().unwrap_or(&deps.rdepend.items)
     }
 
     /// The packages an atom matches, USE dependencies included; a blocker's sign plays no part.
@@ -433,11 +526,16 @@ impl Builder {
         } else {
             name.available.push(id)
         }
-        self.packages.push(Pkg { origin, cp, slot, version_rank: 0, rank: 0, installed, mask: None, deps: OnceLock::new() });
+        self.packages.push(Pkg {
+            origin,
+            cp,
+            slot,
+            version_rank: 0,
+            rank: 0,
+            installed,
+            mask: None,
+            deps: OnceLock::new(),
+            exact: OnceLock::new(),
+        });
     }
-}
-
-/// An atom that asks for exactly one version.
-pub(crate) fn exact_atom(cpv: &Cpv) -> Atom {
-    Atom { version: Some((Operator::Equal, cpv.version.clone())), ..Atom::any(&cpv.category, &cpv.package) }
 }

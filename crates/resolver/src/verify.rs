@@ -32,7 +32,7 @@ pub(crate) fn verify(u: &Universe, args: &[Arg], graph: &Graph<'_>) -> Result<()
             return Err(format!("{cpv} is masked: {mask:?}"));
         }
         let deps = u.deps(*pkg);
-        for item in deps.rdepend.iter().chain(&deps.idepend).chain(&deps.pdepend) {
+        for item in deps.items() {
             if !result.satisfies(item, *pkg) {
                 return Err(format!("{cpv} needs {}", describe(item)));
             }

@@ -1,6 +1,8 @@
 //! The recordings of what Portage chose, and the indexes and profiles they were made with.
 #![allow(dead_code)]
 
+pub mod order;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -137,6 +139,14 @@ pub struct Asker<'a> {
 impl<'a> Asker<'a> {
     pub fn new(recording: &'a Recording, trees: &Trees) -> Asker<'a> {
         Asker { recording, source: source(recording, trees), universes: BTreeMap::new() }
+    }
+
+    pub fn index(&self) -> &Packages {
+        &self.source.binhosts[0].index
+    }
+
+    pub fn implicit(&self) -> &gentoo::useflags::ImplicitIuse {
+        &self.source.profile.implicit_iuse
     }
 
     pub fn universe(&mut self, request: &Recorded) -> &Universe {
