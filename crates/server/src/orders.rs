@@ -90,9 +90,9 @@ pub async fn place(app: &App, order: &Order, idempotency_key: Option<&str>) -> R
     answer(placed, order_id)
 }
 
-/// The order that the form with this token led to before, if any. The token is random and ours, so it stands for its form.
-pub async fn order_of_form(app: &App, token: &str) -> Result<Option<String>, Refusal> {
-    Ok(app.db.order_of_key(&hash("hatchery idempotency key", [token])).await?)
+/// The order that the form with this key led to before, if any.
+pub async fn order_of_form(app: &App, key: &str) -> Result<Option<String>, Refusal> {
+    Ok(app.db.order_of_key(&hash("hatchery idempotency key", [key])).await?)
 }
 
 fn answer(placed: Placed, order: String) -> Result<Taken, Refusal> {

@@ -1,5 +1,6 @@
 //! The order form: from fields as a browser sends them to an order.
 
+use contract::hash::FieldHasher;
 use contract::{Format, Order, OrderError};
 
 use crate::app::App;
@@ -58,6 +59,32 @@ impl FormInput {
             }
         }
         submitted
+    }
+
+    /// Stands for this very form: sent again unchanged it is the same, after a change it is another. `None` when the page's token is
+    /// missing. The password does not count, as its hash is never the same twice.
+    pub fn key(&self) -> Option<String> {
+        if self.token.len() < 16 {
+            return None;
+        }
+        let mut hash = FieldHasher::new("hatchery form");
+        let fields = [
+            &self.token,
+            &self.preset,
+            &self.channel,
+            &self.packages,
+            &self.hostname,
+            &self.ssh_keys,
+            &self.locale,
+            &self.timezone,
+            &self.keymap,
+            &self.services,
+            &self.email,
+        ];
+        for field in fields.into_iter().chain(&self.formats) {
+            hash.field(field);
+        }
+        Some(hash.finish())
     }
 
     /// The form as it is first shown: the first preset and its formats chosen.

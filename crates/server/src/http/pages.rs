@@ -142,18 +142,19 @@ pub async fn place_order(State(app): SharedApp, headers: HeaderMap, body: Body) 
 }
 
 async fn take(app: &App, submitted: &mut Submitted) -> Result<String, Refusal> {
-    let password_hash = submitted.password_hash().await?;
-    let salted = password_hash.is_some();
-    let order = submitted.input.order(app, password_hash)?;
-    let token = Some(submitted.input.token.as_str()).filter(|t| t.len() >= 16);
-    // The password's fresh salt makes a repeated form another order by its content, so there the token alone must tell.
-    if salted
-        && let Some(token) = token
-        && let Some(earlier) = orders::order_of_form(app, token).await?
+    let key = submitted.input.key();
+    if let Some(key) = &key
+        && let Some(earlier) = orders::order_of_form(app, key).await?
     {
         return Ok(earlier);
     }
-    Ok(orders::place(app, &order, token).await?.order)
+    let password_hash = submitted.password_hash().await?;
+    let order = submitted.input.order(app, password_hash)?;
+    match (orders::place(app, &order, key.as_deref()).await, key) {
+        // The same form came twice at once, and the other was first. The salt of the password makes them differ.
+        (Err(Refusal::KeyReused), Some(key)) => orders::order_of_form(app, &key).await?.ok_or(Refusal::KeyReused),
+        (taken, _) => Ok(taken?.order),
+    }
 }
 
 /// `GET /orders/{id}`: the live page.

@@ -36,6 +36,11 @@ fn the_form_leads_to_the_orders_page() {
     assert_eq!(answer.status, 303, "{}", answer.text());
     let location = answer.header("location").to_owned();
     assert_eq!(site.form(&fields).header("location"), location, "sent twice, ordered once");
+    let changed: Vec<(&str, &str)> =
+        fields.iter().map(|(name, value)| if *name == "hostname" { (*name, "other") } else { (*name, *value) }).collect();
+    let other = site.form(&changed);
+    assert_eq!(other.status, 303);
+    assert_ne!(other.header("location"), location, "going back and changing something is another order");
     let page = site.get(&location).text();
     for words in ["Your order is in the queue", "hatchery-small-", "dev-vcs/git", "http-equiv=\"refresh\"", "Cancel the order"] {
         assert!(page.contains(words), "{words}: {page}");
@@ -51,6 +56,7 @@ fn the_form_leads_to_the_orders_page() {
             assert!(!bytes.windows(13).any(|w| w == b"correct horse"), "{} holds the password", file.display());
         }
     }
+    assert_eq!(site.lease().unwrap().job.system.hostname.as_deref(), Some("other"));
     assert!(site.lease().is_none(), "one build for the form sent twice");
     site.stop();
 }
