@@ -8,7 +8,7 @@ pub struct ComposeError {
     /// The package at fault (CPV), where there is one.
     pub package: Option<String>,
     /// The phase that failed, like `pkg_postinst`, where there is one.
-    pub phase: Option<String>,
+    pub phase: Option<Box<str>>,
     /// The last lines that the phase or tool printed, oldest first.
     pub output: Vec<String>,
     /// What happened and why.
@@ -46,7 +46,7 @@ impl ComposeError {
 
     /// The same failure, laid to a phase.
     #[must_use]
-    pub fn in_phase(mut self, phase: impl Into<String>) -> Self {
+    pub fn in_phase(mut self, phase: impl Into<Box<str>>) -> Self {
         self.phase.get_or_insert_with(|| phase.into());
         self
     }

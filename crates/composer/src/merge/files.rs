@@ -69,14 +69,14 @@ impl Merge<'_> {
                 Kind::CharDevice { .. } | Kind::BlockDevice { .. } => self.special("dev", &path, entry)?,
                 Kind::Symlink(target) => {
                     let line = contents_line(b"sym ", &path, &[b" -> ", target.as_slice()], entry.mtime);
-                    self.file(&path, entry, None, &mut merged)?;
+                    self.file(&path, entry, &mut merged)?;
                     line
                 }
                 Kind::File { blob, .. } => {
                     let md5 = image.md5_of(blob, self.store)?;
                     let line = contents_line(b"obj ", &path, &[b" ", md5.as_bytes()], entry.mtime);
                     let entry = self.relinked(entry, &mut links);
-                    self.file(&path, entry, Some(image), &mut merged)?;
+                    self.file(&path, entry, &mut merged)?;
                     line
                 }
             };
@@ -92,14 +92,9 @@ impl Merge<'_> {
             let Some(entry) = image.tree.get(path).filter(|entry| !entry.is_dir()) else { continue };
             // What cannot be resolved meets a file on the way, which is moved aside when its directory is merged.
             let Ok(real) = self.root.resolve_parent(path) else { continue };
-            if let Some(other) = reals.insert(real.clone(), path) {
-                if !same_but_time(image.tree.get(other), entry) {
-                    let message = format!("{} and {} would be one file in this root, and they differ", shown(other), shown(path));
-                    return Err(ComposeError::new(
-                        message,
-                        "The package was built for another layout of /usr: take another build.",
-                    ));
-                }
+            if let Some(other) = reals.insert(real.clone(), path).filter(|other| !same_but_time(image.tree.get(other), entry)) {
+                let message = format!("{} and {} would be one file in this root, and they differ", shown(other), shown(path));
+                return Err(ComposeError::new(message, "The package was built for another layout of /usr: take another build."));
             }
             let there = self.root.get(&real);
             if there.is_some_and(Entry::is_dir) && entry.is_symlink() {
@@ -140,7 +135,7 @@ impl Merge<'_> {
     }
 
     /// A regular file or a symbolic link.
-    fn file(&mut self, path: &[u8], entry: Entry, image: Option<&mut Image>, merged: &mut Merged) -> Result<(), ComposeError> {
+    fn file(&mut self, path: &[u8], entry: Entry, merged: &mut Merged) -> Result<(), ComposeError> {
         let mut real = self.root.resolve_parent(path)?;
         self.owners.insert(real.clone(), self.cpv.to_owned());
         let there = self.root.get(&real);
@@ -148,7 +143,7 @@ impl Merge<'_> {
             real = self.free_backup_name(&real);
             merged.remarks.push(format!("{} is a directory; the file is {} now", shown(path), shown(&real)));
         } else if there.is_some_and(|there| there.kind_differs(&entry)) && self.protects(&real, &entry) {
-            real = self.protected_name(&real, image);
+            real = self.protected_name(&real);
             merged.remarks.push(format!("{} is protected; the new one is {}", shown(path), shown(&real)));
         }
         self.root.insert(&real, entry)?;
@@ -161,7 +156,7 @@ impl Merge<'_> {
     }
 
     /// `._cfg0000_name`, with the first number that is free (etc-update(1)).
-    fn protected_name(&self, real: &[u8], _image: Option<&mut Image>) -> Vec<u8> {
+    fn protected_name(&self, real: &[u8]) -> Vec<u8> {
         let (dir, name) = split(real);
         let names = (0..10_000).map(|number| [dir, format!("._cfg{number:04}_").as_bytes(), name].concat());
         let mut names = names.skip_while(|name| self.root.contains(name));

@@ -304,13 +304,13 @@ impl<'a> Merger<'a> {
 
     fn run_phases(&mut self, package: &mut Package, phases: &[Phase]) -> Result<(), ComposeError> {
         self.refresh_libraries()?;
-        self.to_disk()?;
+        self.write_disk()?;
         let (vdb, observer) = (&self.vdb, self.observer);
         let subject = Subject { cpv: &package.cpv, metadata: &package.metadata, vdb, observer };
         let Some(host) = &mut self.host else { return Err(no_host()) };
         let messages = subject.run(host, &mut package.scripts, phases)?;
         self.messages.extend(messages);
-        self.from_disk(package.time)
+        self.read_disk(package.time)
     }
 
     /// Runs the phases that waited, in order, once they can.
@@ -358,7 +358,7 @@ impl<'a> Merger<'a> {
         }
         self.host()?;
         self.refresh_libraries()?;
-        self.to_disk()?;
+        self.write_disk()?;
         let argv = ["/bin/bash", "--noprofile", "--norc", "-c", ":"];
         self.ready = self.tool(&argv)?.is_none();
         if self.ready {
@@ -380,12 +380,12 @@ impl<'a> Merger<'a> {
         Ok(self.host.insert(host))
     }
 
-    fn to_disk(&mut self) -> Result<(), ComposeError> {
+    fn write_disk(&mut self) -> Result<(), ComposeError> {
         let Some(host) = &mut self.host else { return Err(no_host()) };
         Ok(host.sync(Area::Target, &self.tree, self.request.store)?)
     }
 
-    fn from_disk(&mut self, time: i64) -> Result<(), ComposeError> {
+    fn read_disk(&mut self, time: i64) -> Result<(), ComposeError> {
         let Some(host) = &mut self.host else { return Err(no_host()) };
         host.scan(Area::Target, &mut self.tree, self.request.store, self.began, time)?;
         Ok(())
@@ -402,13 +402,13 @@ impl<'a> Merger<'a> {
             return Ok(());
         }
         self.host()?;
-        self.to_disk()?;
+        self.write_disk()?;
         if let Some(output) = self.tool(&["/sbin/ldconfig", "-X"])? {
             let message = "ldconfig of the image failed, so its programs would not find their libraries";
             return Err(ComposeError::new(message, "The C library of this plan is broken or for another architecture.")
                 .with_output(output));
         }
-        self.from_disk(self.request.plan_time())?;
+        self.read_disk(self.request.plan_time())?;
         // It holds inode numbers of this machine, and ldconfig makes it anew.
         if self.tree.contains("var/cache/ldconfig/aux-cache") {
             self.tree.remove("var/cache/ldconfig/aux-cache")?;
