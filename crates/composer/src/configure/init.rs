@@ -119,13 +119,17 @@ pub(super) fn fill_runlevels(files: &mut Files) -> Result<(), ComposeError> {
     for (runlevel, services) in BASE_RUNLEVELS {
         let dir = format!("etc/runlevels/{runlevel}");
         files.dir_if_absent(&dir, 0o755)?;
-        if files.names(&dir).is_empty() {
+        // udev's package adds itself wherever it is merged, before or after OpenRC.
+        if files.names(&dir).iter().all(|name| name.starts_with("udev")) {
             for service in *services {
                 if Init::OpenRc.has(files, service) {
                     files.link(&format!("{dir}/{service}"), &format!("/etc/init.d/{service}"))?;
                 }
             }
         }
+    }
+    if !files.has_file("sbin/start-stop-daemon") {
+        files.say("There is no start-stop-daemon in the image, so OpenRC cannot start most services: choose another build of sys-apps/openrc.");
     }
     // Without these no driver is loaded by itself; udev's package puts them there on a running system only.
     for service in ["udev", "udev-trigger"] {

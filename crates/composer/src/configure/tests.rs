@@ -18,7 +18,16 @@ const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGtlZXA someone@example";
 impl Root {
     fn openrc() -> Root {
         let mut root = Root::bare();
-        for path in ["sbin/openrc-run", "sbin/openrc", "sbin/init", "sbin/agetty", "bin/bash", "bin/busybox", "usr/sbin/sshd"] {
+        for path in [
+            "sbin/openrc-run",
+            "sbin/start-stop-daemon",
+            "sbin/openrc",
+            "sbin/init",
+            "sbin/agetty",
+            "bin/bash",
+            "bin/busybox",
+            "usr/sbin/sshd",
+        ] {
             root.put(path, "\x7fELF");
         }
         for service in ["sshd", "nginx", "udev", "udev-trigger", "hostname", "local", "sysfs", "agetty", "net.lo"] {
@@ -93,7 +102,9 @@ fn user(name: &str) -> User {
 #[test]
 fn without_settings_nobody_gets_in_and_the_person_is_told() {
     let mut root = Root::openrc();
+    root.tree.remove("sbin/start-stop-daemon").unwrap();
     let messages = root.configure(&System::default(), &[]).unwrap();
+    assert!(messages.iter().any(|m| m.contains("start-stop-daemon")), "{messages:?}");
     assert!(messages.iter().any(|m| m.contains("Nobody can log in")), "{messages:?}");
     assert_eq!(root.text("etc/shadow").lines().next(), Some("root:*:19000:0:99999:7:::"));
     assert_eq!(root.access("etc/shadow"), (0o640, 0, 42));
@@ -194,6 +205,7 @@ fn what_the_image_lacks_is_an_error_or_a_message_never_a_broken_setting() {
 fn openrc_starts_services_and_logins() {
     let mut root = Root::openrc();
     let system = System { services: vec!["nginx".into()], ..System::default() };
+    root.tree.insert("etc/runlevels/sysinit/udev", Entry::symlink("/etc/init.d/udev")).unwrap();
     root.configure(&system, &["sshd"]).unwrap();
     for service in ["sshd", "nginx", "hatchery-ready", "hatchery-dhcp", "hatchery-sshkeys", "local"] {
         assert_eq!(root.link(&format!("etc/runlevels/default/{service}")), format!("/etc/init.d/{service}"));
