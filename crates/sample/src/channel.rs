@@ -217,12 +217,13 @@ impl Maker<'_> {
         if !missing.is_empty() {
             return Err(SampleError::Unresolved { missing });
         }
+        let dependencies = providers.all_dependencies(&facts)?;
         let seen: Vec<Mutex<Option<Seen>>> = seen.into_iter().map(|s| Mutex::new(Some(s))).collect();
         let entries = self.parallel("write packages", progress, &|index| {
             let target = self.target(index)?;
             let taken = seen.get(index).and_then(|slot| slot.lock().ok()?.take());
             let seen = taken.ok_or_else(|| SampleError::recipe(&target.recipe.name, "it was written twice"))?;
-            let dependencies = providers.dependencies(target, &seen.note.facts)?;
+            let dependencies = dependencies.get(index).cloned().unwrap_or_default();
             let metadata = Metadata::new(target, &seen.note.facts, &dependencies);
             let note = self.write_package(target, seen, &metadata)?;
             Ok(entry(target, &note, &metadata))

@@ -146,11 +146,41 @@ impl<'a> Providers<'a> {
         Providers { targets, by_soname }
     }
 
-    /// The dependencies of a build: its recipe's, and one for each library it needs.
+    /// The dependencies of all targets: their recipes', and one for each library they need. `facts` are in the order of the targets.
     ///
     /// # Errors
     /// [`SampleError::Recipe`] for a dependency string that cannot be read or a library whose provider no USE dependency can name.
-    pub fn dependencies(&self, target: &Target, facts: &Facts) -> Result<Dependencies, SampleError> {
+    pub fn all_dependencies(&self, facts: &[Facts]) -> Result<Vec<Dependencies>, SampleError> {
+        let each = self.targets.iter().zip(facts).map(|(target, facts)| self.dependencies(target, facts));
+        let mut all = each.collect::<Result<Vec<_>, _>>()?;
+        self.loosen_circles(&mut all)?;
+        Ok(all)
+    }
+
+    /// Takes the `=` off dependencies that lie on a circle: bound slots fix an order, and Portage refuses circles of them.
+    fn loosen_circles(&self, all: &mut [Dependencies]) -> Result<(), SampleError> {
+        let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut trees = Vec::new();
+        for (target, dependencies) in self.targets.iter().zip(all.iter()) {
+            let tree = Dep::parse(&dependencies.rdepend).map_err(|e| SampleError::recipe(&target.recipe.name, e.to_string()))?;
+            let names = tree.atoms().into_iter().filter(|a| a.blocker.is_none()).map(Atom::cp);
+            edges.entry(target.recipe.name.clone()).or_default().extend(names);
+            trees.push(tree);
+        }
+        for ((target, dependencies), tree) in self.targets.iter().zip(all).zip(trees) {
+            let loosened = tree.map(&mut |atom| {
+                let mut atom = atom.clone();
+                if atom.slot_operator.is_some() && reaches(&edges, &atom.cp(), &target.recipe.name) {
+                    atom.slot_operator = None;
+                }
+                atom
+            });
+            dependencies.rdepend = loosened.to_string();
+        }
+        Ok(())
+    }
+
+    fn dependencies(&self, target: &Target, facts: &Facts) -> Result<Dependencies, SampleError> {
         let recipe = &target.recipe;
         let mut rdepend = self.evaluate(target, &recipe.rdepend)?;
         let named: BTreeSet<String> = rdepend.atoms().iter().filter(|a| a.blocker.is_none()).map(|a| a.to_string()).collect();
@@ -250,4 +280,18 @@ impl<'a> Providers<'a> {
         })?;
         Ok(format!("{name}:{slot}/{sub}=[{flag}]"))
     }
+}
+
+/// Whether one package needs another, directly or by way of others.
+fn reaches(edges: &BTreeMap<String, BTreeSet<String>>, from: &str, to: &str) -> bool {
+    let mut seen = BTreeSet::from([from]);
+    let mut pending = vec![from];
+    while let Some(name) = pending.pop() {
+        if name == to {
+            return true;
+        }
+        let next = edges.get(name).into_iter().flatten().map(String::as_str);
+        pending.extend(next.filter(|name| seen.insert(name)));
+    }
+    false
 }
