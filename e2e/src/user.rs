@@ -6,7 +6,7 @@ use std::process::Command;
 const NAME: &str = "hatchery-e2e";
 
 /// Whether the tests themselves run as root.
-fn we_are_root() -> bool {
+pub fn we_are_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }
 

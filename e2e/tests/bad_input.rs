@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use e2e::{hatchery, sample_dir};
+use e2e::{hatchery, sample_dir, user};
 
 /// A copy of the sample binhost that a test may spoil, with a configuration for it. Hard links make it cheap.
 struct Mirror {
@@ -136,12 +136,13 @@ fn a_mirror_that_is_gone_is_named() {
 fn a_full_disk_is_named() {
     let mirror = Mirror::new();
     fs::write(mirror.path("order.toml"), "arch = \"amd64\"\npackages = [\"@system\"]\nformats = [\"tar.bz2\"]\n").expect("an order");
-    // A file system of 24 MB, mounted in a namespace of its own so that no root is needed.
+    // A file system of 24 MB, mounted in a namespace of its own. An ordinary user needs one for users too, with the ids a build needs.
     let small = mirror.path("small");
     fs::create_dir(&small).expect("a folder");
     let script = "mount -t tmpfs -o size=24m tmpfs \"$1\" && shift && exec \"$@\"";
     let output = Command::new("unshare")
-        .args(["-Urm", "sh", "-c", script, "sh"])
+        .args(if user::we_are_root() { &["-m"][..] } else { &["-Urm", "--map-auto"] })
+        .args(["sh", "-c", script, "sh"])
         .arg(&small)
         .arg(hatchery())
         .arg("build")

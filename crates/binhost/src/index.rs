@@ -1,5 +1,6 @@
 //! The `Packages` index of a binhost: asked for once, kept, and asked for again only when it may have changed.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::time::{Duration, SystemTime};
 
@@ -70,6 +71,17 @@ impl Client {
     /// When the cache cannot be read.
     pub fn cached_index(&self, access: &BinhostAccess) -> Result<Option<IndexSnapshot>, BinhostError> {
         Ok(self.kept_index(access)?.map(|(snapshot, _)| snapshot))
+    }
+
+    /// The paths that an index lists and its binhost does not have, as a mirror that was copied in part. Looked up for a folder only:
+    /// a server is not asked thousands of questions, so there a gone file shows when it is fetched.
+    ///
+    /// # Errors
+    /// When the binhost's address cannot be used.
+    pub fn absent(&self, access: &BinhostAccess, packages: &Packages) -> Result<BTreeSet<String>, BinhostError> {
+        let address = self.address(access)?;
+        let is_absent = |path: &&String| matches!(address.join(path), Source::File(file) if !file.is_file());
+        Ok(packages.entries.iter().map(|entry| &entry.path).filter(is_absent).cloned().collect())
     }
 
     /// The kept index with its age. One that cannot be read is as good as none: it will be fetched again.

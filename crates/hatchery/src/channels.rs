@@ -32,6 +32,8 @@ fn gentoo(data_dir: &Path) -> ChannelConfig {
         notice: Some("Made from Gentoo's official binary packages by Hatchery, which is not affiliated with Gentoo.".into()),
         boot_packages: vec!["sys-kernel/gentoo-kernel-bin".into(), "sys-boot/grub".into(), "sys-apps/busybox[static]".into()],
         profile: None,
+        accept_keywords: None,
+        accept_license: None,
         binhosts: vec![BinhostConfig {
             name: "gentoo".into(),
             uri: "https://distfiles.gentoo.org/releases/amd64/binpackages/23.0/x86-64".into(),
@@ -53,6 +55,8 @@ fn sample(dir: &Path) -> ChannelConfig {
         notice: Some("This image is a sample made from Debian's binaries by Hatchery; it is not Gentoo.".into()),
         boot_packages: vec!["sys-kernel/debian-kernel-bin".into(), "sys-boot/grub".into(), "sys-apps/busybox[static]".into()],
         profile: Some(dir.join("repo/profiles/default/linux/amd64/23.0")),
+        accept_keywords: None,
+        accept_license: None,
         binhosts: vec![BinhostConfig {
             name: "sample".into(),
             uri: format!("file://{}", dir.join("binhost").display()),

@@ -38,6 +38,9 @@ pub struct SourceArgs {
     /// The profile to use with those binhosts: its folder in a Gentoo repository
     #[arg(long, value_name = "DIR", requires = "binhost")]
     profile: Option<PathBuf>,
+    /// ACCEPT_KEYWORDS instead of the profile's, like "amd64 ~amd64"
+    #[arg(long, value_name = "KEYWORDS", requires = "binhost")]
+    accept_keywords: Option<String>,
     /// The OpenPGP certificates that those binhosts' packages must be signed by
     #[arg(long, value_name = "FILE", requires = "binhost")]
     keyring: Option<PathBuf>,
@@ -113,6 +116,8 @@ impl SourceArgs {
             notice: None,
             boot_packages: Vec::new(),
             profile: self.profile.as_deref().map(std::path::absolute).transpose()?,
+            accept_keywords: self.accept_keywords.clone(),
+            accept_license: None,
             binhosts: binhosts.collect::<anyhow::Result<_>>()?,
         }];
         order.channel = Some(AD_HOC.into());

@@ -19,6 +19,8 @@ CREATE TABLE builds (
     -- Set while a worker still builds what nobody wants any more.
     cancel        INTEGER NOT NULL DEFAULT 0,
     attempts      INTEGER NOT NULL DEFAULT 0,
+    -- So many of the attempts say nothing about the build, because the server ended while they ran.
+    forgiven      INTEGER NOT NULL DEFAULT 0,
     lease         TEXT,
     lease_expires INTEGER,
     worker        TEXT,

@@ -1,5 +1,6 @@
 //! The channels at run time: their indexes, read when they are needed and kept for a while, and whether they can be reached.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use binhost::Client;
 use contract::BinhostRef;
 use contract::lease::BinhostAccess;
+use gentoo::keywords::AcceptKeywords;
 use gentoo::profile::Profile;
 
 use crate::config::{ChannelConfig, Config, ConfigError};
@@ -160,11 +162,14 @@ impl Channel {
         let mut profile = self.profile()?;
         let access = self.access().map_err(|e| self.unavailable(e.to_string()))?;
         let mut binhosts = Vec::with_capacity(access.len());
+        let mut gone = BTreeSet::new();
         for access in &access {
             let index = self.client.index(access).map_err(|e| self.unavailable(e.to_string()))?;
             if binhosts.is_empty() {
                 profile.set_implicit_iuse_from_index(&index.packages.header);
             }
+            let absent = self.client.absent(access, &index.packages).map_err(|e| self.unavailable(e.to_string()))?;
+            gone.extend(absent.into_iter().map(|path| (access.name.clone(), path)));
             let reference = BinhostRef {
                 name: access.name.clone(),
                 uri: access.uri.clone(),
@@ -179,10 +184,22 @@ impl Channel {
         source.channel.clone_from(&self.config.name);
         // Whoever orders gets the image from us, so licences that forbid passing packages on count.
         source.published = true;
+        source.gone = gone;
         Ok(Arc::new(Snapshot { universe: resolver::Universe::new(source), package_count }))
     }
 
     fn profile(&self) -> Result<Profile, Unavailable> {
+        let mut profile = self.profile_alone()?;
+        if let Some(keywords) = &self.config.accept_keywords {
+            profile.accept_keywords = AcceptKeywords::parse(keywords);
+        }
+        if let Some(licences) = &self.config.accept_license {
+            profile.set_accept_license(licences);
+        }
+        Ok(profile)
+    }
+
+    fn profile_alone(&self) -> Result<Profile, Unavailable> {
         let Some(path) = &self.config.profile else {
             return Ok(Profile::minimal(&self.config.arch));
         };

@@ -108,7 +108,13 @@ pub struct ChannelConfig {
     /// Folder of the profile inside a Gentoo repository (below its `profiles`); none means that no profile masks or provides anything.
     #[serde(default)]
     pub profile: Option<PathBuf>,
-    /// Best first.
+    /// Instead of the profile's ACCEPT_KEYWORDS, like `amd64 ~amd64`; `**` takes packages without keywords too.
+    #[serde(default)]
+    pub accept_keywords: Option<String>,
+    /// Instead of `@BINARY-REDISTRIBUTABLE`. Widen it only where images are not passed on to others.
+    #[serde(default)]
+    pub accept_license: Option<String>,
+    /// Best first: a later binhost fills what the earlier ones lack.
     #[serde(rename = "binhost")]
     pub binhosts: Vec<BinhostConfig>,
 }

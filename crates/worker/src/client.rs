@@ -62,8 +62,12 @@ impl ServerClient {
         accepted(answer)?.body_mut().read_json().map_err(|e| WorkerError::Unreachable(e.to_string()))
     }
 
-    /// Uploads one file as it is on disk.
+    /// Uploads one file as it is on disk, a few times over if the server is away for a moment.
     pub fn upload(&self, lease: &Lease, name: &str, path: &Path) -> Result<(), WorkerError> {
+        patiently(|| self.upload_once(lease, name, path))
+    }
+
+    fn upload_once(&self, lease: &Lease, name: &str, path: &Path) -> Result<(), WorkerError> {
         let unreadable = |e: std::io::Error| WorkerError::Unfit(format!("{}: {e}", path.display()));
         let file = File::open(path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
@@ -74,18 +78,10 @@ impl ServerClient {
 
     /// Says how the build ended, a few times over if the server is away for a moment.
     pub fn end(&self, lease: &Lease, report: &EndReport) -> Result<(), WorkerError> {
-        let mut tries = 0;
-        loop {
+        patiently(|| {
             let answer = self.leased(self.agent.post(self.build_url(lease, "end")), lease).send_json(report);
-            match accepted(answer) {
-                Ok(_) => return Ok(()),
-                Err(WorkerError::Unreachable(_)) if tries < 5 => {
-                    tries += 1;
-                    std::thread::sleep(Duration::from_secs(tries));
-                }
-                Err(error) => return Err(error),
-            }
-        }
+            accepted(answer).map(drop)
+        })
     }
 
     fn leased<B>(&self, request: ureq::RequestBuilder<B>, lease: &Lease) -> ureq::RequestBuilder<B> {
@@ -98,6 +94,20 @@ impl ServerClient {
 
     fn build_url(&self, lease: &Lease, path: &str) -> String {
         self.url(&format!("builds/{}/{path}", lease.job.build))
+    }
+}
+
+/// How often something is tried again while the server cannot be reached; each wait is a second longer.
+const TRIES: u64 = 6;
+
+fn patiently(mut call: impl FnMut() -> Result<(), WorkerError>) -> Result<(), WorkerError> {
+    let mut tries = 1;
+    loop {
+        match call() {
+            Err(WorkerError::Unreachable(_)) if tries < TRIES => std::thread::sleep(Duration::from_secs(tries)),
+            ended => return ended,
+        }
+        tries += 1;
     }
 }
 

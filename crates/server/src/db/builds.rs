@@ -265,11 +265,11 @@ impl Db {
     /// Requeues or fails the builds whose worker was lost. Returns the builds that changed.
     ///
     /// A requeued build keeps its place. After `max_attempts` lost leases it fails, so that a job that kills its workers does not
-    /// go round for ever. One that was to be cancelled ends here.
+    /// go round for ever; leases that the server itself broke off by ending do not count. One that was to be cancelled ends here.
     pub async fn expire_leases(&self, max_attempts: u32, failure_of: impl Fn(Step) -> Failure) -> Result<Vec<String>> {
         let mut tx = self.write().await?;
         let lapsed: Vec<(String, i64, bool, String)> =
-            sqlx::query_as("SELECT id, attempts, cancel, progress FROM builds WHERE state = 'building' AND lease_expires <= ?")
+            sqlx::query_as("SELECT id, attempts - forgiven, cancel, progress FROM builds WHERE state = 'building' AND lease_expires <= ?")
                 .bind(now())
                 .fetch_all(&mut *tx)
                 .await?;
@@ -303,7 +303,7 @@ impl Db {
 
     /// Gives every running lease a full time to live again. For the start of a server: no worker could reach it while it was away.
     pub async fn renew_all_leases(&self, ttl_seconds: u64) -> Result<()> {
-        sqlx::query("UPDATE builds SET lease_expires = ? WHERE state = 'building'")
+        sqlx::query("UPDATE builds SET lease_expires = ?, forgiven = attempts WHERE state = 'building'")
             .bind(now().saturating_add(super::to_i64(ttl_seconds)))
             .execute(&self.pool)
             .await?;
