@@ -40,6 +40,7 @@ struct Alternative {
 impl Graph<'_> {
     /// Makes all choices in a part of a package's dependencies and returns the atoms that remain.
     pub fn choose(&mut self, items: &[Item], parent: Option<PkgId>) -> Result<Vec<Need>, Stop> {
+        self.step()?;
         let expanded = self.expand_virtuals(items, parent)?;
         match join_overlapping(&expanded) {
             Some(joined) => self.choose_all(&joined, parent, true),
@@ -119,6 +120,8 @@ impl Graph<'_> {
     fn choose_one(&mut self, alternatives: &[Conjunction], parent: Option<PkgId>, fewest_slots: bool) -> Result<Vec<Need>, Stop> {
         let mut weighed = Vec::with_capacity(alternatives.len());
         for alternative in alternatives {
+            self.steps += alternative.len() as u64;
+            self.step()?;
             let atoms = self.choose_all(alternative, parent, fewest_slots)?;
             weighed.push(self.weigh(atoms, parent)?);
         }

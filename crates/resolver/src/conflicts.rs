@@ -105,19 +105,18 @@ impl Graph<'_> {
     /// Resolves slot conflicts in which one package satisfies everybody, and notes the others for the next attempt.
     pub fn settle_slots(&mut self) -> Result<(), Stop> {
         self.drop_needless()?;
+        // Later conflicts may only follow from the first, so one is learnt from at a time.
         for conflict in self.slot_conflicts() {
-            self.learn_from(&conflict);
+            if self.learn_from(&conflict) {
+                break;
+            }
         }
         Ok(())
     }
 
     /// Drops the packages of conflicts that nobody needs.
     fn drop_needless(&mut self) -> Result<(), Stop> {
-        let conflicts: Vec<Conflict> = self
-            .slot_conflicts()
-            .into_iter()
-            .filter(|c| c.first().is_none_or(|p| !self.lessons.replace.contains(&self.u.pkg(*p).slot)))
-            .collect();
+        let conflicts = self.slot_conflicts();
         if conflicts.is_empty() {
             return Ok(());
         }
@@ -236,8 +235,8 @@ impl Graph<'_> {
         found
     }
 
-    /// A conflict nothing resolves: proposes what the next attempts should do without.
-    fn learn_from(&mut self, conflict: &Conflict) {
+    /// A conflict nothing resolves: proposes what the next attempts should do without. Tells whether there is anything to propose.
+    fn learn_from(&mut self, conflict: &Conflict) -> bool {
         let asked = self.atoms_on(conflict);
         let mut in_conflict = Vec::new();
         for pkg in conflict {
@@ -254,7 +253,7 @@ impl Graph<'_> {
             }
         }
         if in_conflict.is_empty() || !self.backtracking {
-            return;
+            return false;
         }
         if let Some(first) = conflict.iter().copied().min_by_key(|p| self.u.pkg(*p).version_rank)
             && !in_conflict.contains(&first)
@@ -285,8 +284,9 @@ impl Graph<'_> {
             proposals.push(proposal);
         }
         proposals.sort_by_key(|p| p.last().map_or(0, |(_, reasons)| reasons.len()));
-        self.findings.slot_conflict.push(proposals);
+        self.findings.slot_conflict = proposals;
         self.findings.restart = true;
+        true
     }
 
     /// The blockers that nothing resolves.

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::depstring::{Item, Need};
-use crate::universe::{AtomRef, CpId, IdMap, PkgId, SlotId, Universe};
+use crate::universe::{AtomRef, CpId, IdMap, PkgId, Universe};
 
-/// Most selections a request may cost. Real requests need some ten thousand; a hostile index must not hang the resolver.
-pub(crate) const MAX_STEPS: u64 = 3_000_000;
+/// Most selections a request may cost. Real requests need up to thirty thousand; a hostile index must not hang the resolver.
+pub(crate) const MAX_STEPS: u64 = 1_000_000;
 /// Deepest nesting of virtuals that depend on virtuals.
 const MAX_VIRTUAL_DEPTH: usize = 24;
 
@@ -91,8 +91,6 @@ pub(crate) struct Lessons {
     pub masked: BTreeMap<PkgId, Learnt>,
     /// For packages in a cycle, their children in it.
     pub circular: BTreeMap<PkgId, BTreeSet<PkgId>>,
-    /// Slots of installed packages to be replaced.
-    pub replace: BTreeSet<SlotId>,
 }
 
 /// Why an attempt ended early.
@@ -110,11 +108,10 @@ pub(crate) enum Stop {
 #[derive(Clone, Default)]
 pub(crate) struct Findings {
     pub missing_parent: Option<PkgId>,
-    pub slot_conflict: Vec<Vec<Vec<(PkgId, BTreeSet<(Parent, u32)>)>>>,
+    /// What to mask on each of several ways on, with the `(parent, atom)` pairs each does not satisfy.
+    pub slot_conflict: Vec<Vec<(PkgId, BTreeSet<(Parent, u32)>)>>,
     pub mask_built: BTreeSet<PkgId>,
-    pub replace: BTreeSet<SlotId>,
     pub circular: BTreeMap<PkgId, BTreeSet<PkgId>>,
-    pub slot_conflict_abi: bool,
     pub restart: bool,
 }
 
@@ -129,6 +126,8 @@ pub(crate) struct Block {
 pub(crate) struct Graph<'a> {
     pub u: &'a Universe,
     pub args: &'a [Arg],
+    /// The request's atoms by the name they ask for.
+    pub args_of: IdMap<Vec<u32>>,
     pub lessons: Lessons,
     /// Whether the search may start anew; if not, slot conflicts end it.
     pub backtracking: bool,
@@ -177,9 +176,16 @@ pub(crate) enum Ignored {
 
 impl<'a> Graph<'a> {
     pub fn new(u: &'a Universe, args: &'a [Arg], lessons: Lessons, backtracking: bool) -> Graph<'a> {
+        let mut args_of: IdMap<Vec<u32>> = IdMap::default();
+        for (index, arg) in args.iter().enumerate() {
+            if let Some(cp) = arg.atom.cp {
+                args_of.entry(cp).or_default().push(index as u32);
+            }
+        }
         Graph {
             u,
             args,
+            args_of,
             lessons,
             backtracking,
             nodes: Vec::new(),

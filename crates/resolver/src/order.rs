@@ -9,6 +9,10 @@ use crate::universe::PkgId;
 /// For packages in cycles that Portage refuses, the packages that lead to them there.
 pub(crate) type Cycles = BTreeMap<PkgId, BTreeSet<PkgId>>;
 
+/// Edges that may be looked at for the shortest cycles, and likewise for breaking circles. Real graphs need some ten thousand; hostile ones
+/// get a cruder answer.
+const MAX_EFFORT: usize = 3_000_000;
+
 /// For each package, those that should be there first, and how much that matters: 3 for IDEPEND, 2 for RDEPEND with `:=`, 1 for RDEPEND, 0
 /// for the package that has it in PDEPEND.
 type Needs = HashMap<PkgId, Vec<(PkgId, u8)>>;
@@ -51,6 +55,7 @@ pub(crate) fn find_cycles(graph: &Graph<'_>) -> Cycles {
         stuck[index] = members.iter().any(|p| successors(*p).any(|e| bound(e) || reaches(e)));
     }
     let mut cycles = Cycles::new();
+    let mut effort = 0;
     for (index, members) in components.iter().enumerate().filter(|(i, m)| stuck[*i] && m.len() > 1) {
         let inside = |p: PkgId| {
             let mut found: Vec<PkgId> = Vec::new();
@@ -61,7 +66,7 @@ pub(crate) fn find_cycles(graph: &Graph<'_>) -> Cycles {
             }
             found
         };
-        for path in members.iter().flat_map(|p| shortest_cycles(*p, &inside)) {
+        for path in members.iter().flat_map(|p| shortest_cycles(*p, &inside, &mut effort)) {
             for (at, pkg) in path.iter().enumerate() {
                 let before = if at == 0 { path.len() - 1 } else { at - 1 };
                 cycles.entry(*pkg).or_default().insert(path[before]);
@@ -72,20 +77,21 @@ pub(crate) fn find_cycles(graph: &Graph<'_>) -> Cycles {
     cycles
 }
 
-/// The shortest ways from a package's children back to it, each ending with the package.
-fn shortest_cycles(start: PkgId, inside: &dyn Fn(PkgId) -> Vec<PkgId>) -> Vec<Vec<PkgId>> {
+/// The shortest ways from a package's children back to it, each ending with the package. None once too much effort was spent.
+fn shortest_cycles(start: PkgId, inside: &dyn Fn(PkgId) -> Vec<PkgId>, effort: &mut usize) -> Vec<Vec<PkgId>> {
     let mut found: Vec<Vec<PkgId>> = Vec::new();
     for child in inside(start) {
-        if let Some(path) = shortest_path(child, start, inside) {
-            found.push(path);
+        if *effort > MAX_EFFORT && (*effort > 2 * MAX_EFFORT || !found.is_empty()) {
+            break;
         }
+        found.extend(shortest_path(child, start, inside, effort));
     }
     let shortest = found.iter().map(Vec::len).min().unwrap_or(0);
     found.retain(|p| p.len() == shortest);
     found
 }
 
-fn shortest_path(from: PkgId, to: PkgId, inside: &dyn Fn(PkgId) -> Vec<PkgId>) -> Option<Vec<PkgId>> {
+fn shortest_path(from: PkgId, to: PkgId, inside: &dyn Fn(PkgId) -> Vec<PkgId>, effort: &mut usize) -> Option<Vec<PkgId>> {
     let mut came_from: HashMap<PkgId, Option<PkgId>> = HashMap::from([(from, None)]);
     let mut queue = VecDeque::from([from]);
     while let Some(pkg) = queue.pop_front() {
@@ -100,6 +106,7 @@ fn shortest_path(from: PkgId, to: PkgId, inside: &dyn Fn(PkgId) -> Vec<PkgId>) -
             return Some(path);
         }
         for next in inside(pkg) {
+            *effort += 1;
             came_from.entry(next).or_insert_with(|| {
                 queue.push_back(next);
                 Some(pkg)
@@ -202,9 +209,7 @@ pub(crate) fn merge_order(graph: &Graph<'_>) -> Vec<PkgId> {
         }
     }
     let weight: Weights = merged.iter().map(|p| (*p, (earliness(graph, *p), graph.u.entry(*p).cpv.to_string()))).collect();
-    let mut order = Vec::with_capacity(merged.len());
-    arrange(&merged, &needs, 0, &weight, &mut order);
-    order
+    arrange(merged, &needs, &weight)
 }
 
 /// Lower numbers go first among packages that are free to go.
@@ -221,35 +226,60 @@ fn earliness(graph: &Graph<'_>, pkg: PkgId) -> usize {
     }
 }
 
-/// Orders packages so that what they need comes before them; only needs of at least `hardness` count. In a circle the package that lacks
-/// least goes first, and the rest is ordered again.
-fn arrange(packages: &[PkgId], needs: &Needs, hardness: u8, weight: &Weights, order: &mut Vec<PkgId>) {
-    let members: BTreeSet<PkgId> = packages.iter().copied().collect();
-    let counted = |p: PkgId| -> Vec<PkgId> {
-        let own = needs.get(&p).map(Vec::as_slice).unwrap_or_default();
-        own.iter().filter(|(c, w)| *w >= hardness && members.contains(c)).map(|(c, _)| *c).collect()
-    };
-    let groups = components(packages, &counted);
-    for index in group_order(&groups, &counted, weight) {
-        let group = &groups[index];
-        match (group.as_slice(), hardness) {
-            ([only], _) => order.push(*only),
-            // What is asked for afterwards (PDEPEND) gives way to everything else.
-            (_, 0) => arrange(group, needs, 1, weight, order),
-            _ => {
-                let Some(first) = group.iter().copied().min_by_key(|p| (lacks(*p, group, needs), weight.get(p))) else {
-                    continue;
-                };
-                order.push(first);
-                let rest: Vec<PkgId> = group.iter().copied().filter(|p| *p != first).collect();
-                arrange(&rest, needs, hardness, weight, order);
+/// Something left to do while packages are put in order.
+enum Task {
+    Emit(PkgId),
+    /// Put these in order; only needs of at least this hardness count.
+    Arrange(Vec<PkgId>, u8),
+}
+
+/// Orders packages so that what they need comes before them. In a circle what is asked for afterwards (PDEPEND) gives way first; then the
+/// package that lacks least goes ahead, and the rest is ordered again.
+fn arrange(packages: Vec<PkgId>, needs: &Needs, weight: &Weights) -> Vec<PkgId> {
+    let mut order = Vec::with_capacity(packages.len());
+    let mut effort = 0;
+    let mut tasks = vec![Task::Arrange(packages, 0)];
+    while let Some(task) = tasks.pop() {
+        let (packages, hardness) = match task {
+            Task::Emit(pkg) => {
+                order.push(pkg);
+                continue;
+            }
+            Task::Arrange(packages, hardness) => (packages, hardness),
+        };
+        let members: BTreeSet<PkgId> = packages.iter().copied().collect();
+        let counted = |p: PkgId| -> Vec<PkgId> {
+            let own = needs.get(&p).map(Vec::as_slice).unwrap_or_default();
+            own.iter().filter(|(c, w)| *w >= hardness && members.contains(c)).map(|(c, _)| *c).collect()
+        };
+        effort += packages.iter().map(|p| needs.get(p).map_or(1, |n| n.len() + 1)).sum::<usize>();
+        let groups = components(&packages, &counted);
+        // What is pushed last is done first.
+        for index in group_order(&groups, &counted, weight).into_iter().rev() {
+            let group = &groups[index];
+            match (group.as_slice(), hardness) {
+                ([only], _) => tasks.push(Task::Emit(*only)),
+                (_, 0) => tasks.push(Task::Arrange(group.clone(), 1)),
+                _ => tasks.extend(break_circle(group, needs, weight, hardness, effort > MAX_EFFORT)),
             }
         }
+    }
+    order
+}
+
+/// What to do with a circle, last things first.
+fn break_circle(group: &[PkgId], needs: &Needs, weight: &Weights, hardness: u8, crudely: bool) -> Vec<Task> {
+    let members: BTreeSet<PkgId> = group.iter().copied().collect();
+    let mut sorted = group.to_vec();
+    sorted.sort_by_cached_key(|p| (lacks(*p, &members, needs), weight.get(p)));
+    match sorted.split_first() {
+        Some((first, rest)) if !crudely => vec![Task::Arrange(rest.to_vec(), hardness), Task::Emit(*first)],
+        _ => sorted.into_iter().rev().map(Task::Emit).collect(),
     }
 }
 
 /// How much of a group a package needs: the number of its hardest needs, then of the softer ones.
-fn lacks(pkg: PkgId, group: &[PkgId], needs: &Needs) -> [usize; 3] {
+fn lacks(pkg: PkgId, group: &BTreeSet<PkgId>, needs: &Needs) -> [usize; 3] {
     let own = needs.get(&pkg).map(Vec::as_slice).unwrap_or_default();
     let count = |hardness: u8| own.iter().filter(|(c, w)| *w == hardness && group.contains(c)).count();
     [count(3), count(2), count(1)]

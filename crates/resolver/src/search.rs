@@ -138,10 +138,7 @@ fn report(graph: &Graph<'_>, conflicts: Vec<Conflict>) -> Vec<ConflictReport> {
 /// Adds the ways that an attempt's findings open.
 fn branch_out(from: &Branch, findings: Findings, waiting: &mut Vec<Branch>, known: &mut Vec<Lessons>) {
     let mut base = from.clone();
-    let config = !findings.mask_built.is_empty()
-        || !findings.replace.is_empty()
-        || !findings.circular.is_empty()
-        || findings.slot_conflict_abi;
+    let config = !findings.mask_built.is_empty() || !findings.circular.is_empty();
     if config {
         for (pkg, children) in findings.circular {
             base.lessons.circular.entry(pkg).or_default().extend(children);
@@ -149,12 +146,11 @@ fn branch_out(from: &Branch, findings: Findings, waiting: &mut Vec<Branch>, know
         for pkg in findings.mask_built {
             base.lessons.masked.entry(pkg).or_default().slot_operator = true;
         }
-        base.lessons.replace.extend(findings.replace);
         let explore = findings.slot_conflict.is_empty() && findings.missing_parent.is_none();
         remember(base.clone(), explore, waiting, known);
     }
-    if let Some(proposals) = findings.slot_conflict.into_iter().next() {
-        for proposal in proposals {
+    if !findings.slot_conflict.is_empty() {
+        for proposal in findings.slot_conflict {
             let mut next = base.clone();
             next.masks += 1;
             for (pkg, reasons) in proposal {

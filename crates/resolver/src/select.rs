@@ -42,8 +42,7 @@ impl Graph<'_> {
     fn select_best(&self, atom: &AtomRef, parent: Option<PkgId>) -> Option<(PkgId, bool)> {
         let matches = self.u.matches(atom);
         let best = matches.available.iter().copied().find(|p| !self.is_masked(*p));
-        let installed =
-            matches.installed.iter().copied().find(|p| !self.lessons.masked.contains_key(p) && !self.must_be_replaced(*p));
+        let installed = matches.installed.iter().copied().find(|p| !self.lessons.masked.contains_key(p));
         for candidate in [best, installed].into_iter().flatten() {
             if let Some(existing) = self.highest_merge_in_slot(candidate)
                 && self.u.atom_matches(atom, existing)
@@ -67,10 +66,6 @@ impl Graph<'_> {
         existing.rank < best.rank && existing.slot != best.slot
     }
 
-    fn must_be_replaced(&self, installed: PkgId) -> bool {
-        self.lessons.replace.contains(&self.u.pkg(installed).slot)
-    }
-
     /// While the installed packages' dependencies are followed, nothing new is chosen.
     fn select_from_graph(&self, atom: &AtomRef) -> Option<(PkgId, bool)> {
         let matches = self.final_matches(atom);
@@ -91,7 +86,7 @@ impl Graph<'_> {
         let own = self.u.pkg(pkg);
         let asks = |index: &u32| {
             let atom = &self.args[*index as usize].atom;
-            if atom.cp != Some(own.cp) || !self.u.atom_matches(atom, pkg) {
+            if !self.u.atom_matches(atom, pkg) {
                 return false;
             }
             let higher_slot = |p: &PkgId| {
@@ -100,7 +95,7 @@ impl Graph<'_> {
             };
             !self.selected.get(&own.cp).is_some_and(|s| s.iter().any(higher_slot))
         };
-        (0..self.args.len() as u32).filter(asks).collect()
+        self.args_of.get(&own.cp).into_iter().flatten().copied().filter(asks).collect()
     }
 
     /// The installed package that the atom means and that the parent, being of the same slot, will replace.

@@ -51,6 +51,7 @@ fn the_same_packages_as_portage() {
         return;
     }
     let trees = Trees::new();
+    let mut steps = 0;
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     let mut differences: BTreeMap<String, Vec<Difference>> = BTreeMap::new();
     for (group, recording) in recordings() {
@@ -62,6 +63,7 @@ fn the_same_packages_as_portage() {
             row.largest = row.largest.max(request.packages.len());
             let answer = asker.universe(request).resolve(&wanted(request));
             if let Ok(resolution) = &answer {
+                steps = steps.max(resolution.steps);
                 check_order(&mut asker, request, resolution);
             }
             match compare(&recording, request, &answer) {
@@ -77,6 +79,7 @@ fn the_same_packages_as_portage() {
             }
         }
     }
+    println!("the longest search took {steps} steps");
     check_file("differences.json", &(serde_json::to_string_pretty(&differences).unwrap() + "\n"));
     check_table(&table(&rows));
     let requests: usize = rows.values().map(|r| r.requests - r.cycles).sum();

@@ -170,3 +170,19 @@ impl<'a> Asker<'a> {
 pub fn wanted(request: &Recorded) -> Wanted {
     Wanted { atoms: request.atoms.clone(), services: Vec::new() }
 }
+
+/// An index from `CPV ; KEY=value ; …` lines. KEYWORDS and LICENSE default to harmless values.
+pub fn small_index(lines: &str) -> Packages {
+    let mut text = String::from("ARCH: amd64\nCHOST: x86_64-pc-linux-gnu\nTIMESTAMP: 1\n");
+    for line in lines.lines().map(str::trim).filter(|l| !l.is_empty()) {
+        let mut parts = line.split(" ; ").map(str::trim);
+        let mut fields = BTreeMap::from([("KEYWORDS", "amd64"), ("LICENSE", "GPL-2"), ("EAPI", "8"), ("SIZE", "1000")]);
+        fields.insert("CPV", parts.next().unwrap());
+        fields.extend(parts.map(|p| p.split_once('=').unwrap()));
+        text.push('\n');
+        for (key, value) in fields {
+            text.push_str(&format!("{key}: {value}\n"));
+        }
+    }
+    Packages::parse(text.as_bytes()).unwrap()
+}
