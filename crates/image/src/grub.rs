@@ -172,7 +172,7 @@ fn module_list(folder: &Path, platform: Platform) -> Result<Vec<&'static str>, E
         let folder = platform.folder();
         return Err(Error::Boot(format!("GRUB's folder {folder} in the image lacks {missing}.mod: sys-boot/grub is incomplete")));
     }
-    Ok(needed.into_iter().chain(WELCOME.into_iter().filter(|module| has(&module))).collect())
+    Ok(needed.into_iter().chain(WELCOME.into_iter().filter(|module| has(module))).collect())
 }
 
 fn bios_programs(workspace: &Workspace, eltorito: PathBuf) -> Result<BiosPrograms, Error> {

@@ -59,7 +59,7 @@ mod tests {
         let mut got = Vec::new();
         let produce = |emit: &mut dyn FnMut(u64) -> Result<(), Error>| (0..500).try_for_each(emit);
         let work = |n: u64| {
-            (0..(n % 7) * 1000).for_each(|i| drop(std::hint::black_box(i)));
+            (0..(n % 7) * 1000).for_each(|i| _ = std::hint::black_box(i));
             Ok(n * n)
         };
         ordered(threads, produce, work, |n| {

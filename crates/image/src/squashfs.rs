@@ -12,7 +12,8 @@ use crate::write::{Error, Meter, Progress, Workspace, WriteOptions, WriteReport}
 
 /// Bytes of a squashfs block.
 const BLOCK_SIZE: &str = "131072";
-/// The zstd level: measured on a /usr tree, 9 costs half the time of 15 (the tools' default) for about 2% more bytes.
+/// The zstd level. Measured on 619 MB of /usr/share: 3 makes 254 MB in 6 CPU seconds, 9 makes 242 MB in 12, 15 (the default of the
+/// tools) makes 230 MB in 77.
 const ZSTD_LEVEL: &str = "9";
 
 /// Writes a squashfs image with zstd.
@@ -39,7 +40,9 @@ pub(crate) fn make(
     name: &str,
     meter: &mut Meter,
 ) -> Result<(), Error> {
-    let out = workspace.path(name);
+    // Held open: tar2sqfs removes its output when it fails, and then the space it took would be back before anybody could see that the
+    // disk was full.
+    let (out, _held) = workspace.create(name)?;
     let (program, args) = match !is_installed("tar2sqfs") && is_installed("mksquashfs") {
         true => (("mksquashfs", "squashfs-tools"), mksquashfs_args(&out, options)),
         false => (("tar2sqfs", "squashfs-tools-ng"), tar2sqfs_args(&out, options)),

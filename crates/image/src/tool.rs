@@ -1,13 +1,14 @@
 //! Programs of the host that writers use, run with an argument list, a fixed environment and their messages kept.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, PipeReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::store::is_disk_full;
 use crate::write::{Error, Workspace};
 
 /// How long to sleep between two looks at a program that is running.
@@ -19,7 +20,9 @@ const SHOWN: usize = 4000;
 pub(crate) struct Tool {
     name: &'static str,
     child: Child,
-    log: PathBuf,
+    /// Collects the end of what the program says. In memory: on a full disk a log file would stay empty just when it is needed.
+    said: Option<JoinHandle<Vec<u8>>>,
+    folder: PathBuf,
 }
 
 impl Tool {
@@ -32,24 +35,24 @@ impl Tool {
         epoch: i64,
         feed: bool,
     ) -> Result<Tool, Error> {
-        let (log, out) = workspace.create(&format!("{name}.log"))?;
-        let errors = out.try_clone().map_err(|e| Error::io(&log, e))?;
-        let spawned = Command::new(name)
-            .args(args)
-            .env("LC_ALL", "C")
-            .env("TZ", "UTC")
-            .env("SOURCE_DATE_EPOCH", epoch.max(0).to_string())
-            .stdin(if feed { Stdio::piped() } else { Stdio::null() })
-            .stdout(out)
-            .stderr(errors)
-            .spawn();
-        match spawned {
-            Ok(child) => Ok(Tool { name, child, log }),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                Err(Error::MissingTool { tool: name.to_owned(), package: package.to_owned() })
-            }
-            Err(e) => Err(Error::io(Path::new(name), e)),
-        }
+        let failed = |e| Error::io(Path::new(name), e);
+        let (messages, out) = io::pipe().map_err(failed)?;
+        let errors = out.try_clone().map_err(failed)?;
+        let mut command = Command::new(name);
+        command.args(args).env("LC_ALL", "C").env("TZ", "UTC").env("SOURCE_DATE_EPOCH", epoch.max(0).to_string());
+        command.stdin(if feed { Stdio::piped() } else { Stdio::null() }).stdout(out).stderr(errors);
+        let child = command.spawn().map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Error::MissingTool { tool: name.to_owned(), package: package.to_owned() },
+            _ => failed(e),
+        })?;
+        // The command holds the pipe's other end; without it the pipe ends with the program.
+        drop(command);
+        Ok(Tool {
+            name,
+            child,
+            said: Some(thread::spawn(move || last_bytes(messages))),
+            folder: workspace.folder().to_path_buf(),
+        })
     }
 
     /// Feeds the program. When it has stopped reading, its own message tells why.
@@ -80,11 +83,13 @@ impl Tool {
         }
     }
 
-    fn failure(&self, status: ExitStatus) -> Error {
-        let output = tail(&self.log);
-        // The program's words for ENOSPC; it cannot hand us the number itself.
-        match output.contains("No space left on device") || output.contains("Disk quota exceeded") {
-            true => Error::DiskFull { path: self.log.parent().and_then(Path::parent).unwrap_or(&self.log).to_path_buf() },
+    /// The error of a program that has ended.
+    fn failure(&mut self, status: ExitStatus) -> Error {
+        let said = self.said.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let output = String::from_utf8_lossy(&said).trim().to_owned();
+        // Programs say ENOSPC in words of their own, some only "I/O error", so the disk is asked as well.
+        match output.contains("No space left on device") || disk_is_full(&self.folder) {
+            true => Error::DiskFull { path: self.folder.clone() },
             false => Error::Tool { tool: self.name.to_owned(), status: status.to_string(), output },
         }
     }
@@ -109,11 +114,21 @@ pub(crate) fn run<S: AsRef<OsStr>>(
     Tool::start(workspace, program, args, epoch, false)?.finish(going)
 }
 
-/// The last messages of a program.
-fn tail(log: &Path) -> String {
-    let bytes = fs::read(log).unwrap_or_default();
-    let start = bytes.len().saturating_sub(SHOWN);
-    String::from_utf8_lossy(bytes.get(start..).unwrap_or_default()).trim().to_owned()
+/// Reads to the end and keeps the last [`SHOWN`] bytes.
+fn last_bytes(mut messages: PipeReader) -> Vec<u8> {
+    let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = messages.read(&mut buffer) {
+        kept.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        kept.drain(..kept.len().saturating_sub(SHOWN));
+    }
+    kept
+}
+
+/// Whether a folder has no room for another mebibyte.
+fn disk_is_full(folder: &Path) -> bool {
+    let mut probe = tempfile::tempfile_in(folder);
+    let written = probe.as_mut().map(|file| file.write_all(&vec![0; 1 << 20]));
+    matches!(written, Ok(Err(error)) if is_disk_full(&error))
 }
 
 /// Whether a program is there to be run.

@@ -114,6 +114,11 @@ impl Workspace {
         Ok(Workspace { dir, out: out.to_path_buf() })
     }
 
+    /// The folder that the output will be in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path().parent().unwrap_or(self.dir.path())
+    }
+
     /// A path for a file of this name.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

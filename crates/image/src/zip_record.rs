@@ -152,8 +152,8 @@ fn dos_time(seconds: i64) -> (u16, u16) {
     let seconds = seconds.clamp(FIRST, LAST);
     let (year, month, day) = civil(seconds.div_euclid(86_400));
     let of_day = seconds.rem_euclid(86_400);
-    let time = (of_day / 3600) << 11 | (of_day / 60 % 60) << 5 | (of_day % 60) / 2;
-    let date = (year - 1980) << 9 | month << 5 | day;
+    let time = ((of_day / 3600) << 11) | ((of_day / 60 % 60) << 5) | ((of_day % 60) / 2);
+    let date = ((year - 1980) << 9) | (month << 5) | day;
     (time as u16, date as u16)
 }
 

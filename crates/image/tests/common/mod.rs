@@ -43,7 +43,7 @@ pub fn plain_tree(store: &Store) -> Tree {
     add_file(&mut tree, store, b"usr/share/zeros", &vec![0; 3 << 20], 0o644);
     add_file(&mut tree, store, "usr/share/Grüße – 日本".as_bytes(), b"unicode", 0o644);
     add_file(&mut tree, store, b"usr/share/with space 'quote' $dollar `tick` -dash", b"specials", 0o644);
-    let deep = format!("srv/{}/{}", vec!["directory-with-a-long-name"; 12].join("/"), "f".repeat(200));
+    let deep = format!("srv/{}/{}", ["directory-with-a-long-name"; 12].join("/"), "f".repeat(200));
     add_file(&mut tree, store, deep.as_bytes(), b"deep", 0o640);
     // 100 and 101 bytes with the leading `./`: the border of ustar's name field.
     for length in [98, 99] {
@@ -86,8 +86,8 @@ pub fn run(command: &mut Command) -> Output {
         command.env("LC_ALL", "C");
     }
     let output = command.env("TZ", "UTC").output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{command:?}: {}\n{errors}", output.status);
+    let said = String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
     output
 }
 

@@ -1,0 +1,98 @@
+//! Equal trees give equal bytes: whatever the umask, the time zone, the number of threads, the folder, or the order of insertion.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{EPOCH, full_tree};
+use image::{BootMedia, Store, Tree, WriteOptions, write_iso, write_squashfs, write_tar_bz2, write_zip};
+use nix::sys::stat::{Mode, umask};
+
+const FORMATS: [&str; 4] = ["image.tar.bz2", "image.zip", "image.squashfs", "image.iso"];
+/// Set for the processes that write; says where.
+const OUT: &str = "HATCHERY_TEST_OUT";
+const THREADS: &str = "HATCHERY_TEST_THREADS";
+const UMASK: &str = "HATCHERY_TEST_UMASK";
+
+/// GRUB's modules as the host has them; without them there is no ISO to compare.
+fn add_grub(tree: &mut Tree, store: &Store) -> bool {
+    let platforms = ["i386-pc", "x86_64-efi", "i386-efi"].map(|name| (name, Path::new("/usr/lib/grub").join(name)));
+    if !platforms.iter().all(|(_, dir)| dir.join("normal.mod").is_file()) {
+        println!("skipped: the host has no GRUB modules (Debian's grub-pc-bin, grub-efi-amd64-bin, grub-efi-ia32-bin)");
+        return false;
+    }
+    for (name, dir) in platforms {
+        for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+            let inside = format!("usr/lib/grub/{name}/{}", path.file_name().unwrap().to_str().unwrap());
+            common::add_file(tree, store, inside.as_bytes(), &fs::read(&path).unwrap(), 0o644);
+        }
+    }
+    true
+}
+
+/// Does nothing unless it is called by the test below, in a process of its own.
+#[test]
+fn write_all_formats() {
+    let Some(out) = std::env::var_os(OUT).map(PathBuf::from) else { return };
+    let number = |name: &str| std::env::var(name).unwrap().parse::<usize>().unwrap();
+    umask(Mode::from_bits_truncate(number(UMASK) as u32));
+    let options = WriteOptions { epoch: EPOCH, threads: number(THREADS) };
+    let store = Store::open(out.join("store")).unwrap();
+    let mut tree = full_tree(&store);
+    let with_grub = add_grub(&mut tree, &store);
+    let (kernel, _) = store.put_bytes(b"a kernel").unwrap();
+    let boot = BootMedia {
+        kernel,
+        initramfs: b"an initramfs".to_vec(),
+        volume_id: "SAME".into(),
+        title: "Same".into(),
+        cmdline: String::new(),
+        grub_dir: "usr/lib/grub".into(),
+    };
+    let go_on = |_, _| true;
+    write_tar_bz2(&tree, &store, &options, &out.join(FORMATS[0]), &go_on).unwrap();
+    write_zip(&tree, &store, &options, &out.join(FORMATS[1]), &go_on).unwrap();
+    write_squashfs(&tree, &store, &options, &out.join(FORMATS[2]), &go_on).unwrap();
+    if with_grub {
+        write_iso(&tree, &store, &boot, &options, &out.join(FORMATS[3]), &go_on).unwrap();
+    }
+}
+
+#[test]
+fn the_machine_does_not_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    let variants = [("1", "18", "UTC"), ("2", "63", "Pacific/Auckland"), ("5", "0", "America/St_Johns")];
+    let outs: Vec<PathBuf> = (variants.iter().enumerate())
+        .map(|(i, (threads, umask, zone))| {
+            let out = dir.path().join(format!("{i}-{}", "x".repeat(i * 9)));
+            fs::create_dir(&out).unwrap();
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--exact", "write_all_formats"]).env(OUT, &out).env(THREADS, threads).env(UMASK, umask).env("TZ", zone);
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+            out
+        })
+        .collect();
+    for format in FORMATS {
+        let images: Vec<_> = outs.iter().map(|out| fs::read(out.join(format)).ok()).collect();
+        assert!(images.windows(2).all(|pair| pair[0] == pair[1]), "{format} differs");
+        assert!(images[0].is_some() || format == "image.iso", "{format} was not written");
+    }
+}
+
+#[test]
+fn the_order_of_insertion_does_not_matter() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("store")).unwrap();
+    let tree = full_tree(&store);
+    let mut other = Tree::new();
+    for (path, entry) in tree.iter().collect::<Vec<_>>().into_iter().rev() {
+        other.insert(path, entry.clone()).unwrap();
+    }
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    write_zip(&tree, &store, &WriteOptions::at(EPOCH), &a, &|_, _| true).unwrap();
+    write_zip(&other, &store, &WriteOptions::at(EPOCH), &b, &|_, _| true).unwrap();
+    assert!(fs::read(a).unwrap() == fs::read(b).unwrap());
+}
