@@ -229,11 +229,12 @@ impl Content {
 
 fn is_wanted(recipe: &Recipe, build: &Build, path: &str) -> bool {
     let any = |globs: &[String]| globs.iter().any(|g| glob(g, path));
+    let dropped = any(&recipe.drop) || any(&build.drop);
     if path.starts_with("usr/share/doc/") {
-        return path.ends_with("/copyright");
+        return path.ends_with("/copyright") && !dropped;
     }
     let chosen = (recipe.keep.is_empty() || any(&recipe.keep)) && (build.keep.is_empty() || any(&build.keep));
-    chosen && !NEVER.iter().any(|g| glob(g, path)) && !any(&recipe.drop) && !any(&build.drop)
+    chosen && !NEVER.iter().any(|g| glob(g, path)) && !dropped
 }
 
 /// Where a path of Debian's lies in a merged-usr Gentoo, in which /usr/sbin is merged as well.

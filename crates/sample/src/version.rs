@@ -17,7 +17,17 @@ fn without_repack(text: &str) -> String {
             text.truncate(at);
         }
     }
-    text
+    without_commit(&text).to_owned()
+}
+
+/// Cuts off the abbreviated commit at the end of a snapshot's version, like `~g7ed88a0`.
+fn without_commit(text: &str) -> &str {
+    let Some(at) = text.rfind(['+', '~']) else { return text };
+    let is_commit = |word: &str| word.len() >= 7 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    match text[at + 1..].strip_prefix('g').is_some_and(is_commit) {
+        true => &text[..at],
+        false => text,
+    }
 }
 
 fn suffixes(text: &str) -> String {
@@ -72,6 +82,7 @@ mod tests {
             ("7.7+9+b1", "7.7_p9_pb1"),
             ("2.4.0+git20190614-2", "2.4.0_p20190614"),
             ("590-2.1~deb12u2", "590"),
+            ("1:2.2+10~g7ed88a0-6.1", "2.2_p10"),
             ("6.1.192-2", "6.1.192"),
             ("2.1.12-stable-8+deb12u1", "2.1.12"),
         ] {
