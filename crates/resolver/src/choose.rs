@@ -299,8 +299,8 @@ impl Graph<'_> {
     fn bin_of_unavailable(&self, alternative: &mut Alternative) -> Bin {
         let u = self.u;
         let wanted: Vec<&AtomRef> = alternative.atoms.iter().map(|n| &n.atom).filter(|a| a.atom.blocker.is_none()).collect();
-        let installed = |atom: &&AtomRef| !u.matches(atom).installed.is_empty();
-        let any_version = |atom: &&AtomRef| atom.cp.is_some_and(|cp| !u.names[cp as usize].installed.is_empty());
+        let installed = |atom: &AtomRef| !u.matches(atom).installed.is_empty();
+        let any_version = |atom: &AtomRef| atom.cp.is_some_and(|cp| !u.names[cp as usize].installed.is_empty());
         if wanted.iter().all(|a| installed(a)) {
             alternative.all_installed_slots = true;
             Bin::Installed

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gentoo::atom::Blocker;
 
-use crate::graph::{Block, Dependency, Depth, Graph, Ignored, Parent, Priority, Stop};
+use crate::graph::{Block, Dependency, Depth, Graph, Ignored, Parent, Priority, Proposal, Stop};
 use crate::universe::{AtomRef, PkgId};
 
 /// Several packages in one slot, in the order they came.
@@ -261,13 +261,13 @@ impl Graph<'_> {
             in_conflict.push(first);
         }
         in_conflict.sort_by_key(|p| std::cmp::Reverse(self.u.pkg(*p).rank));
-        let mut proposals: Vec<Vec<(PkgId, BTreeSet<(Parent, u32)>)>> = Vec::new();
+        let mut proposals: Vec<Proposal> = Vec::new();
         for pkg in &in_conflict {
             let fits = |parent: &Parent, atom: &AtomRef| {
                 self.parent_atoms.get(pkg).is_some_and(|own| own.iter().any(|(p, a)| p == parent && a.id == atom.id))
             };
             let against: Vec<&(Parent, AtomRef)> = asked.iter().filter(|(p, a)| !fits(p, a)).collect();
-            let mut proposal = Vec::new();
+            let mut proposal = Proposal::new();
             if !against.is_empty() {
                 for similar in self.similar_available(*pkg) {
                     if in_conflict.contains(&similar) {

@@ -124,8 +124,11 @@ fn has_names(item: &Item) -> bool {
     matches!(item, Item::Any(_)) && !names(item).is_empty()
 }
 
+/// Category and package.
+type Name<'a> = (&'a str, &'a str);
+
 /// The package names in an item, blockers aside.
-fn names(item: &Item) -> Vec<(&str, &str)> {
+fn names(item: &Item) -> Vec<Name<'_>> {
     let mut found = Vec::new();
     let mut pending = vec![item];
     while let Some(item) = pending.pop() {
@@ -142,9 +145,9 @@ fn names(item: &Item) -> Vec<(&str, &str)> {
 
 /// The choices of a conjunction in groups that share names, each group in the order written.
 fn overlapping_groups(items: &[Item]) -> Vec<Vec<usize>> {
-    let choices: Vec<(usize, Vec<(&str, &str)>)> =
+    let choices: Vec<(usize, Vec<Name<'_>>)> =
         items.iter().enumerate().filter(|(_, i)| has_names(i)).map(|(at, i)| (at, names(i))).collect();
-    let mut groups: Vec<(Vec<usize>, Vec<(&str, &str)>)> = Vec::new();
+    let mut groups: Vec<(Vec<usize>, Vec<Name<'_>>)> = Vec::new();
     for (at, names) in choices {
         let (touching, mut rest): (Vec<_>, Vec<_>) =
             groups.into_iter().partition(|(_, known)| names.iter().any(|n| known.contains(n)));

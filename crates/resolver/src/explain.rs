@@ -18,6 +18,8 @@ use crate::plan::Reasons;
 use crate::search::{ConflictReport, Failure, NotFound};
 use crate::universe::{AtomRef, PkgId, Universe};
 
+/// Advice for what may not be passed on.
+const AFTER_BOOT: &str = "Install it yourself after the first boot.";
 /// Most items of a list that a sentence names.
 const NAMED: usize = 5;
 
@@ -41,6 +43,9 @@ pub struct Trouble {
     pub message: String,
     /// What to change, in one or more sentences.
     pub advice: String,
+    /// What to ask for instead of the subject to get the nearest build there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer: Option<String>,
     /// Who needs it, nearest first; the last one is the request.
     #[serde(default)]
     pub because: Vec<String>,
@@ -161,7 +166,7 @@ impl Explanation {
 }
 
 fn trouble(kind: TroubleKind, subject: impl Into<String>, message: impl Into<String>, advice: impl Into<String>) -> Trouble {
-    Trouble { kind, subject: subject.into(), message: message.into(), advice: advice.into(), because: Vec::new() }
+    Trouble { kind, subject: subject.into(), message: message.into(), advice: advice.into(), offer: None, because: Vec::new() }
 }
 
 pub(crate) fn bad_atom(text: &str, reason: &str) -> Trouble {
@@ -280,12 +285,19 @@ impl<'a> Explainer<'a> {
             let built_differently = [TroubleKind::UnknownPackage, TroubleKind::Version, TroubleKind::Slot, TroubleKind::Use];
             if built_differently.contains(&found.kind) {
                 found.advice = "Ask the operator of the binhost to build it.".to_owned();
+                found.offer = None;
             }
             if let Some(others) = self.alternatives_to(pkg, atom) {
                 found.message = format!("{} Any of these would do: {others}.", found.message);
             }
+            if [TroubleKind::License, TroubleKind::Bindist].contains(&found.kind) {
+                found.advice = found.advice.replace(AFTER_BOOT, "");
+            }
             let root = reasons.root_of(graph, pkg).unwrap_or_else(|| self.u.entry(pkg).cpv.cp());
-            found.advice = format!("{} Or leave out {root}.", found.advice);
+            found.advice = match found.advice.trim_end() {
+                "" => format!("Leave out {root}."),
+                advice => format!("{advice} Or leave out {root}."),
+            };
         }
         found.because = self.chain(graph, reasons, atom, parent);
         found
@@ -452,20 +464,38 @@ impl<'a> Explainer<'a> {
         } else {
             format!("{}[{}]", Atom { use_deps: Vec::new(), ..atom.clone() }, kept.join(","))
         };
-        trouble(
+        let found = trouble(
             TroubleKind::Use,
             atom.to_string(),
             format!("No binhost has {} with these USE flags. The nearest build, {build}, {}.", atom.cp(), parts.join(" and ")),
             format!("To take that build, ask for {offer}. The wish is noted for the operator of the binhost."),
-        )
+        );
+        Trouble { offer: Some(offer), ..found }
     }
 
-    /// Everything that fits is masked: tells why, for the best of them.
+    /// Everything that fits is masked: tells why, for the best of each kind of mask.
     fn all_masked(&self, atom: &Atom, found: &[PkgId]) -> Trouble {
-        let masked = self.keep(found, |p| self.u.pkg(p).mask.is_some());
-        let Some((best, mask)) = masked.first().and_then(|p| self.u.pkg(*p).mask.as_ref().map(|m| (*p, m))) else {
-            return self.unusable(atom, found);
-        };
+        let mut told: Vec<Trouble> = Vec::new();
+        for pkg in found {
+            if let Some(mask) = &self.u.pkg(*pkg).mask {
+                let next = self.masked(atom, *pkg, mask);
+                if told.len() < NAMED && !told.iter().any(|t| t.kind == next.kind) {
+                    told.push(next);
+                }
+            }
+        }
+        let mut told = told.into_iter();
+        let Some(mut first) = told.next() else { return self.unusable(atom, found) };
+        for next in told {
+            first.message = format!("{} {}", first.message, next.message);
+            if !first.advice.contains(&next.advice) {
+                first.advice = format!("{} {}", first.advice, next.advice);
+            }
+        }
+        first
+    }
+
+    fn masked(&self, atom: &Atom, best: PkgId, mask: &Mask) -> Trouble {
         let (cpv, subject) = (&self.u.entry(best).cpv, atom.to_string());
         let others = self.instead(atom, best);
         match mask {
@@ -487,13 +517,14 @@ impl<'a> Explainer<'a> {
                 TroubleKind::License,
                 subject,
                 format!(
-                    "The licence of {cpv} does not allow Hatchery to pass it on: {} is not in ACCEPT_LICENSE=\"{}\".",
+                    "The licence of {cpv} does not allow Hatchery to pass it on: {} {} not in ACCEPT_LICENSE=\"{}\".",
                     list(licenses),
+                    if licenses.len() == 1 { "is" } else { "are" },
                     self.u.source.profile.accept_license.text()
                 ),
-                format!("{others}Install it yourself after the first boot."),
+                format!("{others}{AFTER_BOOT}"),
             ),
-            Mask::PackageMask { atom: by, reason } => trouble(
+            Mask::Profile { atom: by, reason } => trouble(
                 TroubleKind::Masked,
                 subject,
                 format!(
@@ -506,7 +537,7 @@ impl<'a> Explainer<'a> {
                 TroubleKind::Bindist,
                 subject,
                 format!("{cpv} may not be passed on as a binary (RESTRICT=bindist)."),
-                format!("{others}Install it yourself after the first boot."),
+                format!("{others}{AFTER_BOOT}"),
             ),
             Mask::Chost(chost) => trouble(
                 TroubleKind::Chost,

@@ -104,12 +104,15 @@ pub(crate) enum Stop {
     TooLong,
 }
 
+/// Packages to do without, each with the `(parent, atom)` pairs it does not satisfy.
+pub(crate) type Proposal = Vec<(PkgId, BTreeSet<(Parent, u32)>)>;
+
 /// What an attempt found out for the next one.
 #[derive(Clone, Default)]
 pub(crate) struct Findings {
     pub missing_parent: Option<PkgId>,
-    /// What to mask on each of several ways on, with the `(parent, atom)` pairs each does not satisfy.
-    pub slot_conflict: Vec<Vec<(PkgId, BTreeSet<(Parent, u32)>)>>,
+    /// Several ways on.
+    pub slot_conflict: Vec<Proposal>,
     pub mask_built: BTreeSet<PkgId>,
     pub circular: BTreeMap<PkgId, BTreeSet<PkgId>>,
     pub restart: bool,

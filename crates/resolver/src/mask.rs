@@ -24,7 +24,7 @@ pub(crate) enum Mask {
     /// Licences that are not accepted.
     License(Vec<String>),
     /// The entry of package.mask that hits it, and the reason its comment gives.
-    PackageMask { atom: String, reason: String },
+    Profile { atom: String, reason: String },
     /// Its KEYWORDS.
     Keywords(String),
 }
@@ -57,7 +57,7 @@ impl<'a> Masks<'a> {
             return Some(Mask::Bindist);
         }
         if let Some(mask) = self.source.profile.masks.find(entry.package()) {
-            return Some(Mask::PackageMask { atom: mask.atom.to_string(), reason: mask.reason.clone() });
+            return Some(Mask::Profile { atom: mask.atom.to_string(), reason: mask.reason.clone() });
         }
         let unaccepted = self.unaccepted_licenses(entry);
         if !unaccepted.is_empty() {

@@ -123,6 +123,11 @@ fn cases() -> Vec<(&'static str, TroubleKind, Explanation)> {
     case("package-mask", Masked, explain(masked, &["app-editors/nano"]));
     let mut published = source("app-misc/a-1 ; RESTRICT=bindist mirror");
     published.published = true;
+    case(
+        "license-of-a-dependency",
+        License,
+        explain(source("app-misc/a-1 ; RDEPEND=app-misc/b\n app-misc/b-1 ; LICENSE=Evil"), &["app-misc/a"]),
+    );
     case("bindist", Bindist, explain(published, &["app-misc/a"]));
     case("other-chost", Chost, explain(source("app-misc/a-1 ; CHOST=i686-pc-linux-gnu"), &["app-misc/a"]));
     case("unknown-eapi", Eapi, explain(source("app-misc/a-1 ; EAPI=10"), &["app-misc/a"]));
@@ -132,6 +137,9 @@ fn cases() -> Vec<(&'static str, TroubleKind, Explanation)> {
     let mut gone = source("app-misc/a-1 ; RDEPEND=dev-libs/b\n dev-libs/b-1 ; BUILD_ID=4 ; PATH=dev-libs/b/b-1-4.gpkg.tar");
     gone.gone.insert(("main".into(), "dev-libs/b/b-1-4.gpkg.tar".into()));
     case("half-broken-mirror-dependency", Gone, explain(gone, &["app-misc/a"]));
+    let mut gone = source("app-misc/a-2 ; LICENSE=Evil\n app-misc/a-1");
+    gone.gone.insert(("main".into(), "app-misc/a-1.tbz2".into()));
+    case("several-masks", License, explain(gone, &["app-misc/a"]));
     case("damaged-entry", Damaged, explain(source("app-misc/a-1 ; RDEPEND=( dev-libs/b"), &["app-misc/a"]));
 
     let slots = "
@@ -187,6 +195,7 @@ fn explanations_are_data_too() {
     let explanation = explain(source(VIM), &["app-editors/vim[python,-X]"]);
     let json = serde_json::to_value(&explanation).unwrap();
     assert_eq!(json["troubles"][0]["kind"], "use");
+    assert_eq!(json["troubles"][0]["offer"], "app-editors/vim[python]");
     assert_eq!(json["unmet_wishes"][0]["flags"], serde_json::json!(["-X", "python"]));
     assert_eq!(serde_json::from_value::<Explanation>(json).unwrap(), explanation);
 }

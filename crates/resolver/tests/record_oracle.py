@@ -8,7 +8,7 @@ SHARED holds real/ and oracle/ (see their READMEs); $ORACLE is what oracle/setup
 the real emerge main() in a fork of that process, into an empty (or a made-up installed) root, with the index served as a remote
 binhost. Only the result of backtrack_depgraph is captured. The choice of requests is seeded: a second run asks the same.
 """
-import io, json, os, random, shutil, signal, sys, tempfile, time
+import gzip, io, json, os, random, shutil, signal, sys, tempfile, time
 
 ORACLE = os.environ.get("ORACLE", os.path.expanduser("~/.cache/hatchery-oracle"))
 IGNORE_BUILT = ["--ignore-built-slot-operator-deps=y"]
@@ -33,14 +33,26 @@ INDEXES = {  # name: (path below SHARED, configuration, architecture)
     "arm64": ("real/indexes/aarch64-2024-10-18.Packages", "arm64", "arm64"),
     "arm64-closed": ("oracle/arm64-closed.Packages", "arm64", "arm64"),
     "amd64-gnome": ("real/indexes/x86_64-2022-11-18.Packages", "amd64-gnome", "amd64"),
+    # An index as `hatchery sample` makes it; kept here, since it changes with Debian's packages.
+    "sample": ("sample.Packages.gz", "amd64-2026", "amd64"),
     "musl": ("real/indexes/x86_64-musl-2020-single-instance.Packages", "musl", "amd64"),
     "prefix-x86": ("real/prefix-x86/Packages", "x86", "x86"),
 }
 
 
+def read(path):
+    opener = gzip.open if path.endswith(".gz") else open
+    return opener(path, "rt", encoding="utf-8").read()
+
+
+def place(shared, name):
+    """Where an index is: below SHARED, or beside the stubs."""
+    return os.path.join(shared, name) if "/" in name else os.path.join(STUBS, name)
+
+
 def stanzas(path):
     """The entries of an index as dictionaries."""
-    text = open(path, encoding="utf-8").read()
+    text = read(path)
     for block in text.split("\n\n")[1:]:
         entry = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
         if "CPV" in entry:
@@ -114,12 +126,14 @@ class Portage:
         """The path of an index; where it has stubs, of a copy that ends with them."""
         if name not in INDEXES:
             return name
-        path, stubs = os.path.join(self.shared, INDEXES[name][0]), f"{STUBS}/{name}.stubs"
-        if not os.path.exists(stubs):
+        path, stubs = place(self.shared, INDEXES[name][0]), f"{STUBS}/{name}.stubs"
+        if not os.path.exists(stubs) and not path.endswith(".gz"):
             return path
         copy = f"{self.work}/{name}.Packages"
         if not os.path.exists(copy):
-            text = open(path, encoding="utf-8").read().rstrip("\n") + "\n\n" + open(stubs, encoding="utf-8").read()
+            text = read(path)
+            if os.path.exists(stubs):
+                text = text.rstrip("\n") + "\n\n" + read(stubs)
             open(copy, "w", encoding="utf-8").write(text)
         return copy
 
@@ -222,7 +236,7 @@ def cause(text, rc):
 def groups(shared):
     """The requests, by group: {group: [request, ...]}. Installed bases that are an earlier answer are named by it: ("answer", i, age)."""
     rnd = random.Random(20261122)
-    path = lambda name: os.path.join(shared, INDEXES[name][0])
+    path = lambda name: place(shared, INDEXES[name][0])
     out = {}
 
     def singles(index, count=None):
@@ -249,6 +263,11 @@ def groups(shared):
     out["arm64-closed"] = [dict(index="arm64-closed", atoms=l, opts=IGNORE_BUILT) for l in lines] + singles("arm64-closed", 40) \
         + mixes("arm64-closed", [5, 10, 20], IGNORE_BUILT)
     out["arm64"] = singles("arm64", 25)
+    names = slots(path("sample"))
+    # Drawn from a generator of its own, so that the other groups stay as they are recorded.
+    own = random.Random(7)
+    out["sample"] = [dict(index="sample", atoms=[a]) for a in names] \
+        + [dict(index="sample", atoms=sorted(own.sample(names, n))) for n in [5, 5, 10, 10, 20, 40]]
     # With a base installed: the same index again, over what an earlier answer chose, some of it in older builds.
     based = lambda index, seeds: [dict(index=index, atoms=a, base=b, age=age, opts=list(opts)) for a, b, age, opts in seeds]
     closed = slots(path("amd64-closed"))

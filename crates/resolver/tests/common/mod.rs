@@ -96,7 +96,12 @@ impl Trees {
 
 /// The index of a recording, closed with its stubs.
 pub fn index_of(recording: &Recording) -> Packages {
-    let mut text = std::fs::read_to_string(shared().join(&recording.index)).unwrap();
+    let mut text = if recording.index.ends_with(".gz") {
+        let packed = std::fs::File::open(recordings_dir().join(&recording.index)).unwrap();
+        std::io::read_to_string(flate2::read::GzDecoder::new(packed)).unwrap()
+    } else {
+        std::fs::read_to_string(shared().join(&recording.index)).unwrap()
+    };
     if let Some(stubs) = &recording.stubs {
         text = format!("{}\n\n{}", text.trim_end_matches('\n'), std::fs::read_to_string(recordings_dir().join(stubs)).unwrap());
     }
