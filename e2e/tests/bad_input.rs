@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use e2e::{hatchery, sample_dir, user};
+use e2e::{free_port, hatchery, sample_dir, user, wait_for};
 
 /// A copy of the sample binhost that a test may spoil, with a configuration for it. Hard links make it cheap.
 struct Mirror {
@@ -121,7 +122,28 @@ fn a_tampered_package_is_refused() {
 fn a_package_gone_from_its_mirror_is_named() {
     let mirror = Mirror::new();
     fs::remove_file(mirror.own_package("app-shells/bash")).expect("removed");
-    says(&mirror.build("\"app-shells/bash\""), 1, &["app-shells/bash", "no longer"]);
+    says(&mirror.build("\"app-shells/bash\""), 2, &["app-shells/bash", "its file is not there", "another mirror"]);
+    nothing_half_built(&mirror.path("out"));
+}
+
+#[test]
+fn a_package_gone_from_a_web_mirror_is_named() {
+    let mirror = Mirror::new();
+    fs::remove_file(mirror.own_package("app-shells/bash")).expect("removed");
+    let port = free_port();
+    let mut web = Command::new("python3")
+        .args(["-m", "http.server", "--bind", "127.0.0.1", &port.to_string(), "--directory"])
+        .arg(mirror.path("binhost"))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("python3 runs");
+    wait_for("the web server", Duration::from_secs(30), || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    let config = fs::read_to_string(mirror.path("hatchery.toml")).expect("the configuration");
+    let config = config.replace(&format!("file://{}", mirror.path("binhost").display()), &format!("http://127.0.0.1:{port}"));
+    fs::write(mirror.path("hatchery.toml"), config).expect("the configuration is written");
+    let output = mirror.build("\"app-shells/bash\"");
+    web.kill().and_then(|()| web.wait()).expect("it ends");
+    says(&output, 1, &["app-shells/bash", "no longer"]);
     nothing_half_built(&mirror.path("out"));
 }
 

@@ -122,9 +122,10 @@ impl Cache {
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder)?;
         }
-        file.set_permissions(Permissions::from_mode(0o444))?;
         file.sync_data()?;
         path.persist(&target).map_err(|e| e.error)?;
+        // Only now: a crash must not leave a partial download that can never be continued.
+        file.set_permissions(Permissions::from_mode(0o444))?;
         self.write_whole(&self.path("origin", key), format!("{sha256}\n").as_bytes())
     }
 

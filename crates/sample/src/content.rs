@@ -127,7 +127,7 @@ impl Content {
             let mut entry = entry.map_err(fail)?;
             let original = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let original = original.trim_start_matches("./").trim_end_matches('/').to_owned();
-            let target = moved(&recipe.moves, relocate(&original));
+            let target = document(recipe, moved(&recipe.moves, relocate(&original)));
             if let Some((parent, _)) = target.rsplit_once('/') {
                 parents.insert(parent.to_owned());
             }
@@ -235,6 +235,17 @@ fn is_wanted(recipe: &Recipe, build: &Build, path: &str) -> bool {
     }
     let chosen = (recipe.keep.is_empty() || any(&recipe.keep)) && (build.keep.is_empty() || any(&build.keep));
     chosen && !NEVER.iter().any(|g| glob(g, path)) && !dropped
+}
+
+/// Several packages may be made from one of Debian's, so each keeps the copyright file in a folder of its own.
+fn document(recipe: &Recipe, path: String) -> String {
+    match path.strip_prefix("usr/share/doc/").and_then(|rest| rest.strip_suffix("/copyright")) {
+        Some(debian) => {
+            let package = recipe.name.rsplit('/').next().unwrap_or(&recipe.name);
+            format!("usr/share/doc/{package}/{debian}/copyright")
+        }
+        None => path,
+    }
 }
 
 /// Where a path of Debian's lies in a merged-usr Gentoo, in which /usr/sbin is merged as well.
