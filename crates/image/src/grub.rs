@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::entry::Kind;
 use crate::fat;
 use crate::iso::BootMedia;
 use crate::store::Store;
 use crate::tool;
-use crate::tree::{Kind, Tree};
+use crate::tree::Tree;
 use crate::write::{Error, Workspace, WriteOptions};
 
 /// A firmware GRUB boots on.

@@ -5,6 +5,7 @@
 //!
 //! Every writer gives the same bytes for the same tree and options, whatever the machine, user, umask, time zone or number of cores.
 
+mod entry;
 mod fat;
 mod grub;
 mod iso;
@@ -20,10 +21,11 @@ mod zip;
 mod zip_notes;
 mod zip_record;
 
+pub use entry::{Entry, Kind, LinkId};
 pub use iso::{BootMedia, write_iso};
 pub use squashfs::write_squashfs;
 pub use store::{BlobId, Store, StoreError, VerifiedReader};
 pub use tar::write_tar_bz2;
-pub use tree::{Entry, Kind, LinkId, Totals, Tree, TreeError};
+pub use tree::{Totals, Tree, TreeError};
 pub use write::{Error, Progress, WriteOptions, WriteReport};
 pub use zip::write_zip;

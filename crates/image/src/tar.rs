@@ -6,9 +6,10 @@
 use std::io::Write;
 use std::path::Path;
 
+use crate::entry::Kind;
 use crate::pool;
 use crate::store::Store;
-use crate::tree::{Kind, Tree};
+use crate::tree::Tree;
 use crate::write::{
     Error, Item, Meter, Progress, Workspace, WriteOptions, WriteReport, content_of, for_each_piece, items, write_all,
 };

@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::BlobId;
 
 fn blob(text: &str) -> Entry {
     Entry::file(BlobId::of(text.as_bytes()), text.len() as u64, 0o644)

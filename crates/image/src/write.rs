@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::entry::{Entry, Kind, LinkId};
 use crate::store::{BlobId, Store, StoreError, is_disk_full};
-use crate::tree::{Entry, Kind, LinkId, Tree, TreeError, shown};
+use crate::tree::{Tree, TreeError, shown};
 
 /// What one may choose about an image, whatever its format. Equal options and trees give equal bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

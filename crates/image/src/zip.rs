@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
+use crate::entry::{Entry, Kind};
 use crate::pool;
 use crate::store::Store;
-use crate::tree::{Entry, Kind, Tree};
+use crate::tree::Tree;
 use crate::write::{
     Error, Item, Meter, Progress, Workspace, WriteOptions, WriteReport, content_of, for_each_piece, items, write_all,
 };

@@ -1,6 +1,7 @@
 //! What zip cannot carry, said rather than lost.
 
-use crate::tree::{Kind, shown};
+use crate::entry::Kind;
+use crate::tree::shown;
 use crate::write::Item;
 
 /// Names given as examples in a sentence; the text file has them all.
