@@ -1,0 +1,99 @@
+//! Lists, sentences and near misses, as people write them.
+
+use std::collections::BTreeMap;
+
+use gentoo::{Atom, Cpv};
+
+use super::NAMED;
+use crate::universe::Universe;
+
+pub(super) fn cp_of(cpv: &str) -> String {
+    Cpv::parse(cpv).map_or_else(|_| cpv.to_owned(), |c| c.cp())
+}
+
+pub(super) fn wished_package(atom: &Atom) -> String {
+    Atom { use_deps: Vec::new(), blocker: None, ..atom.clone() }.to_string()
+}
+
+pub(super) fn slots_text(slots: &[String]) -> String {
+    if slots.len() == 1 { format!("only slot {}", list(slots)) } else { format!("slot {}", list(slots)) }
+}
+
+/// The text of a mask's comment as a sentence.
+pub(super) fn sentence(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let cut: String = text.chars().take(300).collect();
+    if cut.ends_with(['.', '!', '?']) { cut } else { format!("{cut}.") }
+}
+
+pub(super) fn unique(items: impl Iterator<Item = String>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for item in items {
+        if !found.contains(&item) {
+            found.push(item);
+        }
+    }
+    found
+}
+
+/// `a, b and c`; of long lists the first few.
+pub(super) fn list(items: &[String]) -> String {
+    join(items, "and")
+}
+
+pub(super) fn either(items: &[String]) -> String {
+    join(items, "or")
+}
+
+pub(super) fn join(items: &[String], word: &str) -> String {
+    match items {
+        [] => "none".to_owned(),
+        [only] => only.clone(),
+        _ if items.len() > NAMED => format!("{} {word} {} more", items[..NAMED].join(", "), items.len() - NAMED),
+        [first @ .., last] => format!("{} {word} {last}", first.join(", ")),
+    }
+}
+
+pub(super) fn did_you_mean(names: &[String], otherwise: &str) -> String {
+    if names.is_empty() { otherwise.to_owned() } else { format!("Did you mean {}?", either(names)) }
+}
+
+/// Names like the one given: the same package in another category, then those that few changes lead to.
+pub(super) fn similar_names(u: &Universe, wanted: &str) -> Vec<String> {
+    let package = wanted.rsplit_once('/').map_or(wanted, |(_, p)| p).to_ascii_lowercase();
+    let limit = match package.len() {
+        0..=2 => 0,
+        3..=4 => 1,
+        _ => 2,
+    };
+    let mut found: BTreeMap<(usize, &str), ()> = BTreeMap::new();
+    for name in u.names.iter().filter(|n| n.available.iter().any(|p| u.pkg(*p).mask.is_none())) {
+        let own = name.text.rsplit_once('/').map_or(name.text.as_str(), |(_, p)| p).to_ascii_lowercase();
+        let distance = edit_distance(&package, &own, limit);
+        if distance <= limit {
+            found.insert((distance, &name.text), ());
+        } else if package.len() >= 4 && own.split(['-', '_']).any(|word| word == package) {
+            found.insert((limit + 1, &name.text), ());
+        }
+    }
+    found.into_keys().take(3).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// Levenshtein's distance, given up above `limit`.
+pub(super) fn edit_distance(a: &str, b: &str, limit: usize) -> usize {
+    let (a, b): (Vec<u8>, Vec<u8>) = (a.bytes().take(64).collect(), b.bytes().take(64).collect());
+    if a.len().abs_diff(b.len()) > limit {
+        return limit + 1;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (above + 1).min(row[j] + 1).min(diagonal + usize::from(x != y));
+            diagonal = above;
+        }
+    }
+    row.last().copied().unwrap_or(limit + 1)
+}

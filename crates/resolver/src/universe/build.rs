@@ -1,0 +1,123 @@
+//! Making the compact form: names and slots numbered, packages ranked and masked.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use gentoo::index::Entry;
+use gentoo::useflags::ImplicitIuse;
+
+use super::{CpId, Name, Origin, Pkg, PkgId, SlotId, Universe};
+use crate::Source;
+use crate::mask::{Mask, Masks};
+
+impl Universe {
+    /// Ranks the packages of each name and sorts the lists, best first. An earlier binhost wins before the version does.
+    pub(super) fn rank(&mut self) {
+        let order_binhosts = self.source.prefer_binhost_order;
+        let mut ranks = vec![(0u32, 0u32); self.packages.len()];
+        for name in &self.names {
+            let mut all: Vec<PkgId> = name.available.iter().chain(&name.installed).copied().collect();
+            let distance = |p: PkgId| match self.pkg(p).origin {
+                Origin::Binhost { binhost, .. } if order_binhosts => binhost,
+                _ => 0,
+            };
+            let key = |p: PkgId| (std::cmp::Reverse(distance(p)), &self.entry(p).cpv.version);
+            all.sort_by(|a, b| key(*a).cmp(&key(*b)).then_with(|| self.entry(*a).build_time.cmp(&self.entry(*b).build_time)));
+            let mut version_rank = 0;
+            for (rank, id) in all.iter().enumerate() {
+                if rank > 0 && key(all[rank - 1]) != key(*id) {
+                    version_rank += 1;
+                }
+                ranks[*id as usize] = (version_rank, rank as u32);
+            }
+        }
+        for (pkg, (version_rank, rank)) in self.packages.iter_mut().zip(ranks) {
+            (pkg.version_rank, pkg.rank) = (version_rank, rank);
+        }
+        let packages = &self.packages;
+        for name in &mut self.names {
+            name.available.sort_by_key(|p| std::cmp::Reverse(packages[*p as usize].rank));
+            name.installed.sort_by_key(|p| std::cmp::Reverse(packages[*p as usize].rank));
+        }
+    }
+
+    pub(super) fn mask(&mut self) {
+        let masks = Masks::new(&self.source);
+        let mut found: Vec<Option<Mask>> = Vec::with_capacity(self.packages.len());
+        for pkg in &self.packages {
+            let mask = match pkg.origin {
+                Origin::Binhost { binhost, entry } => {
+                    let b = &self.source.binhosts[binhost as usize];
+                    masks.of(&b.index.entries[entry as usize], &b.access.name)
+                }
+                Origin::Installed { .. } => None,
+            };
+            found.push(mask);
+        }
+        for (pkg, mask) in self.packages.iter_mut().zip(found) {
+            pkg.mask = mask;
+        }
+    }
+}
+
+/// The implicit flags of the profile; without a tree, those of the first index that names any.
+pub(super) fn implicit_flags(source: &Source) -> ImplicitIuse {
+    if !source.profile.nodes.is_empty() {
+        return source.profile.implicit_iuse.clone();
+    }
+    let header = source.binhosts.iter().map(|b| &b.index.header).find(|h| h.contains_key("IUSE_IMPLICIT"));
+    header.map_or_else(|| source.profile.implicit_iuse.clone(), ImplicitIuse::from_variables)
+}
+
+#[derive(Default)]
+pub(super) struct Builder {
+    pub packages: Vec<Pkg>,
+    pub names: Vec<Name>,
+    pub by_name: HashMap<String, CpId>,
+    pub slots: Vec<(CpId, String)>,
+    pub by_slot: HashMap<(CpId, String), SlotId>,
+}
+
+impl Builder {
+    pub fn add(&mut self, origin: Origin, entry: &Entry) {
+        let id = self.packages.len() as PkgId;
+        let text = entry.cpv.cp();
+        let cp = match self.by_name.get(&text) {
+            Some(cp) => *cp,
+            None => {
+                let cp = self.names.len() as CpId;
+                self.names.push(Name { text: text.clone(), available: Vec::new(), installed: Vec::new() });
+                self.by_name.insert(text, cp);
+                cp
+            }
+        };
+        let key = (cp, entry.slot.clone());
+        let slot = match self.by_slot.get(&key) {
+            Some(slot) => *slot,
+            None => {
+                let slot = self.slots.len() as SlotId;
+                self.slots.push(key.clone());
+                self.by_slot.insert(key, slot);
+                slot
+            }
+        };
+        let installed = matches!(origin, Origin::Installed { .. });
+        let name = &mut self.names[cp as usize];
+        if installed {
+            name.installed.push(id)
+        } else {
+            name.available.push(id)
+        }
+        self.packages.push(Pkg {
+            origin,
+            cp,
+            slot,
+            version_rank: 0,
+            rank: 0,
+            installed,
+            mask: None,
+            deps: OnceLock::new(),
+            exact: OnceLock::new(),
+        });
+    }
+}
