@@ -1,5 +1,6 @@
-//! The process inside the user namespace: it holds the disk trees, and runs commands in bubblewrap. It is this same executable,
-//! started again; it ends when its stdin ends, and takes everything it started with it.
+//! The processes that make up the helper. The outer one makes the namespaces (user, mount, pid), takes on their uid 0 and starts the
+//! inner one, which is the pid namespace's first process: it holds the disk trees and runs commands in bubblewrap. It ends when its
+//! stdin ends, and then the kernel ends everything in its namespace, whatever it is doing. Both are this same executable again.
 
 use std::fs;
 use std::io::{self, BufReader, BufWriter, Read, Stdin, Stdout, Write};
@@ -12,6 +13,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 
+use super::HELPER_ARGUMENT;
 use super::disk::Disk;
 use super::run::run;
 use super::wire::{Area, Reply, Request, receive, send};
@@ -20,6 +22,8 @@ use super::wire::{Area, Reply, Request, receive, send};
 const HOST: &str = "/tmp/host";
 /// Directory, below the work directory, of all that foreign ids own.
 pub const INSIDE: &str = "inside";
+/// The second argument of the inner process.
+const INNER_ARGUMENT: &str = "inner";
 
 const GIB: u64 = 1024 * 1024 * 1024;
 /// Limits on every process of a phase: address space and file size in bytes, processes and open files by number.
@@ -45,10 +49,12 @@ impl Pipe {
 }
 
 /// Runs the helper until its stdin ends. Returns the exit status.
-pub fn main() -> i32 {
+pub fn main() -> u8 {
+    let inner = std::env::args_os().nth(2).is_some_and(|argument| argument == INNER_ARGUMENT);
     let mut pipe = Pipe { input: BufReader::new(io::stdin()), output: BufWriter::with_capacity(256 * 1024, io::stdout()) };
-    match serve(&mut pipe) {
-        Ok(()) => 0,
+    let result = if inner { serve(&mut pipe) } else { make_namespaces(&mut pipe) };
+    match result {
+        Ok(status) => status,
         Err(error) => {
             // The other end may be gone, and then nobody is left to tell.
             let _gone = pipe.tell(&Reply::Failed { message: error.to_string() });
@@ -57,17 +63,34 @@ pub fn main() -> i32 {
     }
 }
 
-fn serve(pipe: &mut Pipe) -> io::Result<()> {
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
+/// The outer process.
+fn make_namespaces(pipe: &mut Pipe) -> io::Result<u8> {
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID)
         .map_err(|error| io::Error::other(format!("the kernel gives no user namespace ({error})")))?;
     pipe.tell(&Reply::Unshared)?;
     match receive::<Request>(&mut pipe.input)? {
         Some(Request::Enter) => enter()?,
         Some(other) => return Err(io::Error::other(format!("{other:?} before the ids were mapped"))),
-        None => return Ok(()),
+        None => return Ok(0),
     }
+    // Nothing more has been read, as the composer waits for the inner process's answer.
+    let mut inner = std::process::Command::new("/proc/self/exe").args([HELPER_ARGUMENT, INNER_ARGUMENT]).spawn()?;
+    Ok(inner.wait()?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+/// The inner process.
+fn serve(pipe: &mut Pipe) -> io::Result<u8> {
+    if nix::unistd::getpid().as_raw() != 1 {
+        return Err(io::Error::other("this is not the first process of a namespace"));
+    }
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // Bubblewrap looks its child up in /proc, by the number that it has in this namespace.
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>)
+        .map_err(|error| io::Error::other(format!("/proc cannot be mounted for a new pid namespace ({error})")))?;
     pipe.tell(&Reply::Done)?;
-    Session { target: Disk::new("target"), image: Disk::new("image"), failure: None }.serve(pipe)
+    Session { target: Disk::new("target"), image: Disk::new("image"), failure: None }.serve(pipe)?;
+    Ok(0)
 }
 
 struct Session {
@@ -140,7 +163,7 @@ impl Session {
     }
 }
 
-/// Takes on uid 0 of the namespace, with the work directory bound where that uid can reach it.
+/// Takes on uid 0 of the user namespace, with the work directory bound where that uid can reach it.
 fn enter() -> io::Result<()> {
     let inside = Path::new(INSIDE);
     if !inside.is_dir() {
@@ -158,7 +181,6 @@ fn enter() -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     std::env::set_current_dir(HOST)?;
     for dir in ["target", "image", "portage"] {

@@ -33,7 +33,7 @@ pub fn use_helper(program: impl Into<PathBuf>) {
 /// What an executable does whose first argument is [`HELPER_ARGUMENT`]. It must be called before any thread is started, as a process
 /// with threads gets no user namespace.
 pub fn helper_main() -> ExitCode {
-    ExitCode::from(u8::try_from(helper::main()).unwrap_or(1))
+    ExitCode::from(helper::main())
 }
 
 /// Why no sandbox is to be had, or why it broke.

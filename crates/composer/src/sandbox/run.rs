@@ -9,9 +9,12 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
+use nix::unistd::{Pid, getpid};
 
 use super::helper::{Pipe, wipe};
 use super::wire::{Reply, Request, RunEnd, RunRequest, receive, send};
@@ -97,19 +100,24 @@ pub fn run(pipe: &mut Pipe, what: &RunRequest) -> io::Result<()> {
         .stderr(writer)
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("bwrap cannot be started: {error}")))?;
-    let end = match attend(pipe, &mut child, reader, &mut questions, what.timeout) {
-        Ok(end) => end,
-        Err(error) => {
-            // The composer is gone: nothing may outlive it.
-            child.kill()?;
-            child.wait()?;
-            return Err(error);
-        }
-    };
+    // When the composer goes away this process ends at once, and its namespace with it.
+    let end = attend(pipe, &mut child, reader, &mut questions, what.timeout)?;
+    kill_all()?;
     for name in &what.outputs {
         give_back(pipe, name)?;
     }
     pipe.tell(&Reply::Ended(end))
+}
+
+/// Kills every other process of the namespace. (Killing bubblewrap alone leaves its child alive when that has only just been started.)
+fn kill_all() -> io::Result<()> {
+    if getpid().as_raw() != 1 {
+        return Err(io::Error::other("this is not the first process of a namespace"));
+    }
+    match kill(Pid::from_raw(-1), Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The two fifos by which a script asks.
@@ -163,18 +171,22 @@ fn attend(
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() && verdict.is_none() {
             verdict = Some(RunEnd::TimedOut);
-            child.kill()?;
+            kill_all()?;
         }
         let ready = wait(pipe, &reader, questions, left.min(Duration::from_secs(1)))?;
         if !(ready.composer || ready.question || ready.output) {
             pipe.tell(&Reply::Tick)?;
+            // Bubblewrap may fail and leave a child that waits for it for ever, with our pipe in its hands.
+            if child.try_wait()?.is_some() {
+                kill_all()?;
+            }
         }
         if ready.composer {
             match receive::<Request>(&mut pipe.input)? {
                 Some(Request::Answer { line }) => write_answer(questions, &line)?,
                 Some(Request::Cancel) if verdict.is_none() => {
                     verdict = Some(RunEnd::Cancelled);
-                    child.kill()?;
+                    kill_all()?;
                 }
                 Some(_) => {}
                 None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
@@ -210,7 +222,7 @@ fn wait(pipe: &Pipe, reader: &PipeReader, questions: &Questions, at_most: Durati
     ];
     let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::ZERO);
     match poll(&mut fds, timeout) {
-        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+        Ok(_) | Err(Errno::EINTR) => {}
         Err(error) => return Err(error.into()),
     }
     let [composer, question, output] = fds.map(|fd| fd.any().unwrap_or(false));
