@@ -14,6 +14,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
+use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getpid};
 
 use super::helper::{Pipe, wipe};
@@ -103,6 +104,7 @@ pub fn run(pipe: &mut Pipe, what: &RunRequest) -> io::Result<()> {
     // When the composer goes away this process ends at once, and its namespace with it.
     let end = attend(pipe, &mut child, reader, &mut questions, what.timeout)?;
     kill_all()?;
+    reap()?;
     for name in &what.outputs {
         give_back(pipe, name)?;
     }
@@ -117,6 +119,17 @@ fn kill_all() -> io::Result<()> {
     match kill(Pid::from_raw(-1), Signal::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Takes leave of the orphans that fell to this process; dead ones count against the limit of processes.
+fn reap() -> io::Result<()> {
+    loop {
+        match waitpid(None, None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::ECHILD) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
