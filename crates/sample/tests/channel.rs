@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 
 use binhost::openpgp::Keyring;
@@ -42,8 +42,8 @@ fn every_dependency_can_be_satisfied() {
             for part in parts {
                 let there = |atom: &&Atom| atom.blocker.is_some() || sample.find(atom).is_some();
                 let fine = match &part {
-                    Tree::AnyOf(choices) => choices.iter().any(|c| c.atoms().iter().all(|a| there(a))),
-                    other => other.atoms().iter().all(|a| there(a)),
+                    Tree::AnyOf(choices) => choices.iter().any(|c| c.atoms().iter().all(&there)),
+                    other => other.atoms().iter().all(there),
                 };
                 assert!(fine, "{} needs {part}, which is not in the sample", entry.cpv);
             }
@@ -83,6 +83,32 @@ fn packages_are_as_the_index_says_and_signed() {
         assert_eq!(package.build_id(), entry.build_id);
         assert!(package.metadata.contains_key("environment.bz2"));
     }
+}
+
+#[test]
+fn no_two_packages_that_fit_together_bring_the_same_file() {
+    let Some(sample) = sample() else { return };
+    let mut owners: BTreeMap<Vec<u8>, &gentoo::index::Entry> = BTreeMap::new();
+    // The largest packages have folders of their own.
+    for entry in sample.index.entries.iter().filter(|e| e.size < 4 << 20) {
+        let path = sample.channel.binhost_dir.join(&entry.path);
+        let package = BinaryPackage::open(File::open(&path).unwrap(), &entry.path, Signatures::Ignored).unwrap();
+        for file in tar::Archive::new(package.image().unwrap()).entries().unwrap() {
+            let file = file.unwrap();
+            if file.header().entry_type() == tar::EntryType::Directory {
+                continue;
+            }
+            if let Some(other) = owners.insert(file.path_bytes().into_owned(), entry) {
+                let fine = other.cpv.cp() == entry.cpv.cp() || blocks(other, entry) || blocks(entry, other);
+                assert!(fine, "{} and {} both bring {}", other.cpv, entry.cpv, String::from_utf8_lossy(&file.path_bytes()));
+            }
+        }
+    }
+}
+
+fn blocks(one: &gentoo::index::Entry, other: &gentoo::index::Entry) -> bool {
+    let dep = Dep::parse(&one.rdepend).unwrap();
+    dep.atoms().iter().any(|atom| atom.blocker.is_some() && atom.matches_cpv(&other.cpv))
 }
 
 #[test]
