@@ -1,11 +1,8 @@
 //! The Gentoo repository that goes with the sample: a profile, so that Portage and Hatchery know its architecture and its `@system`.
 
 use std::collections::BTreeSet;
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-
-use gentoo::license::License;
 
 use crate::SampleError;
 use crate::package::{CHOST, REPOSITORY};
@@ -17,7 +14,7 @@ pub const PROFILE: &str = "default/linux/amd64/23.0";
 /// Writes the repository. Every file is the same each time for the same targets.
 ///
 /// # Errors
-/// [`SampleError::Io`], and [`SampleError::Recipe`] for a licence that cannot be read.
+/// [`SampleError::Io`].
 pub fn write(dir: &Path, targets: &[Target]) -> Result<(), SampleError> {
     let mut categories: Vec<&str> = targets.iter().map(|t| t.cpv.category.as_str()).collect();
     categories.dedup();
@@ -31,7 +28,6 @@ pub fn write(dir: &Path, targets: &[Target]) -> Result<(), SampleError> {
         ("profiles/license_groups".to_owned(), license_groups(targets)),
         ("profiles/categories".to_owned(), lines(&categories)),
         ("profiles/profiles.desc".to_owned(), format!("amd64\t{PROFILE}\tstable\n")),
-        ("profiles/license_groups".to_owned(), license_groups(targets)?),
         ("metadata/layout.conf".to_owned(), layout()),
         ("profiles/base/eapi".to_owned(), "8\n".to_owned()),
         ("profiles/base/make.defaults".to_owned(), BASE_DEFAULTS.to_owned()),
@@ -47,18 +43,6 @@ pub fn write(dir: &Path, targets: &[Target]) -> Result<(), SampleError> {
         fs::write(&path, text).map_err(SampleError::io(&path))?;
     }
     Ok(())
-}
-
-/// Every licence of the sample may be passed on: they are Debian's main component.
-fn license_groups(targets: &[Target]) -> Result<String, SampleError> {
-    let mut names = BTreeSet::new();
-    for target in targets {
-        let license =
-            License::parse(&target.recipe.license).map_err(|e| SampleError::recipe(&target.recipe.name, e.to_string()))?;
-        names.extend(license.names().into_iter().map(str::to_owned));
-    }
-    let names: Vec<String> = names.into_iter().collect();
-    Ok(format!("FREE {}\nBINARY-REDISTRIBUTABLE @FREE\n", names.join(" ")))
 }
 
 fn lines<S: AsRef<str>>(items: &[S]) -> String {
