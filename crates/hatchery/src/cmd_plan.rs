@@ -117,7 +117,8 @@ impl SourceArgs {
             boot_packages: Vec::new(),
             profile: self.profile.as_deref().map(std::path::absolute).transpose()?,
             accept_keywords: self.accept_keywords.clone(),
-            accept_license: None,
+            // Licence groups are defined by a Gentoo tree; without one, they cannot be told apart.
+            accept_license: self.profile.is_none().then(|| "*".to_owned()),
             binhosts: binhosts.collect::<anyhow::Result<_>>()?,
         }];
         order.channel = Some(AD_HOC.into());
