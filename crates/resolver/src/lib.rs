@@ -6,6 +6,7 @@
 
 mod choose;
 mod conflicts;
+mod dead_ends;
 mod depstring;
 mod explain;
 mod graph;

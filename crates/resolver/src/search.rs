@@ -49,12 +49,23 @@ pub(crate) struct NotFound<'a> {
     pub graph: Graph<'a>,
 }
 
-/// Looks for a graph.
+/// Looks for a graph. Where a mirror is half-broken, first without what it leaves hanging. If that lacks something, the reasons are those
+/// of a search that knows nothing beforehand, as they name the file that is gone.
 pub(crate) fn search<'a>(u: &'a Universe, args: &'a [Arg]) -> Result<Found<'a>, Box<NotFound<'a>>> {
+    if let Some(lessons) = crate::dead_ends::lessons(u) {
+        match search_from(u, args, lessons) {
+            Err(not_found) if matches!(not_found.failure, Failure::Missing { .. }) => {}
+            ended => return ended,
+        }
+    }
+    search_from(u, args, Lessons::default())
+}
+
+fn search_from<'a>(u: &'a Universe, args: &'a [Arg], lessons: Lessons) -> Result<Found<'a>, Box<NotFound<'a>>> {
     let mut steps = 0;
     let mut retries = 0;
-    let mut waiting = vec![Branch { lessons: Lessons::default(), masks: 0 }];
-    let mut known: Vec<Lessons> = vec![Lessons::default()];
+    let mut known: Vec<Lessons> = vec![lessons.clone()];
+    let mut waiting = vec![Branch { lessons, masks: 0 }];
     let mut first_failure: Option<(Failure, Graph<'a>)> = None;
     let mut cyclic: Option<Graph<'a>> = None;
     while let Some(branch) = waiting.pop() {
