@@ -32,7 +32,8 @@ impl Browser {
             .spawn()
             .expect("chromedriver starts");
         let base = format!("http://127.0.0.1:{port}");
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(120))).build();
+        let config =
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(120))).build();
         let agent: ureq::Agent = config.into();
         wait_for("chromedriver", Duration::from_secs(60), || agent.get(format!("{base}/status")).call().ok());
         let profile = format!("--user-data-dir={}", dir.join("chromium").display());
@@ -49,7 +50,8 @@ impl Browser {
             "--window-size=1200,1600",
             &profile,
         ];
-        let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": quiet, "binary": "/usr/bin/chromium"}}}});
+        let wanted =
+            json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": quiet, "binary": "/usr/bin/chromium"}}}});
         let answer = post(&agent, &format!("{base}/session"), &wanted);
         let id = answer["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {answer}")).to_owned();
         Some(Browser { agent, session: format!("{base}/session/{id}"), driver })

@@ -46,7 +46,19 @@ impl Machine {
             let _ = std::fs::remove_file(socket);
         }
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-machine", "q35", "-m", "1536", "-smp", "2", "-display", "none", "-no-reboot", "-accel", "tcg,thread=multi"]);
+        command.args([
+            "-machine",
+            "q35",
+            "-m",
+            "1536",
+            "-smp",
+            "2",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-accel",
+            "tcg,thread=multi",
+        ]);
         command.args(["-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16"]);
         command.arg("-serial").arg(format!("unix:{},server=on,wait=on", serial.display()));
         command.arg("-monitor").arg(format!("unix:{},server=on,wait=off", monitor.display()));

@@ -43,7 +43,8 @@ keyring_file = "{sample}/key/certificate.asc"
         );
         std::fs::write(dir.join("hatchery.toml"), config).expect("the configuration is written");
         user::give(dir);
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60))).build();
+        let agent =
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60))).build();
         let mut site =
             Site { url: format!("http://127.0.0.1:{port}"), dir: dir.to_owned(), port, process: None, agent: agent.into() };
         site.resume();

@@ -14,7 +14,8 @@ struct Mirror {
 
 impl Mirror {
     fn new() -> Self {
-        let dir = tempfile::Builder::new().tempdir_in(sample_dir().parent().expect("a parent")).expect("a folder beside the sample");
+        let dir =
+            tempfile::Builder::new().tempdir_in(sample_dir().parent().expect("a parent")).expect("a folder beside the sample");
         let status = Command::new("cp").arg("-al").arg(sample_dir().join("binhost")).arg(dir.path()).status().expect("cp runs");
         assert!(status.success());
         let mirror = Mirror { dir };
@@ -44,17 +45,24 @@ impl Mirror {
     }
 
     fn build(&self, packages: &str) -> Output {
-        fs::write(self.path("order.toml"), format!("arch = \"amd64\"\npackages = [{packages}]\nformats = [\"tar.bz2\"]\n")).expect("an order");
+        fs::write(self.path("order.toml"), format!("arch = \"amd64\"\npackages = [{packages}]\nformats = [\"tar.bz2\"]\n"))
+            .expect("an order");
         self.run(Command::new(hatchery()).arg("build").arg(self.path("order.toml")).arg("-o").arg(self.path("out")))
     }
 
     fn plan(&self, packages: &str) -> Output {
-        fs::write(self.path("order.toml"), format!("arch = \"amd64\"\npackages = [{packages}]\nformats = [\"tar.bz2\"]\n")).expect("an order");
+        fs::write(self.path("order.toml"), format!("arch = \"amd64\"\npackages = [{packages}]\nformats = [\"tar.bz2\"]\n"))
+            .expect("an order");
         self.run(Command::new(hatchery()).arg("plan").arg(self.path("order.toml")))
     }
 
     fn run(&self, command: &mut Command) -> Output {
-        command.arg("--config").arg(self.path("hatchery.toml")).env("HATCHERY_DIR", self.path("data")).output().expect("hatchery runs")
+        command
+            .arg("--config")
+            .arg(self.path("hatchery.toml"))
+            .env("HATCHERY_DIR", self.path("data"))
+            .output()
+            .expect("hatchery runs")
     }
 }
 
@@ -91,7 +99,11 @@ fn an_impossible_use_flag_is_named_with_the_nearest_build() {
 #[test]
 fn a_malformed_order_says_where() {
     let mirror = Mirror::new();
-    fs::write(mirror.path("order.toml"), "arch = \"amd64\"\npackages = [\"app-shells/bash\"]\nformats = [\"iso\"]\npasword = \"x\"\n").expect("an order");
+    fs::write(
+        mirror.path("order.toml"),
+        "arch = \"amd64\"\npackages = [\"app-shells/bash\"]\nformats = [\"iso\"]\npasword = \"x\"\n",
+    )
+    .expect("an order");
     let output = mirror.run(Command::new(hatchery()).arg("plan").arg(mirror.path("order.toml")));
     says(&output, 1, &["pasword"]);
 }
@@ -157,7 +169,8 @@ fn a_mirror_that_is_gone_is_named() {
 #[test]
 fn a_full_disk_is_named() {
     let mirror = Mirror::new();
-    fs::write(mirror.path("order.toml"), "arch = \"amd64\"\npackages = [\"@system\"]\nformats = [\"tar.bz2\"]\n").expect("an order");
+    fs::write(mirror.path("order.toml"), "arch = \"amd64\"\npackages = [\"@system\"]\nformats = [\"tar.bz2\"]\n")
+        .expect("an order");
     // A file system of 24 MB, mounted in a namespace of its own. An ordinary user needs one for users too, with the ids a build needs.
     let small = mirror.path("small");
     fs::create_dir(&small).expect("a folder");

@@ -22,7 +22,10 @@ fn an_order_in_the_browser_becomes_an_image_that_boots() {
     let site_dir = dir.path().join("site");
     std::fs::create_dir(&site_dir).expect("a folder");
     allow_others_in(dir.path());
-    let site = Site::start(&site_dir, &format!("[mail]\nhost = \"127.0.0.1\"\nport = {}\nfrom = \"Hatchery <hatchery@localhost>\"\n", mail.port));
+    let site = Site::start(
+        &site_dir,
+        &format!("[mail]\nhost = \"127.0.0.1\"\nport = {}\nfrom = \"Hatchery <hatchery@localhost>\"\n", mail.port),
+    );
     let Some(browser) = Browser::start(dir.path()) else { return };
 
     let page = order_in_browser(&browser, &site, &pictures);
@@ -73,7 +76,8 @@ fn order_in_browser(browser: &Browser, site: &Site, pictures: &Path) -> String {
     }
     // First a mistake: the page says what is wrong and keeps what was typed.
     browser.click("button[type=submit]");
-    let text = wait_for("the explanation", Duration::from_secs(60), || Some(browser.text()).filter(|t| t.contains("vim-nonsense")));
+    let text =
+        wait_for("the explanation", Duration::from_secs(60), || Some(browser.text()).filter(|t| t.contains("vim-nonsense")));
     assert!(text.contains("app-editors/vim-nonsense"), "{text}");
     browser.screenshot(&pictures.join("order-refused.png"));
     assert_eq!(browser.script("return document.querySelector('#hostname').value"), "larry");
@@ -95,7 +99,9 @@ fn wait_in_browser(browser: &Browser, site: &Site, page: &str, pictures: &Path) 
     });
     browser.screenshot(&pictures.join("order-building.png"));
     let status = site.wait(id, "ready", BUILD_LIMIT);
-    wait_for("the live page to show the download", Duration::from_secs(30), || browser.has("a[href*='/artifacts/']").then_some(()));
+    wait_for("the live page to show the download", Duration::from_secs(30), || {
+        browser.has("a[href*='/artifacts/']").then_some(())
+    });
     browser.screenshot(&pictures.join("order-ready.png"));
     let text = browser.text();
     assert!(text.contains(".iso") && text.contains(".tar.bz2") && text.contains(".zip"), "{text}");

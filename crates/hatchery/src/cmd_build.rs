@@ -40,7 +40,8 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         eprintln!("{message}");
     }
     let lock = args.output.join(format!("{}.plan.json", job.image_name));
-    std::fs::write(&lock, serde_json::to_vec_pretty(&built.plan)?).with_context(|| format!("{} cannot be written", lock.display()))?;
+    std::fs::write(&lock, serde_json::to_vec_pretty(&built.plan)?)
+        .with_context(|| format!("{} cannot be written", lock.display()))?;
     let sums: String = built.files.iter().map(|f| format!("{}  {}\n", f.artifact.sha256, f.artifact.name)).collect();
     let sums_path = args.output.join(format!("{}.SHA256SUMS", job.image_name));
     std::fs::write(&sums_path, sums).with_context(|| format!("{} cannot be written", sums_path.display()))?;

@@ -83,7 +83,12 @@ fn running_site(args: &Args) -> anyhow::Result<String> {
     let deadline = Instant::now() + Duration::from_secs(60);
     while Instant::now() < deadline {
         if let Some(address) = answering(&address_file) {
-            println!("Started the site (process {}, stop it with `kill {}`; log: {})", child.id(), child.id(), log_path.display());
+            println!(
+                "Started the site (process {}, stop it with `kill {}`; log: {})",
+                child.id(),
+                child.id(),
+                log_path.display()
+            );
             return Ok(address);
         }
         if let Some(status) = child.try_wait()? {

@@ -54,7 +54,10 @@ fn main() -> ExitCode {
         return composer::sandbox::helper_main();
     }
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,hatchery=info,server=info,worker=info".into()))
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| "warn,hatchery=info,server=info,worker=info".into()),
+        )
         .with_writer(std::io::stderr)
         .init();
     let outcome = match Cli::parse().command {

@@ -79,8 +79,7 @@ impl Site {
         let partial = dir.join(format!("{name}.part"));
         let have = partial.metadata().map(|m| m.len()).unwrap_or(0);
         let url = format!("{}{}/artifacts/{name}", self.base, placed.api_path);
-        let mut answer =
-            self.agent.get(&url).header("Range", format!("bytes={have}-")).call().context(self.unreachable())?;
+        let mut answer = self.agent.get(&url).header("Range", format!("bytes={have}-")).call().context(self.unreachable())?;
         let mut file = match answer.status().as_u16() {
             206 => File::options().append(true).create(true).open(&partial)?,
             200 => File::create(&partial)?,
@@ -90,7 +89,8 @@ impl Site {
         };
         if answer.status().as_u16() != 416 {
             let mut reader = answer.body_mut().with_config().limit(u64::MAX).reader();
-            std::io::copy(&mut reader, &mut file).with_context(|| format!("the download of {name} broke off; run it again to go on"))?;
+            std::io::copy(&mut reader, &mut file)
+                .with_context(|| format!("the download of {name} broke off; run it again to go on"))?;
         }
         file.flush()?;
         if sha256_of(&partial)? != sha256 {

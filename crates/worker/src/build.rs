@@ -118,7 +118,11 @@ fn merge(job: &Job, plan: &Plan, workshop: &Workshop, watch: &dyn Watch) -> Resu
     let request = MergeRequest { plan, store: &workshop.store, work_dir: work_dir.path(), notice: &job.notice };
     let mut open = |package: &contract::PlannedPackage| {
         let binhost = lookup(&access, &package.binhost, &package.cpv).map_err(|f| f.message)?;
-        workshop.client.package(binhost, package, &mut |_| {}).map(|verified| verified.package).map_err(composer::FetchError::from)
+        workshop
+            .client
+            .package(binhost, package, &mut |_| {})
+            .map(|verified| verified.package)
+            .map_err(composer::FetchError::from)
     };
     watch.log("merging packages");
     composer::merge(request, &mut open, &StepWatch { step: Step::Merge, watch }).map_err(|e| compose_failure(Step::Merge, &e))
@@ -135,8 +139,8 @@ fn configure(
     stop_if_cancelled(watch, Step::Configure)?;
     watch.progress(Step::Configure, 0, 2, "settings");
     let failure = |e: ComposeError| compose_failure(Step::Configure, &e);
-    let said =
-        composer::configure(&mut root.tree, &workshop.store, &job.system, &plan.services, &job.notice, &job.image_name).map_err(failure)?;
+    let said = composer::configure(&mut root.tree, &workshop.store, &job.system, &plan.services, &job.notice, &job.image_name)
+        .map_err(failure)?;
     said.iter().for_each(|line| watch.log(line));
     root.messages.extend(said);
     let said = composer::configure_portage(&mut root.tree, &workshop.store, plan).map_err(failure)?;
@@ -286,7 +290,12 @@ fn stop_if_cancelled(watch: &dyn Watch, step: Step) -> Result<(), Failure> {
     if !watch.cancelled() {
         return Ok(());
     }
-    Err(Failure { step, package: None, message: "the build was cancelled".into(), advice: "Order again when you want it.".into() })
+    Err(Failure {
+        step,
+        package: None,
+        message: "the build was cancelled".into(),
+        advice: "Order again when you want it.".into(),
+    })
 }
 
 fn fetch_failure(cpv: &str, error: &BinhostError) -> Failure {

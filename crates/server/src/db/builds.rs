@@ -268,11 +268,12 @@ impl Db {
     /// go round for ever; leases that the server itself broke off by ending do not count. One that was to be cancelled ends here.
     pub async fn expire_leases(&self, max_attempts: u32, failure_of: impl Fn(Step) -> Failure) -> Result<Vec<String>> {
         let mut tx = self.write().await?;
-        let lapsed: Vec<(String, i64, bool, String)> =
-            sqlx::query_as("SELECT id, attempts - forgiven, cancel, progress FROM builds WHERE state = 'building' AND lease_expires <= ?")
-                .bind(now())
-                .fetch_all(&mut *tx)
-                .await?;
+        let lapsed: Vec<(String, i64, bool, String)> = sqlx::query_as(
+            "SELECT id, attempts - forgiven, cancel, progress FROM builds WHERE state = 'building' AND lease_expires <= ?",
+        )
+        .bind(now())
+        .fetch_all(&mut *tx)
+        .await?;
         let mut changed = Vec::with_capacity(lapsed.len());
         for (id, attempts, cancel, progress) in lapsed {
             if cancel {
