@@ -1,0 +1,201 @@
+//! When phases and tools of the target run, and what on disk they run on.
+
+use super::env_update::Environment;
+use super::files::changed_paths;
+use super::phases::{Phase, SEARCH_PATH, Subject};
+use super::{Merger, Package};
+use crate::sandbox::{Area, Command, Listener, PhaseHost, SandboxError};
+use crate::{ComposeError, Observer};
+
+/// Seconds for ldconfig and for trying bash.
+const TOOL_LIMIT: u64 = 300;
+
+impl Merger<'_> {
+    /// pkg_pretend, pkg_setup and pkg_preinst; the last may change the image.
+    pub(super) fn run_before(&mut self, package: &mut Package) -> Result<(), ComposeError> {
+        let phases: Vec<Phase> = Phase::BEFORE.into_iter().filter(|phase| package.scripts.defined.contains(phase)).collect();
+        if phases.is_empty() {
+            return Ok(());
+        }
+        let store = self.request.store;
+        let with_image = phases.contains(&Phase::Preinst);
+        let image_on_disk = std::mem::replace(&mut self.image_on_disk, with_image);
+        let host = self.host()?;
+        if image_on_disk {
+            host.clear(Area::Image)?;
+        }
+        if with_image {
+            host.sync(Area::Image, &package.image.tree, store)?;
+        }
+        self.run_phases(package, &phases)?;
+        if with_image {
+            let (began, time) = (self.began, package.time);
+            self.host()?.scan(Area::Image, &mut package.image.tree, store, began, time)?;
+        }
+        Ok(())
+    }
+
+    /// pkg_postinst, and the record with what the phases made of the environment.
+    pub(super) fn run_after(&mut self, package: &mut Package) -> Result<(), ComposeError> {
+        if package.scripts.defined.contains(&Phase::Postinst) {
+            self.run_phases(package, &[Phase::Postinst])?;
+        }
+        match package.scripts.defined.is_empty() {
+            true => Ok(()),
+            false => self.write_record(package),
+        }
+    }
+
+    pub(super) fn run_phases(&mut self, package: &mut Package, phases: &[Phase]) -> Result<(), ComposeError> {
+        self.refresh_libraries()?;
+        self.write_disk()?;
+        let (vdb, observer) = (&self.vdb, self.observer);
+        let subject = Subject { cpv: &package.cpv, metadata: &package.metadata, vdb, observer };
+        let Some(host) = &mut self.host else { return Err(no_host()) };
+        let messages = subject.run(host, &mut package.scripts, phases)?;
+        self.messages.extend(messages);
+        self.read_disk(package.time)
+    }
+
+    /// Runs the phases that waited, in order, once they can.
+    pub(super) fn run_waiting(&mut self) -> Result<(), ComposeError> {
+        for mut package in std::mem::take(&mut self.waiting) {
+            let cpv = package.cpv.to_string();
+            self.run_late(&mut package).map_err(|error| error.for_package(&cpv))?;
+        }
+        Ok(())
+    }
+
+    /// All phases of a package whose files are merged already; what pkg_preinst changes in the image is merged after it.
+    pub(super) fn run_late(&mut self, package: &mut Package) -> Result<(), ComposeError> {
+        self.tree.set_time(package.time);
+        let before = package.image.tree.clone();
+        self.run_before(package)?;
+        let changed = changed_paths(&before, &package.image.tree);
+        let merged = self.merge_files(&mut package.image, &package.cpv, &|path| changed.contains(path))?;
+        self.tell_remarks(&package.cpv, &merged);
+        package.merged.contents.extend(merged.contents);
+        self.drop_what_preinst_removed(package)?;
+        self.run_after(package)
+    }
+
+    pub(super) fn drop_what_preinst_removed(&mut self, package: &mut Package) -> Result<(), ComposeError> {
+        let gone: Vec<Vec<u8>> =
+            package.merged.contents.keys().filter(|path| !package.image.tree.contains(path)).cloned().collect();
+        for path in gone.iter().rev() {
+            package.merged.contents.remove(path);
+            let real = self.tree.resolve_parent(path)?;
+            let ours = self.owners.get(&real).is_some_and(|owner| *owner == package.cpv.to_string());
+            if ours || self.tree.get(&real).is_some_and(|entry| entry.is_dir()) {
+                // A directory that others use is not empty, and stays.
+                let _in_use = self.tree.remove(&real);
+                self.owners.remove(&real);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether phases can run: everything essential is merged, and bash starts.
+    pub(super) fn is_ready(&mut self) -> Result<bool, ComposeError> {
+        if self.ready || !self.missing.is_empty() || self.tree.lookup("bin/bash").is_err() {
+            return Ok(self.ready);
+        }
+        self.host()?;
+        self.refresh_libraries()?;
+        self.write_disk()?;
+        let argv = ["/bin/bash", "--noprofile", "--norc", "-c", ":"];
+        self.ready = self.tool(&argv)?.is_none();
+        if self.ready {
+            self.run_waiting()?;
+        }
+        Ok(self.ready)
+    }
+
+    /// The sandbox, started when first needed.
+    pub(super) fn host(&mut self) -> Result<&mut PhaseHost, ComposeError> {
+        let host = match self.host.take() {
+            Some(host) => host,
+            None => {
+                let mut host = PhaseHost::start(self.request.work_dir)?;
+                host.probe()?;
+                host
+            }
+        };
+        Ok(self.host.insert(host))
+    }
+
+    pub(super) fn write_disk(&mut self) -> Result<(), ComposeError> {
+        let Some(host) = &mut self.host else { return Err(no_host()) };
+        Ok(host.sync(Area::Target, &self.tree, self.request.store)?)
+    }
+
+    pub(super) fn read_disk(&mut self, time: i64) -> Result<(), ComposeError> {
+        let Some(host) = &mut self.host else { return Err(no_host()) };
+        host.scan(Area::Target, &mut self.tree, self.request.store, self.began, time)?;
+        Ok(())
+    }
+
+    /// env-update, and ldconfig when libraries changed, so that what is merged can be run.
+    pub(super) fn refresh_libraries(&mut self) -> Result<(), ComposeError> {
+        if !self.libraries_changed {
+            return Ok(());
+        }
+        Environment::read(&self.tree, self.request.store)?.write(&mut self.tree, self.request.store)?;
+        self.libraries_changed = false;
+        if self.tree.lookup("sbin/ldconfig").is_err() {
+            return Ok(());
+        }
+        self.host()?;
+        self.write_disk()?;
+        if let Some(output) = self.tool(&["/sbin/ldconfig", "-X"])? {
+            let message = "ldconfig of the image failed, so its programs would not find their libraries";
+            return Err(ComposeError::new(message, "The C library of this plan is broken or for another architecture.")
+                .with_output(output));
+        }
+        self.read_disk(self.request.plan_time())?;
+        // It holds inode numbers of this machine, and ldconfig makes it anew.
+        if self.tree.contains("var/cache/ldconfig/aux-cache") {
+            self.tree.remove("var/cache/ldconfig/aux-cache")?;
+        }
+        Ok(())
+    }
+
+    /// Runs a program of the target; `None` when it succeeded, else its last lines.
+    pub(super) fn tool(&mut self, argv: &[&str]) -> Result<Option<Vec<String>>, ComposeError> {
+        let command = Command {
+            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+            env: vec![("PATH".into(), SEARCH_PATH.into()), ("LC_ALL".into(), "C".into())],
+            timeout: TOOL_LIMIT,
+            ..Command::default()
+        };
+        let mut listener = ToolLog { observer: self.observer };
+        let Some(host) = &mut self.host else { return Err(no_host()) };
+        let ran = host.run(&command, &mut listener)?;
+        if self.observer.cancelled() {
+            return Err(ComposeError::cancelled());
+        }
+        Ok((!ran.succeeded()).then_some(ran.tail))
+    }
+}
+
+fn no_host() -> ComposeError {
+    SandboxError::Broken { message: "it was not started".into() }.into()
+}
+
+struct ToolLog<'a> {
+    observer: &'a dyn Observer,
+}
+
+impl Listener for ToolLog<'_> {
+    fn line(&mut self, line: &str) {
+        self.observer.log(line);
+    }
+
+    fn answer(&mut self, _words: &[String]) -> String {
+        String::new()
+    }
+
+    fn cancelled(&mut self) -> bool {
+        self.observer.cancelled()
+    }
+}
