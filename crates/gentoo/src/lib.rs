@@ -7,6 +7,7 @@ pub mod compression;
 mod cpv;
 pub mod dep;
 mod eapi;
+pub mod elf;
 mod error;
 pub mod gpkg;
 mod incremental;

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gentoo::elf::{Dynamic, Elf};
 use serde::{Deserialize, Serialize};
 
 use crate::content::{Content, Kind};
-use crate::elf::{self, Machine};
 
 /// What one build's files say about libraries; kept beside the package so that it need not be unpacked again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,12 +28,11 @@ impl Facts {
         let mut facts = Facts { size: content.size(), newest: content.newest, ..Facts::default() };
         for (path, node) in &content.nodes {
             let Kind::File(bytes) = &node.kind else { continue };
-            let Some(dynamic) = elf::dynamic(bytes) else { continue };
-            let category = dynamic.machine.category().to_owned();
+            let Some((machine, category, dynamic)) = linking(bytes) else { continue };
             let soname = dynamic.soname.clone().or_else(|| library_name(path));
-            facts.provides.entry(category.clone()).or_default().extend(soname);
-            facts.requires.entry(category).or_default().extend(dynamic.needed.iter().cloned());
-            facts.needed.push(needed_line(path, &dynamic));
+            facts.provides.entry(category.to_owned()).or_default().extend(soname);
+            facts.requires.entry(category.to_owned()).or_default().extend(dynamic.needed.iter().cloned());
+            facts.needed.push(needed_line(path, machine, category, &dynamic));
         }
         for (category, needed) in &mut facts.requires {
             if let Some(own) = facts.provides.get(category) {
@@ -70,14 +69,18 @@ fn library_name(path: &str) -> Option<String> {
     (name.starts_with("lib") && name.contains(".so")).then(|| name.to_owned())
 }
 
-fn needed_line(path: &str, dynamic: &elf::Dynamic) -> String {
-    let machine: Machine = dynamic.machine;
+/// The machine, its multilib category, and the dynamic section of a program or library. None for all else: scripts, static programs,
+/// kernel modules, other machines' firmware.
+fn linking(bytes: &[u8]) -> Option<(&'static str, &'static str, Dynamic)> {
+    let elf = Elf::parse(bytes).ok()?;
+    Some((elf.machine_name()?, elf.multilib_category()?, elf.dynamic().ok()??))
+}
+
+fn needed_line(path: &str, machine: &str, category: &str, dynamic: &Dynamic) -> String {
     format!(
-        "{};/{path};{};{};{};{}",
-        machine.needed_name(),
+        "{machine};/{path};{};{};{};{category}",
         dynamic.soname.as_deref().unwrap_or(""),
         dynamic.runpath.as_deref().unwrap_or(""),
         dynamic.needed.join(","),
-        machine.category(),
     )
 }

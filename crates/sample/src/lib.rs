@@ -8,7 +8,6 @@ mod account;
 mod channel;
 mod content;
 mod debs;
-mod elf;
 mod environment;
 mod error;
 mod facts;

@@ -3,7 +3,6 @@
 //! The initramfs is made from the image's own busybox and kernel modules, without root and without running any of them.
 
 mod cpio;
-mod elf;
 mod kernel;
 mod modules;
 mod programs;

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Read;
 
+use gentoo::elf::Elf;
 use image::{BlobId, Kind, Store, Tree};
 
-use super::elf::Elf;
 use crate::ComposeError;
 
 /// Loaded before any device is looked at: what the root is made of, and buses that announce nothing.

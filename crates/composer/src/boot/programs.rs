@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use gentoo::elf::{Elf, ElfError};
 use image::{Kind, Store, Tree};
 
 use super::cpio::Archive;
-use super::elf::Elf;
 use crate::ComposeError;
 
 /// What /init and the rescue shell call. A busybox without the first ones cannot do the work; the rest is for the person in the shell.
@@ -49,22 +49,22 @@ pub(super) fn add_libraries(archive: &mut Archive, tree: &Tree, store: &Store, p
     let elf = Elf::parse(program).map_err(|e| e.to_string())?;
     let machine = elf.machine().map_err(|e| e.to_string())?;
     let Some(interpreter) = elf.interpreter().map_err(|e| e.to_string())? else { return Ok(()) };
-    let interpreter = text(interpreter)?;
+    let interpreter = sane(String::from_utf8(interpreter).map_err(|_| "its interpreter has no name in UTF-8")?)?;
     let content = read(tree, store, &interpreter).map_err(|e| e.message)?;
     archive.file(interpreter.trim_start_matches('/'), 0o755, content);
-    let mut ahead = elf.needed().map_err(|e| e.to_string())?;
+    let mut ahead = needed(&elf).map_err(|e| e.to_string())?;
     let mut seen = BTreeSet::new();
     while let Some(name) = ahead.pop() {
-        if !seen.insert(name.clone()) || interpreter.as_bytes().ends_with(&name) {
+        if !seen.insert(name.clone()) || interpreter.ends_with(&name) {
             continue;
         }
         if seen.len() > MAX_LIBRARIES {
             return Err("it needs too many libraries".into());
         }
-        let name = text(name)?;
+        let name = sane(name)?;
         let (path, content) =
             find_library(tree, store, &name, machine).ok_or(format!("its library {name} is not in the image"))?;
-        ahead.extend(Elf::parse(&content).and_then(|e| e.needed()).map_err(|e| format!("its library {name}: {e}"))?);
+        ahead.extend(Elf::parse(&content).and_then(|e| needed(&e)).map_err(|e| format!("its library {name}: {e}"))?);
         archive.file(&path, 0o755, content);
         // The loader's own folders differ from system to system, and there is no cache here to tell it more.
         for folder in ["lib64", "lib", "usr/lib64", "usr/lib"] {
@@ -112,8 +112,12 @@ fn read(tree: &Tree, store: &Store, path: &str) -> Result<Vec<u8>, ComposeError>
     }
 }
 
-fn text(bytes: Vec<u8>) -> Result<String, String> {
-    let text = String::from_utf8(bytes).map_err(|_| "it names a library in no known alphabet".to_string())?;
+fn needed(elf: &Elf) -> Result<Vec<String>, ElfError> {
+    Ok(elf.dynamic()?.unwrap_or_default().needed)
+}
+
+/// A path or name that leads nowhere unexpected.
+fn sane(text: String) -> Result<String, String> {
     match text.split('/').any(|part| part == "..") || text.bytes().any(|b| b < b' ') {
         true => Err(format!("it names a strange library “{}”", text.escape_debug())),
         false => Ok(text),

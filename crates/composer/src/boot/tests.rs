@@ -42,7 +42,7 @@ impl Root {
     }
 
     fn module(&mut self, file: &str, modinfo: &str) {
-        self.put(&format!("{MODULES}/kernel/{file}"), &elf::tests::module_with(modinfo.as_bytes()));
+        self.put(&format!("{MODULES}/kernel/{file}"), &module_with(modinfo.as_bytes()));
     }
 
     fn prepare(&self) -> Result<BootMedia, ComposeError> {
@@ -53,7 +53,7 @@ impl Root {
 
 /// A static ELF file that has the names of busybox's applets in it.
 fn busybox() -> Vec<u8> {
-    let mut file = elf::tests::module_with(b"");
+    let mut file = module_with(b"");
     for applet in ["", "cat", "cp", "dd", "insmod", "mkdir", "mount", "sh", "sleep", "switch_root", "umount", ""] {
         file.extend_from_slice(applet.as_bytes());
         file.push(0);
@@ -150,7 +150,7 @@ fn the_init_s_folders_are_resolved_and_its_name_is_kept() {
 #[test]
 fn compressed_modules_are_carried_plain() {
     let mut root = Root::new();
-    let module = elf::tests::module_with(b"depends=\0");
+    let module = module_with(b"depends=\0");
     root.tree.remove_all(format!("{MODULES}/kernel/overlay.ko"));
     let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
     xz.write_all(&module).unwrap();
@@ -179,7 +179,7 @@ fn what_is_missing_is_named_with_the_package_to_add() {
         (|r| assert!(r.tree.remove_all("usr/lib/grub") > 0), "no boot loader", "sys-boot/grub"),
         (|r| assert!(r.tree.remove_all(format!("{MODULES}/kernel/isofs.ko")) > 0), "“isofs”", "sys-kernel/"),
         (|r| assert!(r.tree.remove_all(format!("{MODULES}/kernel/usbcore.ko")) > 0), "needs usbcore", "kernel"),
-        (|r| r.put("bin/busybox", &elf::tests::module_with(b"")), "without “sh”", "sys-apps/busybox"),
+        (|r| r.put("bin/busybox", &module_with(b"")), "without “sh”", "sys-apps/busybox"),
     ];
     for (change, what, package) in cases {
         let mut root = Root::new();
@@ -224,4 +224,29 @@ fn the_scripts_are_shell() {
             assert!(child.wait().unwrap().success(), "{name} in {shell:?}");
         }
     }
+}
+
+/// A 64-bit relocatable file with one section, `.modinfo`, as a kernel module has it.
+fn module_with(modinfo: &[u8]) -> Vec<u8> {
+    let names = b"\0.modinfo\0.shstrtab\0";
+    let mut file = vec![0u8; 64];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file[18] = 62;
+    let modinfo_at = file.len() as u64;
+    file.extend_from_slice(modinfo);
+    let names_at = file.len() as u64;
+    file.extend_from_slice(names);
+    let table = file.len() as u64;
+    for (name, offset, size) in [(0u32, 0u64, 0u64), (1, modinfo_at, modinfo.len() as u64), (10, names_at, names.len() as u64)] {
+        let mut header = [0u8; 64];
+        header[..4].copy_from_slice(&name.to_le_bytes());
+        header[0x18..0x20].copy_from_slice(&offset.to_le_bytes());
+        header[0x20..0x28].copy_from_slice(&size.to_le_bytes());
+        file.extend_from_slice(&header);
+    }
+    file[0x28..0x30].copy_from_slice(&table.to_le_bytes());
+    file[0x3a..0x3c].copy_from_slice(&64u16.to_le_bytes());
+    file[0x3c..0x3e].copy_from_slice(&3u16.to_le_bytes());
+    file[0x3e..0x40].copy_from_slice(&2u16.to_le_bytes());
+    file
 }

@@ -1,4 +1,5 @@
-//! As much of ELF as booting needs: a module's `.modinfo`, a program's interpreter and the libraries it names.
+//! As much of ELF as packages and booting need: what NEEDED.ELF.2, PROVIDES and REQUIRES say, a program's interpreter, a kernel
+//! module's `.modinfo`.
 //!
 //! Reads little-endian files of either class (every architecture Hatchery builds for). Sources: System V gABI chapters 4 and 5.
 
@@ -6,13 +7,15 @@ use thiserror::Error;
 
 /// Why a file could not be read as ELF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(crate) enum ElfError {
+pub enum ElfError {
     #[error("it is not an ELF file")]
     NotElf,
     #[error("it is a big-endian ELF file, which is not supported")]
     BigEndian,
     #[error("it is cut short or damaged")]
     Damaged,
+    #[error("a name in it is no UTF-8 text")]
+    Name,
 }
 
 /// The most headers and entries looked at; real files have a few dozen, a module built with one section per function some thousand.
@@ -24,10 +27,24 @@ const PT_INTERP: u64 = 3;
 const DT_NULL: u64 = 0;
 const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
+const DT_SONAME: u64 = 14;
+const DT_RPATH: u64 = 15;
+const DT_RUNPATH: u64 = 29;
+
+/// What the dynamic section says, in the words of NEEDED.ELF.2.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dynamic {
+    /// The name a library goes by.
+    pub soname: Option<String>,
+    /// The libraries it names (`DT_NEEDED`), in its order.
+    pub needed: Vec<String>,
+    /// RUNPATH, or else RPATH.
+    pub runpath: Option<String>,
+}
 
 /// An ELF file in memory.
 #[derive(Clone, Copy)]
-pub(crate) struct Elf<'a> {
+pub struct Elf<'a> {
     data: &'a [u8],
     wide: bool,
 }
@@ -42,7 +59,7 @@ struct Segment {
 
 impl<'a> Elf<'a> {
     /// Checks the identification bytes; everything else is checked when it is read.
-    pub(crate) fn parse(data: &'a [u8]) -> Result<Elf<'a>, ElfError> {
+    pub fn parse(data: &'a [u8]) -> Result<Elf<'a>, ElfError> {
         if data.get(..4) != Some(b"\x7fELF") {
             return Err(ElfError::NotElf);
         }
@@ -59,12 +76,41 @@ impl<'a> Elf<'a> {
     }
 
     /// The machine the file is for (`e_machine`): 3 is i386, 62 is x86-64.
-    pub(crate) fn machine(&self) -> Result<u64, ElfError> {
+    pub fn machine(&self) -> Result<u64, ElfError> {
         self.number(18, 2)
     }
 
+    /// The machine as the first field of NEEDED.ELF.2 has it: the name of its `EM_` constant without that prefix. None for machines
+    /// that no Gentoo runs on with little-endian files.
+    pub fn machine_name(&self) -> Option<&'static str> {
+        Some(match self.machine().ok()? {
+            3 => "386",
+            8 => "MIPS",
+            21 => "PPC64",
+            40 => "ARM",
+            62 => "X86_64",
+            183 => "AARCH64",
+            243 => "RISCV",
+            258 => "LOONGARCH",
+            _ => return None,
+        })
+    }
+
+    /// The multilib category of REQUIRES, PROVIDES and NEEDED.ELF.2's last field (`portage.dep.soname.multilib_category`). None where
+    /// Portage decides by more than machine and class (MIPS, RISC-V and 32-bit ARM by their ABI flags).
+    pub fn multilib_category(&self) -> Option<&'static str> {
+        Some(match (self.machine().ok()?, self.wide) {
+            (3, false) => "x86_32",
+            (62, true) => "x86_64",
+            (62, false) => "x86_x32",
+            (183, true) => "arm_64",
+            (21, true) => "ppc_64",
+            _ => return None,
+        })
+    }
+
     /// The bytes of the first section of this name, if there is one.
-    pub(crate) fn section(&self, name: &str) -> Result<Option<&'a [u8]>, ElfError> {
+    pub fn section(&self, name: &str) -> Result<Option<&'a [u8]>, ElfError> {
         let (table, entry, count, names_index) = if self.wide {
             (self.number(0x28, 8)?, self.number(0x3a, 2)?, self.number(0x3c, 2)?, self.number(0x3e, 2)?)
         } else {
@@ -83,7 +129,7 @@ impl<'a> Elf<'a> {
     }
 
     /// The program interpreter (`/lib64/ld-linux-x86-64.so.2`), none for a statically linked program.
-    pub(crate) fn interpreter(&self) -> Result<Option<Vec<u8>>, ElfError> {
+    pub fn interpreter(&self) -> Result<Option<Vec<u8>>, ElfError> {
         for segment in self.segments()? {
             if segment.kind == PT_INTERP {
                 let bytes = self.slice(segment.offset, segment.size)?;
@@ -93,36 +139,48 @@ impl<'a> Elf<'a> {
         Ok(None)
     }
 
-    /// The libraries the file names (`DT_NEEDED`), in its order.
-    pub(crate) fn needed(&self) -> Result<Vec<Vec<u8>>, ElfError> {
+    /// The dynamic section; none in a statically linked program or a kernel module.
+    pub fn dynamic(&self) -> Result<Option<Dynamic>, ElfError> {
         let segments = self.segments()?;
-        let Some(dynamic) = segments.iter().find(|s| s.kind == PT_DYNAMIC) else { return Ok(Vec::new()) };
+        let Some(section) = segments.iter().find(|s| s.kind == PT_DYNAMIC) else { return Ok(None) };
+        let entries = self.dynamic_entries(section)?;
+        let value = |tag| entries.iter().find(|entry| entry.0 == tag).map(|entry| entry.1);
+        let names = [DT_NEEDED, DT_SONAME, DT_RPATH, DT_RUNPATH];
+        if !entries.iter().any(|entry| names.contains(&entry.0)) {
+            return Ok(Some(Dynamic::default()));
+        }
+        let strings = self.strings(&segments, value(DT_STRTAB).ok_or(ElfError::Damaged)?)?;
+        let name = |offset| {
+            let bytes = string_at(strings, offset)?;
+            std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| ElfError::Name)
+        };
+        Ok(Some(Dynamic {
+            soname: value(DT_SONAME).map(name).transpose()?,
+            needed: entries.iter().filter(|e| e.0 == DT_NEEDED).map(|e| name(e.1)).collect::<Result<_, _>>()?,
+            runpath: value(DT_RUNPATH).or_else(|| value(DT_RPATH)).map(name).transpose()?,
+        }))
+    }
+
+    fn dynamic_entries(&self, section: &Segment) -> Result<Vec<(u64, u64)>, ElfError> {
         let word = if self.wide { 8 } else { 4 };
-        let mut name_offsets = Vec::new();
-        let mut strings_address = None;
-        for index in 0..(dynamic.size / (2 * word)).min(MAX_HEADERS) {
-            let at = dynamic.offset.checked_add(index * 2 * word).ok_or(ElfError::Damaged)?;
-            let (tag, value) = (self.number(at, word)?, self.number(at + word, word)?);
-            match tag {
-                DT_NULL => break,
-                DT_NEEDED => name_offsets.push(value),
-                DT_STRTAB => strings_address = Some(value),
-                _ => {}
+        let mut entries = Vec::new();
+        for index in 0..(section.size / (2 * word)).min(MAX_HEADERS) {
+            let at = section.offset.checked_add(index * 2 * word).ok_or(ElfError::Damaged)?;
+            let (tag, value) = (self.number(at, word)?, self.number(at.checked_add(word).ok_or(ElfError::Damaged)?, word)?);
+            if tag == DT_NULL {
+                break;
             }
+            entries.push((tag, value));
         }
-        if name_offsets.is_empty() {
-            return Ok(Vec::new());
-        }
-        let address = strings_address.ok_or(ElfError::Damaged)?;
-        let holder = segments
-            .iter()
-            .find(|s| s.kind == PT_LOAD && address >= s.address && address - s.address < s.size)
-            .ok_or(ElfError::Damaged)?;
-        let strings = self.slice(
-            holder.offset.checked_add(address - holder.address).ok_or(ElfError::Damaged)?,
-            holder.size - (address - holder.address),
-        )?;
-        name_offsets.into_iter().map(|offset| string_at(strings, offset).map(<[u8]>::to_vec)).collect()
+        Ok(entries)
+    }
+
+    /// The string table at an address, up to the end of the segment that holds it.
+    fn strings(&self, segments: &[Segment], address: u64) -> Result<&'a [u8], ElfError> {
+        let holds = |s: &&Segment| s.kind == PT_LOAD && address >= s.address && address - s.address < s.size;
+        let holder = segments.iter().find(holds).ok_or(ElfError::Damaged)?;
+        let skipped = address - holder.address;
+        self.slice(holder.offset.checked_add(skipped).ok_or(ElfError::Damaged)?, holder.size - skipped)
     }
 
     fn segments(&self) -> Result<Vec<Segment>, ElfError> {
@@ -134,11 +192,12 @@ impl<'a> Elf<'a> {
         (0..count)
             .map(|index| {
                 let at = table.checked_add(index * entry).ok_or(ElfError::Damaged)?;
-                let kind = self.number(at, 4)?;
+                let field = |offset: u64, width| self.number(at.checked_add(offset).ok_or(ElfError::Damaged)?, width);
+                let kind = field(0, 4)?;
                 let (offset, address, size) = if self.wide {
-                    (self.number(at + 8, 8)?, self.number(at + 16, 8)?, self.number(at + 32, 8)?)
+                    (field(8, 8)?, field(16, 8)?, field(32, 8)?)
                 } else {
-                    (self.number(at + 4, 4)?, self.number(at + 8, 4)?, self.number(at + 16, 4)?)
+                    (field(4, 4)?, field(8, 4)?, field(16, 4)?)
                 };
                 Ok(Segment { kind, offset, address, size })
             })
@@ -170,11 +229,11 @@ fn string_at(table: &[u8], offset: u64) -> Result<&[u8], ElfError> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
     /// A 64-bit relocatable file with one section, `.modinfo`, as a kernel module has it.
-    pub(crate) fn module_with(modinfo: &[u8]) -> Vec<u8> {
+    fn module_with(modinfo: &[u8]) -> Vec<u8> {
         let names = b"\0.modinfo\0.shstrtab\0";
         let mut file = vec![0u8; 64];
         file[..6].copy_from_slice(b"\x7fELF\x02\x01");
@@ -215,20 +274,40 @@ pub(crate) mod tests {
         let elf = Elf::parse(&file).unwrap();
         let interpreter = String::from_utf8(elf.interpreter().unwrap().unwrap()).unwrap();
         assert!(interpreter.contains("/ld-"), "{interpreter}");
-        assert!(elf.needed().unwrap().iter().any(|n| n.starts_with(b"libc.so")), "{:?}", elf.needed());
+        let dynamic = elf.dynamic().unwrap().unwrap();
+        assert!(dynamic.needed.iter().any(|n| n.starts_with("libc.so")), "{dynamic:?}");
+        assert_eq!(dynamic.soname, None);
+        let loader = std::fs::read(interpreter).unwrap();
+        let soname = Elf::parse(&loader).unwrap().dynamic().unwrap().unwrap().soname.unwrap();
+        assert!(soname.starts_with("ld-"), "{soname}");
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!((elf.machine_name(), elf.multilib_category()), (Some("X86_64"), Some("x86_64")));
+    }
+
+    #[test]
+    fn a_broken_program_is_an_answer_not_a_panic() {
+        let whole = std::fs::read("/bin/true").unwrap();
+        for cut in (0..whole.len()).step_by(97) {
+            let _ = Elf::parse(&whole[..cut]).map(|e| (e.dynamic(), e.interpreter()));
+        }
+        for at in 0..1024 {
+            let mut bent = whole.clone();
+            bent[at] = 0xff;
+            let _ = Elf::parse(&bent).map(|e| (e.dynamic(), e.interpreter(), e.multilib_category()));
+        }
     }
 
     #[test]
     fn every_truncation_and_flipped_byte_is_an_answer_not_a_panic() {
         let file = module_with(b"depends=a,b\0");
         for cut in 0..file.len() {
-            let _ = Elf::parse(&file[..cut]).map(|e| (e.section(".modinfo"), e.interpreter(), e.needed(), e.machine()));
+            let _ = Elf::parse(&file[..cut]).map(|e| (e.section(".modinfo"), e.interpreter(), e.dynamic(), e.machine()));
         }
         assert_eq!(Elf::parse(&file[..50]).unwrap().section(".modinfo"), Err(ElfError::Damaged));
         for at in 0..file.len() {
             let mut broken = file.clone();
             broken[at] = 0xff;
-            let _ = Elf::parse(&broken).map(|e| (e.section(".modinfo"), e.interpreter(), e.needed()));
+            let _ = Elf::parse(&broken).map(|e| (e.section(".modinfo"), e.interpreter(), e.dynamic()));
         }
     }
 }
