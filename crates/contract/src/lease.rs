@@ -13,7 +13,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::order::{Format, System};
+use crate::format::Format;
+use crate::order::System;
 use crate::plan::Plan;
 
 /// A worker asking for work.

@@ -1,10 +1,10 @@
 //! The order: what a person wants, as TOML, JSON or the site's form make it. Every value is hostile until [`Order::check`] passed.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::format::Format;
 
 /// An order for images of one system.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,52 +80,6 @@ pub struct User {
 pub struct Notify {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-}
-
-/// The forms an image can be delivered in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Format {
-    #[serde(rename = "tar.bz2")]
-    TarBz2,
-    #[serde(rename = "zip")]
-    Zip,
-    #[serde(rename = "iso")]
-    Iso,
-}
-
-impl Format {
-    /// Every format, in the order the site lists them.
-    pub const ALL: [Format; 3] = [Format::Iso, Format::TarBz2, Format::Zip];
-
-    /// The name used in orders and as the file's extension.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::TarBz2 => "tar.bz2",
-            Format::Zip => "zip",
-            Format::Iso => "iso",
-        }
-    }
-
-    /// Whether the image starts on a machine by itself, and so needs a kernel and a boot loader in the plan.
-    pub fn is_bootable(self) -> bool {
-        matches!(self, Format::Iso)
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Format {
-    type Err = OrderError;
-    fn from_str(s: &str) -> Result<Self, OrderError> {
-        Format::ALL.into_iter().find(|f| f.name() == s).ok_or_else(|| {
-            let known: Vec<_> = Format::ALL.iter().map(|f| f.name()).collect();
-            OrderError::new("formats", format!("“{s}” is not a format we write; choose from {}", known.join(", ")))
-        })
-    }
 }
 
 /// What is wrong with an order, in words for the person who placed it.

@@ -5,6 +5,7 @@
 //!
 //! Every writer gives the same bytes for the same tree and options, whatever the machine, user, umask, time zone or number of cores.
 
+mod compress;
 mod entry;
 mod fat;
 mod grub;
@@ -21,11 +22,12 @@ mod zip;
 mod zip_notes;
 mod zip_record;
 
+pub use compress::Compression;
 pub use entry::{Entry, Kind, LinkId};
 pub use iso::{BootMedia, write_iso};
 pub use squashfs::write_squashfs;
 pub use store::{BlobId, Store, StoreError, VerifiedReader};
-pub use tar::write_tar_bz2;
+pub use tar::write_tar;
 pub use tree::{Totals, Tree, TreeError};
 pub use write::{Error, Progress, WriteOptions, WriteReport};
 pub use zip::write_zip;

@@ -1,13 +1,12 @@
-//! The tar stream of a tree (POSIX pax with GNU's and star's conventions), sorted and deterministic, and tar.bz2 made of it.
+//! The tar stream of a tree (POSIX pax with GNU's and star's conventions), sorted and deterministic, and compressed files made of it.
 //!
 //! Names start with `./` as in a stage3. Long names, large numbers and extended attributes (`SCHILY.xattr.*`) go into pax headers, which
 //! GNU tar, bsdtar, Python and tar2sqfs read; everything else stays plain ustar. Owners are numbers only.
 
-use std::io::Write;
 use std::path::Path;
 
+use crate::compress::{Compression, Sink, compressed};
 use crate::entry::Kind;
-use crate::pool;
 use crate::store::Store;
 use crate::tree::Tree;
 use crate::write::{
@@ -21,43 +20,23 @@ const RECORD: u64 = 10_240;
 const MAX_OCTAL_7: u64 = 0o7_777_777;
 const MAX_OCTAL_11: u64 = 0o77_777_777_777;
 
-/// Raw bytes compressed as one bzip2 stream: just under three blocks of level 9. Fixed, so that the output depends on nothing else;
-/// a multiple of the block size itself would leave a tiny fourth block, as a block holds 19 bytes less than 900,000.
-const BZIP2_PIECE: usize = 2_699_900;
-
-/// Writes a `.tar.bz2`: bzip2 streams joined, which every bzip2 reads as one.
+/// Writes a compressed tar file.
 ///
 /// # Errors
 /// Those of [`Error`]; the output appears only when it is whole.
-pub fn write_tar_bz2(
+pub fn write_tar(
     tree: &Tree,
     store: &Store,
+    compression: Compression,
     options: &WriteOptions,
     out: &Path,
     progress: Progress,
 ) -> Result<WriteReport, Error> {
     let workspace = Workspace::beside(out)?;
-    let (path, mut file) = workspace.create("image.tar.bz2")?;
-    let produce = |emit: &mut dyn FnMut(Vec<u8>) -> Result<(), Error>| {
-        let mut piece = Vec::with_capacity(BZIP2_PIECE);
-        write_stream(tree, store, options, &mut Meter::new(progress, tree.totals().bytes), &mut |mut bytes| {
-            while piece.len() + bytes.len() >= BZIP2_PIECE {
-                let (head, tail) = bytes.split_at(BZIP2_PIECE - piece.len());
-                piece.extend_from_slice(head);
-                emit(std::mem::replace(&mut piece, Vec::with_capacity(BZIP2_PIECE)))?;
-                bytes = tail;
-            }
-            piece.extend_from_slice(bytes);
-            Ok(())
-        })?;
-        if piece.is_empty() { Ok(()) } else { emit(piece) }
-    };
-    let compress = |piece: Vec<u8>| {
-        let mut encoder = bzip2::write::BzEncoder::new(Vec::with_capacity(piece.len() / 2), bzip2::Compression::best());
-        encoder.write_all(&piece).and_then(|()| encoder.finish()).map_err(|e| Error::io(&path, e))
-    };
-    pool::ordered(options.thread_count(), produce, compress, |compressed| write_all(&mut file, &path, &compressed))?;
-    workspace.publish("image.tar.bz2")?;
+    let (path, mut file) = workspace.create("image.tar")?;
+    let produce = |sink: Sink| write_stream(tree, store, options, &mut Meter::new(progress, tree.totals().bytes), sink);
+    compressed(compression, options.thread_count(), &path, produce, |bytes| write_all(&mut file, &path, bytes))?;
+    workspace.publish("image.tar")?;
     Ok(WriteReport::default())
 }
 

@@ -9,11 +9,15 @@ use std::process::Command;
 
 use common::{EPOCH, plain_tree};
 use image::{BootMedia, Entry, Error, Kind, Progress, Store, StoreError, Tree, WriteOptions, WriteReport};
-use image::{write_iso, write_squashfs, write_tar_bz2, write_zip};
+use image::{Compression, write_iso, write_squashfs, write_tar, write_zip};
 
 type Writer = fn(&Tree, &Store, &WriteOptions, &Path, Progress) -> Result<WriteReport, Error>;
 
-const WRITERS: [(&str, Writer); 3] = [("tar", write_tar_bz2), ("zip", write_zip), ("squashfs", write_squashfs)];
+const WRITERS: [(&str, Writer); 3] = [
+    ("tar", |tree, store, options, out, progress| write_tar(tree, store, Compression::Bzip2, options, out, progress)),
+    ("zip", write_zip),
+    ("squashfs", write_squashfs),
+];
 
 fn place() -> (tempfile::TempDir, Store, PathBuf) {
     let dir = tempfile::tempdir().unwrap();

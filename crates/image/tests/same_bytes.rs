@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{EPOCH, full_tree};
-use image::{BootMedia, Store, Tree, WriteOptions, write_iso, write_squashfs, write_tar_bz2, write_zip};
+use image::{BootMedia, Compression, Store, Tree, WriteOptions, write_iso, write_squashfs, write_tar, write_zip};
 use nix::sys::stat::{Mode, umask};
 
-const FORMATS: [&str; 4] = ["image.tar.bz2", "image.zip", "image.squashfs", "image.iso"];
+const FORMATS: [&str; 7] =
+    ["image.zip", "image.squashfs", "image.iso", "image.tar.gz", "image.tar.bz2", "image.tar.xz", "image.tar.zst"];
 /// Set for the processes that write; says where.
 const OUT: &str = "HATCHERY_TEST_OUT";
 const THREADS: &str = "HATCHERY_TEST_THREADS";
@@ -41,6 +42,11 @@ fn write_all_formats() {
     let options = WriteOptions { epoch: EPOCH, threads: number(THREADS) };
     let store = Store::open(out.join("store")).unwrap();
     let mut tree = full_tree(&store);
+    let go_on = |_, _| true;
+    for compression in Compression::ALL {
+        let out = out.join(format!("image.tar.{}", compression.extension()));
+        write_tar(&tree, &store, compression, &options, &out, &go_on).unwrap();
+    }
     let with_grub = add_grub(&mut tree, &store);
     let (kernel, _) = store.put_bytes(b"a kernel").unwrap();
     let boot = BootMedia {
@@ -51,12 +57,10 @@ fn write_all_formats() {
         cmdline: String::new(),
         grub_dir: "usr/lib/grub".into(),
     };
-    let go_on = |_, _| true;
-    write_tar_bz2(&tree, &store, &options, &out.join(FORMATS[0]), &go_on).unwrap();
-    write_zip(&tree, &store, &options, &out.join(FORMATS[1]), &go_on).unwrap();
-    write_squashfs(&tree, &store, &options, &out.join(FORMATS[2]), &go_on).unwrap();
+    write_zip(&tree, &store, &options, &out.join("image.zip"), &go_on).unwrap();
+    write_squashfs(&tree, &store, &options, &out.join("image.squashfs"), &go_on).unwrap();
     if with_grub {
-        write_iso(&tree, &store, &boot, &options, &out.join(FORMATS[3]), &go_on).unwrap();
+        write_iso(&tree, &store, &boot, &options, &out.join("image.iso"), &go_on).unwrap();
     }
 }
 

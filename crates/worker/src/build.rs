@@ -9,9 +9,11 @@ use binhost::{BinhostError, Client};
 use composer::{ComposeError, MergeRequest, Root};
 use contract::lease::BinhostAccess;
 use contract::{Artifact, Failure, Format, Job, Plan, Step};
-use image::{Store, Tree, WriteOptions};
+use image::{Store, WriteOptions};
 use sha2::{Digest, Sha256, Sha512};
 use tempfile::TempDir;
+
+use crate::formats::Source;
 
 /// Who looks on while a build runs.
 pub trait Watch: Sync {
@@ -179,6 +181,7 @@ fn write_formats(
 ) -> Result<Vec<BuiltFile>, Failure> {
     let mut files = Vec::new();
     let options = WriteOptions::at(newest_build_time(plan));
+    let source = Source { tree: &root.tree, store: &workshop.store, boot, options: &options };
     let count = job.formats.len() as u64;
     for (index, &format) in job.formats.iter().enumerate() {
         stop_if_cancelled(watch, Step::Write)?;
@@ -191,54 +194,12 @@ fn write_formats(
             watch.progress(Step::Write, index as u64 * 1000 + share, count * 1000, &name);
             !watch.cancelled()
         };
-        let notes = write_format(format, &root.tree, &workshop.store, boot, &options, &path, &progress)?;
+        let notes = source.write(format, &path, &progress)?;
         root.messages.extend(notes.into_iter().map(|note| format!("{name}: {note}")));
         files.push(BuiltFile { artifact: describe(&path, name.clone(), format)?, path });
     }
     watch.progress(Step::Write, count * 1000, count * 1000, "");
     Ok(files)
-}
-
-fn write_format(
-    format: Format,
-    tree: &Tree,
-    store: &Store,
-    boot: Option<&image::BootMedia>,
-    options: &WriteOptions,
-    path: &Path,
-    progress: &dyn Fn(u64, u64) -> bool,
-) -> Result<Vec<String>, Failure> {
-    let written = match (format, boot) {
-        (Format::TarBz2, _) => image::write_tar_bz2(tree, store, options, path, progress),
-        (Format::Zip, _) => image::write_zip(tree, store, options, path, progress),
-        (Format::Iso, Some(boot)) => image::write_iso(tree, store, boot, options, path, progress),
-        (Format::Iso, None) => {
-            return Err(Failure {
-                step: Step::Write,
-                package: None,
-                message: "an ISO was to be written, but nothing was prepared to boot it".into(),
-                advice: "This is a fault of Hatchery itself; please report it.".into(),
-            });
-        }
-    };
-    written.map(|report| report.notes).map_err(|e| Failure {
-        step: Step::Write,
-        package: None,
-        message: format!("{format} could not be written: {e}"),
-        advice: write_advice(&e).into(),
-    })
-}
-
-fn write_advice(error: &image::Error) -> &'static str {
-    match error {
-        image::Error::Cancelled => "Order again when you want it.",
-        image::Error::DiskFull { .. } | image::Error::Io { .. } => "The worker's disk needs room or care; then order again.",
-        image::Error::MissingTool { .. } => "The operator has to install it on the worker; then order again.",
-        image::Error::Boot(_) => "Add what it names to the order, or leave the bootable format out.",
-        image::Error::Content { .. } | image::Error::WrongSize { .. } | image::Error::Tree(_) | image::Error::Tool { .. } => {
-            "Order again; if it fails again, please report it to the operator."
-        }
-    }
 }
 
 fn newest_build_time(plan: &Plan) -> i64 {

@@ -3,6 +3,7 @@
 
 mod build;
 mod client;
+mod formats;
 mod report;
 
 pub use build::{Built, BuiltFile, Watch, Workshop, build};

@@ -270,14 +270,6 @@ impl OrderForm<'_> {
             .or_else(|| self.channels.iter().find(|c| c.available.is_none()));
         first.is_some_and(|c| c.name == channel.name)
     }
-
-    fn advice(&self, format: Format) -> &'static str {
-        match format {
-            Format::Iso => "Starts from a USB stick, a CD or a virtual machine, on BIOS and UEFI.",
-            Format::TarBz2 => "The whole system as an archive: for a chroot, a container or your own partition.",
-            Format::Zip => "The same for systems that know no tar.",
-        }
-    }
 }
 
 impl OrderPage<'_> {
@@ -290,7 +282,7 @@ impl OrderPage<'_> {
     }
 
     fn tar(&self) -> Option<&str> {
-        self.file(Format::TarBz2)
+        Format::ALL.into_iter().filter(|format| format.is_tar()).find_map(|format| self.file(format))
     }
 
     fn zip(&self) -> Option<&str> {
