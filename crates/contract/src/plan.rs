@@ -27,6 +27,41 @@ pub struct Plan {
     pub services: Vec<String>,
     /// Every package, in merge order.
     pub packages: Vec<PlannedPackage>,
+    /// What whoever ordered should know, in sentences: that a cycle was broken which Portage would have refused, for one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// How much it all is.
+    #[serde(default)]
+    pub summary: Summary,
+}
+
+/// How much a plan is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Summary {
+    pub packages: u64,
+    /// Bytes to fetch when nothing is cached; exact, as the indexes have it.
+    pub download_size: u64,
+    /// Bytes of all files once they are merged. No index says so: before the image was built, this is an estimate.
+    pub installed_size: u64,
+    /// The installed size was measured when the image was built.
+    pub measured: bool,
+}
+
+/// Bytes installed for each ten bytes of package file. Measured over whole binhosts: 30 for GPKG with zstd, 33 for XPAK with bzip2.
+const INSTALLED_PER_TEN: u64 = 31;
+
+impl Summary {
+    /// The sums over these packages, with the installed size estimated.
+    pub fn estimate(packages: &[PlannedPackage]) -> Summary {
+        let download_size = packages.iter().fold(0u64, |sum, p| sum.saturating_add(p.size));
+        Summary {
+            packages: packages.len() as u64,
+            download_size,
+            installed_size: (download_size / 10).saturating_mul(INSTALLED_PER_TEN),
+            measured: false,
+        }
+    }
 }
 
 /// One binhost of a plan.
@@ -92,8 +127,8 @@ pub struct PlannedPackage {
 }
 
 impl Plan {
-    /// The plan's identity: all that decides what the root will contain, and nothing else. The reasons, the binhosts' addresses and
-    /// hashes learnt later do not count, so that one package from two mirrors is one plan.
+    /// The plan's identity: all that decides what the root will contain, and nothing else. Reasons and notes, the binhosts' addresses,
+    /// and what is learnt later do not count, so that one package from two mirrors is one plan.
     pub fn hash(&self) -> PlanHash {
         let mut h = FieldHasher::new("hatchery plan 1");
         h.field(&self.arch).field(&self.chost);
@@ -113,6 +148,6 @@ impl Plan {
 
     /// Bytes to fetch when nothing is cached.
     pub fn download_size(&self) -> u64 {
-        self.packages.iter().map(|p| p.size).sum()
+        self.packages.iter().fold(0u64, |sum, p| sum.saturating_add(p.size))
     }
 }

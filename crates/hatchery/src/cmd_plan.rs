@@ -61,7 +61,10 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         Ok(planned) => print(&planned.plan),
         Err(refused) => {
             if args.json {
-                println!("{}", serde_json::json!({ "explanation": refused.explanation, "details": refused.details }));
+                println!(
+                    "{}",
+                    serde_json::json!({ "explanation": refused.explanation.to_string(), "details": refused.explanation })
+                );
             }
             eprintln!("{}", refused.explanation);
             return Ok(Outcome::NoPlan);
@@ -150,7 +153,16 @@ fn print(plan: &Plan) {
             println!("    {reason}");
         }
     }
-    println!("{} packages, {} to fetch", plan.packages.len(), size(plan.download_size()));
+    for note in &plan.notes {
+        println!("Note: {note}");
+    }
+    let summary = &plan.summary;
+    println!(
+        "{} packages, {} to fetch, about {} installed",
+        summary.packages,
+        size(summary.download_size),
+        size(summary.installed_size)
+    );
 }
 
 fn size(bytes: u64) -> String {

@@ -7,6 +7,7 @@ mod cmd_plan;
 mod cmd_sample;
 mod cmd_serve;
 mod cmd_try;
+mod cmd_wishes;
 mod cmd_work;
 mod progress;
 mod site;
@@ -37,6 +38,8 @@ enum Command {
     Order(cmd_order::Args),
     /// Make the sample channel from Debian's packages
     Sample(cmd_sample::Args),
+    /// List what people asked for and no binhost has, for the operator
+    Wishes(cmd_wishes::Args),
     /// Do the main job once: start a site, order the sample image, wait for it
     Try(cmd_try::Args),
 }
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => cmd_plan::run(args),
         Command::Order(args) => cmd_order::run(args),
         Command::Sample(args) => cmd_sample::run(args),
+        Command::Wishes(args) => cmd_wishes::run(args),
         Command::Try(args) => cmd_try::run(args),
     };
     match outcome {

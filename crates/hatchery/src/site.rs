@@ -16,6 +16,12 @@ pub struct Site {
     base: String,
 }
 
+/// One site, with its operator's token.
+pub struct OperatorSite<'a> {
+    site: &'a Site,
+    token: &'a str,
+}
+
 /// An order on a site, by its secret-bearing address.
 pub struct Placed {
     /// Path of the order in the API, like `/api/v1/orders/…`.
@@ -32,6 +38,11 @@ impl Site {
             .http_status_as_error(false)
             .build();
         Site { agent: config.into(), base: base.trim_end_matches('/').to_owned() }
+    }
+
+    /// The site as its operator sees it.
+    pub fn operator<'a>(&'a self, token: &'a str) -> OperatorSite<'a> {
+        OperatorSite { site: self, token }
     }
 
     /// Whether the site answers.
@@ -61,13 +72,7 @@ impl Site {
     }
 
     fn get_json(&self, path: &str) -> anyhow::Result<Value> {
-        let mut answer = self.agent.get(format!("{}{path}", self.base)).call().context(self.unreachable())?;
-        let status = answer.status().as_u16();
-        let body: Value = answer.body_mut().with_config().limit(64 << 20).read_json().unwrap_or(Value::Null);
-        if status != 200 {
-            bail!("the site answered {status}: {}", problem(&body));
-        }
-        Ok(body)
+        json_of(self.agent.get(format!("{}{path}", self.base)).call().context(self.unreachable())?)
     }
 
     /// Downloads one artifact into `dir`, going on where an earlier try ended, and checks its SHA-256.
@@ -104,6 +109,25 @@ impl Site {
     fn unreachable(&self) -> String {
         format!("the site {} cannot be reached; is it running?", self.base)
     }
+}
+
+impl OperatorSite<'_> {
+    /// Asks for something that only the operator may see.
+    pub fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let request = self.site.agent.get(format!("{}{path}", self.site.base));
+        let answer = request.header("Authorization", format!("Bearer {}", self.token)).call().context(self.site.unreachable())?;
+        json_of(answer)
+    }
+}
+
+/// The body of an answer that must be a good one.
+fn json_of(mut answer: ureq::http::Response<ureq::Body>) -> anyhow::Result<Value> {
+    let status = answer.status().as_u16();
+    let body: Value = answer.body_mut().with_config().limit(64 << 20).read_json().unwrap_or(Value::Null);
+    if status != 200 {
+        bail!("the site answered {status}: {}", problem(&body));
+    }
+    Ok(body)
 }
 
 /// The text of a problem document.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use contract::plan::PLAN_VERSION;
-use contract::{PackageFormat, Plan, PlannedPackage};
+use contract::{PackageFormat, Plan, PlannedPackage, Summary};
 use gentoo::Atom;
 use gentoo::atom::SlotOperator;
 
@@ -32,7 +32,9 @@ impl Universe {
             Err(not_found) => return Err(Explainer::new(self, &args).explain(&not_found)),
         };
         verify(self, &args, &found.graph).map_err(Explanation::internal)?;
-        Ok(Resolution { notes: notes(&found), steps: found.steps, plan: self.plan(wanted, &args, &found.graph) })
+        let notes = notes(&found);
+        let plan = Plan { notes: notes.clone(), ..self.plan(wanted, &args, &found.graph) };
+        Ok(Resolution { notes, steps: found.steps, plan })
     }
 
     fn read_args(&self, wanted: &Wanted) -> Result<Vec<Arg>, Explanation> {
@@ -129,7 +131,7 @@ impl Universe {
     fn plan(&self, wanted: &Wanted, args: &[Arg], graph: &Graph<'_>) -> Plan {
         let order = order::merge_order(graph);
         let reasons = Reasons::new(graph);
-        let packages = order.iter().map(|p| self.planned(*p, reasons.of(graph, *p))).collect();
+        let packages: Vec<_> = order.iter().map(|p| self.planned(*p, reasons.of(graph, *p))).collect();
         let mut world: BTreeSet<String> = BTreeSet::new();
         for arg in args.iter().filter(|a| !a.from_set) {
             world.insert(Atom { version: None, use_deps: Vec::new(), repo: None, ..arg.atom.atom.clone() }.to_string());
@@ -142,6 +144,8 @@ impl Universe {
             binhosts: self.source.binhosts.iter().map(|b| b.access.clone()).collect(),
             world: world.into_iter().collect(),
             services: wanted.services.clone(),
+            notes: Vec::new(),
+            summary: Summary::estimate(&packages),
             packages,
         }
     }

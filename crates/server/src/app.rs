@@ -29,6 +29,7 @@ pub struct App {
     /// Base of the links we give out, without a slash at the end.
     pub public_url: String,
     pub worker_token: String,
+    pub operator_token: String,
     pub workers: Workers,
     /// Turns true when the server is to end.
     pub stopping: watch::Receiver<bool>,

@@ -7,6 +7,11 @@ pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// Days since the epoch (UTC).
+pub fn today() -> i64 {
+    now().div_euclid(86_400)
+}
+
 /// Year, month and day (UTC) of a time in seconds since the epoch, in the proleptic Gregorian calendar.
 fn civil(seconds: i64) -> (i64, i64, i64) {
     // Days are counted from 0000-03-01, so that the leap day is the last day of a year.
@@ -20,6 +25,12 @@ fn civil(seconds: i64) -> (i64, i64, i64) {
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
+}
+
+/// `2026-11-22`, from days since the epoch.
+pub fn date(days: i64) -> String {
+    let (year, month, day) = civil(days.saturating_mul(86_400));
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
 /// `20261122`, for file names.
@@ -65,6 +76,18 @@ pub fn size(bytes: u64) -> String {
     }
     let name = UNITS.get(unit).copied().unwrap_or_default();
     if unit == 0 { format!("{bytes} {name}") } else { format!("{value:.1} {name}") }
+}
+
+/// `312 packages, 240.1 MB to fetch, about 720 MB installed`: how much a plan is.
+pub fn contents(summary: &contract::Summary) -> String {
+    let plural = if summary.packages == 1 { "" } else { "s" };
+    let about = if summary.measured { "" } else { "about " };
+    format!(
+        "{} package{plural}, {} to fetch, {about}{} installed",
+        summary.packages,
+        size(summary.download_size),
+        size(summary.installed_size)
+    )
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub struct Config {
     /// The token workers show. None of the two: one is made at the first start and kept in `data_dir/worker.token`, mode 0600.
     pub worker_token: Option<String>,
     pub worker_token_file: Option<PathBuf>,
+    /// The token the operator shows; none means `data_dir/operator.token`, made at the first start, mode 0600.
+    pub operator_token_file: Option<PathBuf>,
     /// A worker silent for so long has lost its build. Seconds.
     pub lease_ttl_seconds: u64,
     /// A channel's indexes are asked for again after so long. Seconds.
@@ -48,6 +50,7 @@ impl Default for Config {
             presets_dir: None,
             worker_token: None,
             worker_token_file: None,
+            operator_token_file: None,
             lease_ttl_seconds: 60,
             index_ttl_seconds: 900,
             max_waiting: 1_000,

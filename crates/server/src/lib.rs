@@ -21,6 +21,7 @@ mod reconcile;
 mod secret;
 mod server;
 mod status;
+mod tokens;
 
 pub use catalogue::{Catalogue, Planned};
 pub use config::{BinhostConfig, ChannelConfig, Config, ConfigError, MailConfig, MailSecurity};

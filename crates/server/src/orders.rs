@@ -59,7 +59,14 @@ pub async fn place(app: &App, order: &Order, idempotency_key: Option<&str>) -> R
     if waiting >= app.config.max_waiting {
         return Err(Refusal::QueueFull { waiting });
     }
-    let planned = app.catalogue.plan(order).await?;
+    let planned = match app.catalogue.plan(order).await {
+        Ok(planned) => planned,
+        Err(Refusal::NoPlan(refused)) => {
+            app.db.count_wishes(&refused.channel, &refused.explanation.unmet_wishes).await?;
+            return Err(Refusal::NoPlan(refused));
+        }
+        Err(other) => return Err(other),
+    };
     let (order_id, build_id) = (secret::token::<20>()?, secret::token::<8>()?);
     let new_order = NewOrder {
         id: &order_id,

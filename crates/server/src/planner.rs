@@ -6,22 +6,24 @@ use resolver::Wanted;
 use crate::channels::{Channel, Snapshot};
 use crate::presets::Preset;
 
-/// There is no plan; why, in plain sentences, and the same as data.
+/// There is no plan, and why.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{explanation}")]
 pub struct PlanRefused {
-    pub explanation: String,
-    pub details: serde_json::Value,
+    /// The channel that was to serve the order.
+    pub channel: String,
+    pub explanation: resolver::Explanation,
 }
 
 /// Plans an order on a channel as it was read. Pure computation, but not short: run it where blocking is allowed.
 pub fn plan(channel: &Channel, snapshot: &Snapshot, order: &Order, preset: Option<&Preset>) -> Result<Plan, PlanRefused> {
     let wanted =
         Wanted { atoms: atoms(channel, order, preset), services: preset.map(|p| p.services.clone()).unwrap_or_default() };
-    snapshot.universe.resolve(&wanted).map(|resolution| resolution.plan).map_err(|explanation| PlanRefused {
-        explanation: explanation.to_string(),
-        details: serde_json::to_value(&explanation).unwrap_or(serde_json::Value::Null),
-    })
+    snapshot
+        .universe
+        .resolve(&wanted)
+        .map(|resolution| resolution.plan)
+        .map_err(|explanation| PlanRefused { channel: channel.config.name.clone(), explanation })
 }
 
 /// What is asked for by name: the preset's packages, the order's own, and what a bootable format needs. Each once, in that order.

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use crate::config::{Config, ConfigError};
 use crate::db::Db;
 use crate::files::Files;
 use crate::mail::Mailer;
-use crate::{http, reconcile, secret};
+use crate::{http, reconcile, tokens};
 
 /// A client that takes longer to send its request's head is hung up on.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -41,8 +40,8 @@ pub enum ServerError {
     Folder { path: PathBuf, source: io::Error },
     #[error("the database {} cannot be opened: {source}", path.display())]
     Database { path: PathBuf, source: sqlx::Error },
-    #[error("the worker token {} cannot be used: {reason}", path.display())]
-    WorkerToken { path: PathBuf, reason: String },
+    #[error("the token {} cannot be used: {reason}", path.display())]
+    Token { path: PathBuf, reason: String },
 }
 
 /// A server that listens, but does not answer before [`Server::run`].
@@ -64,7 +63,7 @@ impl Server {
         db.renew_all_leases(config.lease_ttl_seconds)
             .await
             .map_err(|source| ServerError::Database { path: database.clone(), source })?;
-        let worker_token = worker_token(&config)?;
+        let (worker_token, operator_token) = (tokens::worker(&config)?, tokens::operator(&config)?);
         let artifacts = config.data_dir.join("artifacts");
         let files = Files::open(artifacts.clone()).map_err(|source| ServerError::Folder { path: artifacts, source })?;
         let listener =
@@ -79,6 +78,7 @@ impl Server {
             mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
             public_url: public_url(&config, addr),
             worker_token,
+            operator_token,
             workers: Workers::default(),
             stopping,
             config,
@@ -98,7 +98,7 @@ impl Server {
 
     /// A file that holds the token, readable by the server's own user only.
     pub fn worker_token_file(&self) -> PathBuf {
-        token_path(&self.app.config)
+        tokens::worker_path(&self.app.config)
     }
 
     /// The address people reach the site by, without a slash at the end.
@@ -179,41 +179,4 @@ fn make_private_folder(path: &Path) -> Result<(), ServerError> {
         .mode(0o700)
         .create(path)
         .map_err(|source| ServerError::Folder { path: path.to_owned(), source })
-}
-
-fn token_path(config: &Config) -> PathBuf {
-    config.worker_token_file.clone().unwrap_or_else(|| config.data_dir.join("worker.token"))
-}
-
-/// The configured worker token, or the one made at the first start. A token that the configuration gives as text is written to the
-/// file too, for workers on this machine.
-fn worker_token(config: &Config) -> Result<String, ServerError> {
-    let path = token_path(config);
-    let wrong = |reason: String| ServerError::WorkerToken { path: path.clone(), reason };
-    let token = match &config.worker_token {
-        Some(token) => token.trim().to_owned(),
-        None => match std::fs::read_to_string(&path) {
-            Ok(text) => text.trim().to_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => secret::token::<32>().map_err(|e| wrong(e.to_string()))?,
-            Err(error) => return Err(wrong(error.to_string())),
-        },
-    };
-    if token.len() < 16 || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(wrong(
-            "it must have at least 16 characters and no spaces; remove it and a new one is made at the start".into(),
-        ));
-    }
-    if std::fs::read_to_string(&path).map(|text| text.trim() != token).unwrap_or(true) {
-        write_private(&path, &token).map_err(|e| wrong(e.to_string()))?;
-    }
-    Ok(token)
-}
-
-/// Writes a file that only its owner may read, whole or not at all.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    io::Write::write_all(&mut file, text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
 }

@@ -1,6 +1,6 @@
 //! An order as it stands, for the page, the API and the live events.
 
-use contract::{Artifact, Failure, Format, Step};
+use contract::{Artifact, Failure, Format, Step, Summary};
 use serde::Serialize;
 
 use crate::app::App;
@@ -72,6 +72,10 @@ pub struct OrderStatus {
     pub packages: Vec<String>,
     /// Bytes of packages the plan fetches.
     pub download_size: u64,
+    /// How much the plan is.
+    pub summary: Summary,
+    /// What the resolver says of the plan.
+    pub notes: Vec<String>,
     pub created: i64,
     pub started: Option<i64>,
     pub ended: Option<i64>,
@@ -117,7 +121,9 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
         image_name: build.image_name,
         preset: order.request.preset,
         packages: order.request.packages,
-        download_size: build.plan_bytes,
+        download_size: build.summary.download_size,
+        summary: build.summary,
+        notes: build.notes,
         created: order.created,
         started: build.started,
         ended: build.ended,

@@ -83,8 +83,10 @@ pub struct BuiltFile {
 
 /// Builds every format of the job into `out_dir`.
 pub fn build(job: &Job, workshop: &Workshop, out_dir: &Path, watch: &dyn Watch) -> Result<Built, Failure> {
-    let plan = fetch(job, workshop, watch)?;
+    let mut plan = fetch(job, workshop, watch)?;
     let mut root = merge(job, &plan, workshop, watch)?;
+    plan.summary.installed_size = root.tree.totals().bytes;
+    plan.summary.measured = true;
     let boot = configure(job, &plan, &mut root, workshop, watch)?;
     let files = write_formats(job, &plan, &mut root, boot.as_ref(), workshop, out_dir, watch)?;
     Ok(Built { files, plan, messages: root.messages })

@@ -144,6 +144,8 @@ pub fn plan(packages: Vec<PlannedPackage>) -> Plan {
         binhosts: Vec::new(),
         world: vec!["app-shells/bash".into()],
         services: Vec::new(),
+        notes: Vec::new(),
+        summary: contract::Summary::estimate(&packages),
         packages,
     }
 }

@@ -223,6 +223,12 @@ impl Universe {
         &self.slots[slot as usize].1
     }
 
+    /// The builds of a `category/package` that may be chosen, best first. None for a name that no binhost has.
+    pub fn builds(&self, name: &str) -> Vec<&Entry> {
+        let Some(name) = self.name(name).and_then(|cp| self.names.get(cp as usize)) else { return Vec::new() };
+        name.available.iter().filter(|p| self.pkg(**p).mask.is_none()).map(|p| self.entry(*p)).collect()
+    }
+
     /// Whether the name is that of a virtual.
     pub(crate) fn is_virtual(&self, id: PkgId) -> bool {
         self.names[self.pkg(id).cp as usize].text.starts_with("virtual/")

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use contract::{Artifact, Failure, Format, Plan, Step, System};
+use contract::{Artifact, Failure, Format, Plan, Step, Summary, System};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
@@ -87,7 +87,9 @@ pub struct Build {
     pub arch: String,
     pub image_name: String,
     pub formats: Vec<Format>,
-    pub plan_bytes: u64,
+    pub summary: Summary,
+    /// What whoever ordered should know of the plan.
+    pub notes: Vec<String>,
     pub created: i64,
     pub state: BuildState,
     pub attempts: u32,
@@ -122,7 +124,8 @@ struct BuildRow {
     arch: String,
     image_name: String,
     formats: String,
-    plan_bytes: i64,
+    summary: String,
+    notes: String,
     created: i64,
     state: String,
     attempts: i64,
@@ -143,7 +146,8 @@ impl TryFrom<BuildRow> for Build {
             arch: row.arch,
             image_name: row.image_name,
             formats: from_json(&row.formats)?,
-            plan_bytes: to_u64(row.plan_bytes),
+            summary: from_json(&row.summary)?,
+            notes: from_json(&row.notes)?,
             created: row.created,
             state: row.state.parse()?,
             attempts: u32::try_from(row.attempts).unwrap_or(0),
@@ -160,7 +164,7 @@ impl Db {
     /// The build with this identifier.
     pub async fn build(&self, id: &str) -> Result<Option<Build>> {
         let row: Option<BuildRow> = sqlx::query_as(
-            "SELECT id, place, channel, arch, image_name, formats, plan_bytes, created, state, attempts, progress,
+            "SELECT id, place, channel, arch, image_name, formats, summary, notes, created, state, attempts, progress,
                     started, ended, failure, messages
              FROM builds WHERE id = ?",
         )
@@ -249,7 +253,7 @@ impl Db {
     /// The newest builds for the public queue page: those not ended, then the last ended ones.
     pub async fn recent(&self, limit: u32) -> Result<Vec<Build>> {
         let rows: Vec<BuildRow> = sqlx::query_as(
-            "SELECT id, place, channel, arch, image_name, formats, plan_bytes, created, state, attempts, progress,
+            "SELECT id, place, channel, arch, image_name, formats, summary, notes, created, state, attempts, progress,
                     started, ended, failure, messages
              FROM builds
              ORDER BY CASE state WHEN 'building' THEN 0 WHEN 'waiting' THEN 1 ELSE 2 END,

@@ -314,17 +314,18 @@ async fn finish(
             .execute(&mut **tx)
             .await?;
     }
-    sqlx::query("UPDATE builds SET state = 'ready', ended = ?, messages = ?, locked_plan = ? WHERE id = ?")
+    sqlx::query("UPDATE builds SET state = 'ready', ended = ?, messages = ?, locked_plan = ?, summary = ? WHERE id = ?")
         .bind(now())
         .bind(to_json(messages)?)
         .bind(to_json(lock)?)
+        .bind(to_json(&lock.summary)?)
         .bind(build)
         .execute(&mut **tx)
         .await?;
     outbox::tell_all(tx, build, NoticeKind::Ready).await
 }
 
-/// The lock may add hashes to the plan and nothing else.
+/// The lock may add hashes and the measured size to the plan, and nothing else.
 fn check_plan(planned: &Plan, lock: &Plan) -> std::result::Result<(), EndError> {
     let disagrees = |what: &str| Err(EndError::Disagrees(format!("the lock differs from the plan of the job: {what}")));
     if planned.packages.len() != lock.packages.len() {
@@ -341,6 +342,10 @@ fn check_plan(planned: &Plan, lock: &Plan) -> std::result::Result<(), EndError> 
         if !locked.sha256.as_deref().is_some_and(|hash| is_hex(hash, 64)) {
             return disagrees(&format!("{} has no SHA-256", package.cpv));
         }
+    }
+    if lock.summary.measured {
+        learnt.summary.installed_size = lock.summary.installed_size;
+        learnt.summary.measured = true;
     }
     if learnt != *lock {
         return disagrees("its world, services or binhosts are others");

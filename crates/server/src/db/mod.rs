@@ -6,12 +6,14 @@ mod lease;
 mod log;
 mod orders;
 mod outbox;
+mod wishes;
 
 pub use builds::{Build, BuildState, NewBuild, Sample, StepProgress, Unfinished};
 pub use lease::{EndError, FilesToKeep, LeaseLost, Leased, Upload};
 pub use log::LogLine;
 pub use orders::{NewOrder, OrderRow, Placed};
 pub use outbox::Notice;
+pub use wishes::CountedWish;
 
 use std::path::Path;
 use std::time::Duration;

@@ -89,8 +89,9 @@ impl Db {
             Some((id, state)) => (id, true, state == BuildState::Ready.name()),
             None => {
                 sqlx::query(
-                    "INSERT INTO builds (id, join_key, channel, arch, image_name, notice, formats, system, plan, plan_bytes, created)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO builds (id, join_key, channel, arch, image_name, notice, formats, system, plan, plan_bytes, summary,
+                                         notes, created)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 )
                 .bind(build.id)
                 .bind(build.join_key)
@@ -102,6 +103,8 @@ impl Db {
                 .bind(&system)
                 .bind(to_json(build.plan)?)
                 .bind(to_i64(build.plan.download_size()))
+                .bind(to_json(&build.plan.summary)?)
+                .bind(to_json(&build.plan.notes)?)
                 .bind(now())
                 .execute(&mut *tx)
                 .await?;

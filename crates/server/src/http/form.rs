@@ -26,17 +26,22 @@ pub struct FormInput {
 }
 
 /// The form's fields, and the password, which is kept apart.
+#[derive(Default)]
 pub struct Submitted {
     pub input: FormInput,
     pub password: String,
     /// The repetition of the password.
     pub password_again: String,
+    /// A password was typed when the form was last refused. It was not kept, so it has to come again.
+    had_password: bool,
+    /// What is to be asked for instead of what was typed: `TYPED OFFERED`.
+    take: Option<String>,
 }
 
 impl FormInput {
     /// Reads fields from a query or a form's body. Fields that are not ours are passed over: browser extensions add some.
     pub fn parse(bytes: &[u8]) -> Submitted {
-        let mut submitted = Submitted { input: FormInput::default(), password: String::new(), password_again: String::new() };
+        let mut submitted = Submitted::default();
         let input = &mut submitted.input;
         for (name, value) in form_urlencoded::parse(bytes) {
             let value = value.into_owned();
@@ -55,6 +60,8 @@ impl FormInput {
                 "keymap" => input.keymap = value,
                 "services" => input.services = value,
                 "email" => input.email = value,
+                "had_password" => submitted.had_password = true,
+                "take" => submitted.take = Some(value),
                 _ => {}
             }
         }
@@ -97,6 +104,11 @@ impl FormInput {
         }
     }
 
+    /// The packages, one a word.
+    pub fn packages(&self) -> Vec<String> {
+        words(&self.packages)
+    }
+
     /// The order that the fields mean. `password_hash` is what became of the password.
     pub fn order(&self, app: &App, password_hash: Option<String>) -> Result<Order, OrderError> {
         let formats = self.formats.iter().map(|name| name.parse::<Format>()).collect::<Result<Vec<_>, _>>()?;
@@ -104,7 +116,7 @@ impl FormInput {
             arch: self.arch(app),
             channel: optional(&self.channel),
             preset: optional(&self.preset),
-            packages: words(&self.packages),
+            packages: self.packages(),
             formats,
             ..Order::default()
         };
@@ -131,6 +143,25 @@ impl FormInput {
 }
 
 impl Submitted {
+    /// Whether a password was typed.
+    pub fn has_password(&self) -> bool {
+        !self.password.is_empty()
+    }
+
+    /// Puts in the build that was offered instead of one that nobody has. A password that had been typed before has to be there again,
+    /// so that one click does not order a system nobody can log in to.
+    pub fn take_offer(&mut self) -> Result<(), OrderError> {
+        let Some((typed, offered)) = self.take.as_deref().and_then(|take| take.split_once(' ')) else {
+            return Ok(());
+        };
+        self.input.packages = replace_word(&self.input.packages, typed, offered);
+        if self.had_password && !self.has_password() {
+            let message = "the package was changed; type the password once more, as it is not kept, and order";
+            return Err(OrderError::new("system.root_password_hash", message));
+        }
+        Ok(())
+    }
+
     /// The hash of the password, or none when none was typed. It is work for a processor, so it is not done on the spot.
     pub async fn password_hash(&mut self) -> Result<Option<String>, OrderError> {
         let field = "system.root_password_hash";
@@ -180,6 +211,35 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
+/// The text with a word of it replaced wherever it stands alone.
+fn replace_word(text: &str, word: &str, by: &str) -> String {
+    if word.is_empty() {
+        return text.to_owned();
+    }
+    let is_end = |c: char| c.is_whitespace() || c == ',';
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once(word) {
+        let alone = before.chars().last().or(out.chars().last()).is_none_or(is_end) && after.chars().next().is_none_or(is_end);
+        out += before;
+        out += if alone { by } else { word };
+        rest = after;
+    }
+    out + rest
+}
+
+/// The word among those typed that means the atom: as it stands, or with the category left out.
+pub fn word_for<'a>(packages: &'a [String], atom: &str) -> Option<&'a String> {
+    let without_category = |text: &str| {
+        let start = text.find(|c: char| c.is_ascii_alphanumeric() || c == '_').unwrap_or(0);
+        let slash = text.find('/')?;
+        Some(format!("{}{}", text.get(..start)?, text.get(slash + 1..)?))
+    };
+    let means = |word: &str| {
+        gentoo::Atom::parse(word).map_or_else(|_| without_category(atom).as_deref() == Some(word), |a| a.to_string() == atom)
+    };
+    packages.iter().find(|word| means(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +248,17 @@ mod tests {
     fn packages_are_read_as_people_type_them() {
         let text = "app-editors/vim[python,-X], dev-vcs/git\n# a remark\n  app-misc/tmux # another\n\ndev-vcs/git\r\n";
         assert_eq!(words(text), ["app-editors/vim[python,-X]", "dev-vcs/git", "app-misc/tmux"]);
+    }
+
+    #[test]
+    fn what_is_offered_replaces_the_word_it_is_for() {
+        let text = "app-editors/vim[X]\napp-editors/vim[X,python], vim[X] # vim[X]\n";
+        assert_eq!(replace_word(text, "vim[X]", "vim"), "app-editors/vim[X]\napp-editors/vim[X,python], vim # vim\n");
+        assert_eq!(replace_word(text, "", "vim"), text);
+        let typed = ["dev-vcs/git".to_owned(), "vim[-X]".into(), "=app-misc/tmux-3*[X]".into()];
+        assert_eq!(word_for(&typed, "app-editors/vim[-X]"), Some(&typed[1]));
+        assert_eq!(word_for(&typed, "=app-misc/tmux-3*[X]"), Some(&typed[2]));
+        assert_eq!(word_for(&typed, "app-editors/vim"), None);
     }
 
     #[test]

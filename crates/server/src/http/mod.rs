@@ -5,6 +5,8 @@ mod assets;
 mod download;
 mod events;
 mod form;
+mod operator;
+mod packages;
 mod pages;
 mod problem;
 mod worker;
@@ -34,6 +36,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/", get(pages::order_form))
         .route("/orders", post(pages::place_order))
         .route("/orders/{id}", get(pages::order))
+        .route("/orders/{id}/packages", get(packages::of_order))
         .route("/orders/{id}/cancel", post(pages::cancel))
         .route("/queue", get(pages::queue))
         .route("/assets/{name}", get(assets::asset))
@@ -43,6 +46,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(api::health))
         .route("/api/v1/presets", get(api::presets))
         .route("/api/v1/channels", get(api::channels))
+        .route("/api/v1/packages", get(packages::search))
         .route("/api/v1/plan", post(api::plan_only))
         .route("/api/v1/orders", post(api::place))
         .route("/api/v1/orders/{id}", get(api::order))
@@ -57,6 +61,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/worker/lease", post(worker::lease))
         .route("/api/worker/builds/{build}/events", post(worker::events))
         .route("/api/worker/builds/{build}/end", post(worker::end));
+    let operator = Router::new()
+        .route("/operator", get(operator::page).post(operator::log_in))
+        .route("/api/v1/operator/wishes", get(operator::wishes));
     // An upload takes as long as it takes; the lease says when it is lost.
     let uploads = Router::new().route("/api/worker/builds/{build}/artifacts/{name}", put(worker::upload));
     let workers = workers
@@ -65,6 +72,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), worker::authorize));
     pages
         .merge(api)
+        .merge(operator)
         .layer(middleware::from_fn(limit_time))
         .merge(workers)
         .fallback(pages::not_found)
@@ -159,6 +167,11 @@ async fn drain(stream: &mut BodyDataStream, limit: u64) {
 
 fn broke_off() -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "The request broke off before it was complete; send it again.")
+}
+
+/// A field of a query, decoded; the first one of its name.
+fn query_field(query: Option<&str>, name: &str) -> Option<String> {
+    form_urlencoded::parse(query.unwrap_or_default().as_bytes()).find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
 }
 
 type SharedApp = State<Arc<App>>;

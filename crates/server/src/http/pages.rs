@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use contract::{Format, OrderError};
 
 use super::api::{self, MAX_ORDER};
-use super::form::{FormInput, Submitted};
+use super::form::{FormInput, Submitted, word_for};
 use super::problem::Problem;
 use super::{SharedApp, assets, read_body};
 use crate::app::App;
@@ -35,9 +35,24 @@ struct OrderForm<'a> {
     channels: Vec<ChannelView>,
     input: &'a FormInput,
     error: Option<OrderError>,
-    /// Why there is no plan or no channel, one sentence or more a line.
-    trouble: Vec<String>,
+    trouble: Trouble,
     mail: bool,
+}
+
+/// Why an order could not be taken as it is.
+#[derive(Default)]
+struct Trouble {
+    /// One sentence or more a line.
+    lines: Vec<String>,
+    offers: Vec<Offer>,
+    /// A password was typed, and is not kept.
+    had_password: bool,
+}
+
+/// A build that can be had instead of one that was asked for.
+struct Offer {
+    typed: String,
+    offered: String,
 }
 
 /// A channel as the form shows it.
@@ -58,7 +73,6 @@ struct OrderPage<'a> {
     version: &'a str,
     status: &'a OrderStatus,
     log: Vec<LogLine>,
-    package_count: usize,
     channel: Option<ChannelView>,
 }
 
@@ -102,7 +116,7 @@ impl IntoResponse for PageError {
     }
 }
 
-type Page = Result<Response, PageError>;
+pub type Page = Result<Response, PageError>;
 
 /// `GET /`: the order form. Fields in the query are filled in, so that a link can carry an order.
 pub async fn order_form(State(app): SharedApp, RawQuery(query): RawQuery) -> Page {
@@ -112,7 +126,7 @@ pub async fn order_form(State(app): SharedApp, RawQuery(query): RawQuery) -> Pag
         None => FormInput::fresh(&app),
     };
     input.token = secret::token::<16>().map_err(|e| Problem::internal(&e))?;
-    Ok(form(&app, StatusCode::OK, &input, None, Vec::new()))
+    Ok(form(&app, StatusCode::OK, &input, None, Trouble::default()))
 }
 
 /// `POST /orders`: takes the form, and leads to the order's page or shows the form again.
@@ -127,21 +141,37 @@ pub async fn place_order(State(app): SharedApp, headers: HeaderMap, body: Body) 
     }
     let bytes = read_body(body, MAX_ORDER).await?;
     let mut submitted = FormInput::parse(&bytes);
+    let had_password = submitted.has_password();
     match take(&app, &mut submitted).await {
         Ok(order) => Ok((StatusCode::SEE_OTHER, [(header::LOCATION, format!("/orders/{order}"))]).into_response()),
         Err(Refusal::Invalid(error)) => {
-            Ok(form(&app, StatusCode::UNPROCESSABLE_ENTITY, &submitted.input, Some(error), Vec::new()))
+            Ok(form(&app, StatusCode::UNPROCESSABLE_ENTITY, &submitted.input, Some(error), Trouble::default()))
         }
         Err(Refusal::Internal(error)) => Err(Problem::internal(error.as_ref()).into()),
         Err(refusal) => {
-            let trouble = refusal.to_string().lines().map(str::to_owned).collect();
+            let lines = refusal.to_string().lines().map(str::to_owned).collect();
+            let trouble = Trouble { lines, offers: offers(&refusal, &submitted.input), had_password };
             let status = Problem::from(refusal).status();
             Ok(form(&app, status, &submitted.input, None, trouble))
         }
     }
 }
 
+/// The nearest builds there are, for what the form itself asked for.
+fn offers(refusal: &Refusal, input: &FormInput) -> Vec<Offer> {
+    let Refusal::NoPlan(refused) = refusal else {
+        return Vec::new();
+    };
+    let packages = input.packages();
+    let offers = refused.explanation.troubles.iter().filter_map(|trouble| {
+        let typed = word_for(&packages, &trouble.subject)?.clone();
+        Some(Offer { typed, offered: trouble.offer.clone()? })
+    });
+    offers.collect()
+}
+
 async fn take(app: &App, submitted: &mut Submitted) -> Result<String, Refusal> {
+    submitted.take_offer()?;
     let key = submitted.input.key();
     if let Some(key) = &key
         && let Some(earlier) = orders::order_of_form(app, key).await?
@@ -161,9 +191,8 @@ async fn take(app: &App, submitted: &mut Submitted) -> Result<String, Refusal> {
 pub async fn order(State(app): SharedApp, Path(id): Path<String>) -> Page {
     let status = api::find(&app, &id).await?;
     let log = app.db.log_tail(&status.build, LOG_LINES).await?;
-    let package_count = app.db.plan(&status.build).await?.packages.len();
     let channel = app.catalogue.channels.get(&status.channel).map(|c| channel_view(c));
-    let page = OrderPage { version: &assets::VERSION, status: &status, log, package_count, channel };
+    let page = OrderPage { version: &assets::VERSION, status: &status, log, channel };
     Ok(render(StatusCode::OK, &page))
 }
 
@@ -187,7 +216,7 @@ pub async fn not_found(uri: axum::http::Uri) -> Response {
     if uri.path().starts_with("/api/") { problem.into_response() } else { PageError(problem).into_response() }
 }
 
-fn form(app: &App, status: StatusCode, input: &FormInput, error: Option<OrderError>, trouble: Vec<String>) -> Response {
+fn form(app: &App, status: StatusCode, input: &FormInput, error: Option<OrderError>, trouble: Trouble) -> Response {
     let channels = app.catalogue.channels.all().iter().map(|c| channel_view(c)).collect();
     let presets = app.catalogue.presets.all();
     let page = OrderForm { version: &assets::VERSION, presets, channels, input, error, trouble, mail: app.mailer.is_some() };
@@ -222,7 +251,7 @@ fn refresh_channels(app: &Arc<App>) {
     }
 }
 
-fn render(status: StatusCode, page: &impl Template) -> Response {
+pub fn render(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
         Err(error) => Problem::internal(&error).into_response(),
@@ -306,6 +335,11 @@ impl OrderPage<'_> {
     /// The step's name in the API, by which the script finds it.
     fn step_id(&self, step: &StepStatus) -> String {
         serde_json::to_value(step.step).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// Number and sizes of the packages, in words.
+    fn contents(&self) -> String {
+        clock::contents(&self.status.summary)
     }
 
     fn took(&self) -> Option<String> {

@@ -90,7 +90,8 @@ impl From<Refusal> for Problem {
                 Problem { field: Some(error.field.clone()), ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
             }
             Refusal::NoPlan(refused) => {
-                Problem { explanation: Some(refused.details), ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+                let explanation = serde_json::to_value(&refused.explanation).ok();
+                Problem { explanation, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
             }
             Refusal::Unavailable { .. } => {
                 Problem { retry_after: Some(60), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }

@@ -53,15 +53,31 @@ impl Answer {
     }
 }
 
-/// Makes a channel of a few packages without dependencies.
+/// The packages of the channel, and the fields of each that are not as usual.
+type Fields = &'static [(&'static str, &'static str)];
+const PACKAGES: [(&str, Fields); 8] = [
+    ("app-shells/bash-5.2_p15", &[]),
+    ("dev-vcs/git-2.40.1", &[]),
+    ("sys-kernel/kernel-6.1.38", &[]),
+    ("net-misc/openssh-9.3_p2", &[]),
+    (
+        "app-editors/vim-9.0.1503",
+        &[("IUSE", "X +python"), ("USE", "python"), ("DESC", "Vi IMproved"), ("RDEPEND", "app-shells/bash")],
+    ),
+    // Built against each other: Portage refuses such a circle.
+    ("sys-apps/util-1", &[("RDEPEND", "virtual/udev:0/1=")]),
+    ("virtual/udev-1", &[("SLOT", "0/1"), ("RDEPEND", "sys-apps/systemd:0/2=")]),
+    ("sys-apps/systemd-2", &[("SLOT", "0/2"), ("RDEPEND", "sys-apps/util:=")]),
+];
+
+/// Makes a channel of a few packages.
 pub fn make_channel(dir: &Path) {
-    let names = ["app-shells/bash-5.2_p15", "dev-vcs/git-2.40.1", "sys-kernel/kernel-6.1.38", "net-misc/openssh-9.3_p2"];
     let mut packages = Packages::default();
     for (key, value) in [("VERSION", "0"), ("TIMESTAMP", "1795334700"), ("ARCH", "amd64"), ("CHOST", "x86_64-pc-linux-gnu")] {
         packages.header.insert(key.into(), value.into());
     }
     packages.header.insert("ACCEPT_KEYWORDS".into(), "amd64".into());
-    for (i, name) in names.iter().enumerate() {
+    for (i, (name, fields)) in PACKAGES.iter().enumerate() {
         let cpv = Cpv::parse(name).unwrap();
         let mut entry = Entry::new(cpv);
         entry.eapi = "8".into();
@@ -74,6 +90,9 @@ pub fn make_channel(dir: &Path) {
         entry.sha1 = Some("0".repeat(40));
         entry.chost = "x86_64-pc-linux-gnu".into();
         entry.repo = "gentoo".into();
+        for (key, value) in *fields {
+            entry.set(key, value).unwrap();
+        }
         // The workers of these tests fetch nothing, but what a folder does not have is not planned with.
         let file = dir.join(&entry.path);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -82,6 +101,11 @@ pub fn make_channel(dir: &Path) {
     }
     std::fs::create_dir_all(dir).unwrap();
     std::fs::write(dir.join("Packages"), packages.to_bytes()).unwrap();
+}
+
+/// The token that the server made for its operator.
+pub fn operator_token(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join("data/operator.token")).unwrap()
 }
 
 fn config(dir: &Path, setup: &Setup) -> server::Config {
@@ -305,6 +329,8 @@ pub fn ready(lease: &Lease) -> EndReport {
     for package in &mut plan.packages {
         package.sha256 = Some("a".repeat(64));
     }
+    plan.summary.installed_size = 4_242;
+    plan.summary.measured = true;
     EndReport::Ready {
         artifacts: lease.job.formats.iter().map(|f| artifact(lease, *f)).collect(),
         plan: Box::new(plan),

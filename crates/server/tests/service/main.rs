@@ -6,3 +6,4 @@ mod live;
 mod mail;
 mod orders;
 mod pages;
+mod wishes;
