@@ -84,7 +84,7 @@ fn by_us(bench: &Bench) -> Root {
     let names = std::iter::once(host.cpv.as_str()).chain(PACKAGES.map(|(cpv, _)| cpv));
     let plan = plan(names.map(planned).collect());
     let work_dir = bench.work_dir();
-    let request = MergeRequest { plan: &plan, store: &bench.store, work_dir: &work_dir, notice: "" };
+    let request = MergeRequest { plan: &plan, store: &bench.store, work_dir: &work_dir, notice: "", base: None };
     let mut fetch = |wanted: &PlannedPackage| {
         let Some((_, path)) = PACKAGES.iter().find(|(cpv, _)| *cpv == wanted.cpv) else { return Ok(host.build()) };
         let path = Path::new(SHARED).join("real/binhost-amd64-xpak").join(path);

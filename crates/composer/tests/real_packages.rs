@@ -59,7 +59,7 @@ fn merge_real(bench: &Bench, packages: &[(String, PathBuf)], host: &[Pack], log:
     let names = host.iter().map(|pack| pack.cpv.as_str()).chain(packages.iter().map(|(cpv, _)| cpv.as_str()));
     let plan = plan(names.map(planned).collect());
     let work_dir = bench.work_dir();
-    let request = MergeRequest { plan: &plan, store: &bench.store, work_dir: &work_dir, notice: "" };
+    let request = MergeRequest { plan: &plan, store: &bench.store, work_dir: &work_dir, notice: "", base: None };
     let mut fetch = |wanted: &PlannedPackage| {
         let real = packages.iter().find(|(cpv, _)| *cpv == wanted.cpv).map(|(_, path)| open(path));
         Ok::<_, String>(real.unwrap_or_else(|| host.iter().find(|pack| pack.cpv == wanted.cpv).unwrap().build()))

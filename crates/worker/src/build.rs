@@ -119,7 +119,7 @@ fn fetch(job: &Job, workshop: &Workshop, watch: &dyn Watch) -> Result<Plan, Fail
 fn merge(job: &Job, plan: &Plan, workshop: &Workshop, watch: &dyn Watch) -> Result<Root, Failure> {
     let access = access_by_name(job);
     let work_dir = workshop.scratch()?;
-    let request = MergeRequest { plan, store: &workshop.store, work_dir: work_dir.path(), notice: &job.notice };
+    let request = MergeRequest { plan, store: &workshop.store, work_dir: work_dir.path(), notice: &job.notice, base: None };
     let mut open = |package: &contract::PlannedPackage| {
         let binhost = lookup(&access, &package.binhost, &package.cpv).map_err(|f| f.message)?;
         workshop

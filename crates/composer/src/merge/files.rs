@@ -1,10 +1,13 @@
 //! Merging the files of an image into the root, by Portage's rules (`vartree.py: mergeme`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use image::{Entry, Kind, LinkId, Store, Tree};
 
+use super::config_memory::ConfigMemory;
+use super::contents::{Contents, Node};
 use super::package::{Image, shown};
+use super::protect::{Decision, Replaced};
 use crate::ComposeError;
 
 /// Who put each file (directories aside) where, by real path.
@@ -13,8 +16,8 @@ pub type Owners = HashMap<Vec<u8>, String>;
 /// The result of merging a package's files.
 #[derive(Debug, Default)]
 pub struct Merged {
-    /// Lines of CONTENTS, in the order of paths.
-    pub contents: BTreeMap<Vec<u8>, String>,
+    /// What goes into CONTENTS.
+    pub contents: Contents,
     /// What a person should know: files that stood in the way, protected configuration.
     pub remarks: Vec<String>,
 }
@@ -28,7 +31,7 @@ pub struct Protection {
 
 impl Protection {
     /// The longest matching directory decides, as in Portage.
-    fn covers(&self, path: &[u8]) -> bool {
+    pub fn covers(&self, path: &[u8]) -> bool {
         let longest = |dirs: &[Vec<u8>]| dirs.iter().filter(|dir| is_within(path, dir)).map(Vec::len).max();
         match (longest(&self.protect), longest(&self.mask)) {
             (Some(protect), Some(mask)) => protect > mask,
@@ -50,6 +53,11 @@ pub struct Merge<'a> {
     pub protection: &'a Protection,
     /// The package whose image it is.
     pub cpv: &'a str,
+    /// Packages whose files it may take: those it replaces, and those it blocks or that go later.
+    pub yielding: &'a BTreeSet<String>,
+    /// The instance it replaces, for what is protected.
+    pub replaced: Option<&'a Replaced>,
+    pub memory: &'a mut ConfigMemory,
 }
 
 impl Merge<'_> {
@@ -63,24 +71,32 @@ impl Merge<'_> {
         let mut links: HashMap<LinkId, LinkId> = HashMap::new();
         for path in paths {
             let Some(entry) = image.tree.get(&path).cloned() else { continue };
-            let line = match &entry.kind {
-                Kind::Dir => self.directory(&path, entry, &mut merged)?,
-                Kind::Fifo => self.special("fif", &path, entry)?,
-                Kind::CharDevice { .. } | Kind::BlockDevice { .. } => self.special("dev", &path, entry)?,
+            let node = match &entry.kind {
+                Kind::Dir => {
+                    self.directory(&path, entry, &mut merged)?;
+                    Node::Dir
+                }
+                Kind::Fifo => {
+                    self.special(&path, entry)?;
+                    Node::Fif
+                }
+                Kind::CharDevice { .. } | Kind::BlockDevice { .. } => {
+                    self.special(&path, entry)?;
+                    Node::Dev
+                }
                 Kind::Symlink(target) => {
-                    let line = contents_line(b"sym ", &path, &[b" -> ", target.as_slice()], entry.mtime);
-                    self.file(&path, entry, &mut merged)?;
-                    line
+                    let node = Node::Sym { target: target.clone(), mtime: entry.mtime };
+                    self.file(&path, entry, &node, &mut merged)?;
+                    node
                 }
                 Kind::File { blob, .. } => {
-                    let md5 = image.md5_of(blob, self.store)?;
-                    let line = contents_line(b"obj ", &path, &[b" ", md5.as_bytes()], entry.mtime);
+                    let node = Node::Obj { md5: image.md5_of(blob, self.store)?, mtime: entry.mtime };
                     let entry = self.relinked(entry, &mut links);
-                    self.file(&path, entry, &mut merged)?;
-                    line
+                    self.file(&path, entry, &node, &mut merged)?;
+                    node
                 }
             };
-            merged.contents.insert(path, line);
+            merged.contents.insert(path, node);
         }
         Ok(merged)
     }
@@ -102,6 +118,7 @@ impl Merge<'_> {
                 return Err(ComposeError::new(message, "Leave the package out, or the one that brought the directory."));
             }
             let owner = self.owners.get(&real).filter(|owner| owner.as_str() != self.cpv && there.is_some());
+            let owner = owner.filter(|owner| !self.yielding.contains(owner.as_str()));
             if let Some(owner) = owner.filter(|_| !self.protection.covers(&real)) {
                 let message = format!("{} belongs to {owner} already and {} brings it, too", shown(path), self.cpv);
                 return Err(ComposeError::new(message, "The two cannot be installed together: leave one of them out."));
@@ -111,7 +128,7 @@ impl Merge<'_> {
     }
 
     /// Directories that exist stay as they are, and so does a link to one.
-    fn directory(&mut self, path: &[u8], entry: Entry, merged: &mut Merged) -> Result<String, ComposeError> {
+    fn directory(&mut self, path: &[u8], entry: Entry, merged: &mut Merged) -> Result<(), ComposeError> {
         let real = self.root.resolve_parent(path)?;
         let leads_to_directory = self.root.lookup(&real).is_ok_and(|(_, there)| there.is_dir());
         if !leads_to_directory {
@@ -122,30 +139,43 @@ impl Merge<'_> {
             }
             self.root.insert(&real, entry)?;
         }
-        Ok(bytes_to_line(&[b"dir /", path, b"\n"]))
+        Ok(())
     }
 
-    fn special(&mut self, word: &str, path: &[u8], entry: Entry) -> Result<String, ComposeError> {
+    fn special(&mut self, path: &[u8], entry: Entry) -> Result<(), ComposeError> {
         let real = self.root.resolve_parent(path)?;
         if !self.root.contains(&real) {
             self.root.insert(&real, entry)?;
             self.owners.insert(real, self.cpv.to_owned());
         }
-        Ok(bytes_to_line(&[word.as_bytes(), b" /", path, b"\n"]))
+        Ok(())
     }
 
     /// A regular file or a symbolic link.
-    fn file(&mut self, path: &[u8], entry: Entry, merged: &mut Merged) -> Result<(), ComposeError> {
+    fn file(&mut self, path: &[u8], entry: Entry, node: &Node, merged: &mut Merged) -> Result<(), ComposeError> {
         let mut real = self.root.resolve_parent(path)?;
         self.owners.insert(real.clone(), self.cpv.to_owned());
-        let there = self.root.get(&real);
-        if there.is_some_and(Entry::is_dir) {
-            real = self.free_backup_name(&real);
-            merged.remarks.push(format!("{} is a directory; the file is {} now", shown(path), shown(&real)));
-        } else if there.is_some_and(|there| there.kind_differs(&entry)) && self.protects(&real, &entry) {
-            real = self.protected_name(&real);
-            merged.remarks.push(format!("{} is protected; the new one is {}", shown(path), shown(&real)));
+        let decision = match self.protects(&real, &entry) {
+            true => self.decide(path, &real, node)?,
+            false => Decision::Overwrite,
+        };
+        match decision {
+            Decision::Skip => return Ok(()),
+            Decision::Aside(name) => {
+                merged.remarks.push(format!("{} is protected; the new one is {}", shown(path), shown(&name)));
+                real = name;
+            }
+            Decision::Overwrite if self.root.get(&real).is_some_and(Entry::is_dir) => {
+                real = self.free_backup_name(&real);
+                merged.remarks.push(format!("{} is a directory; the file is {} now", shown(path), shown(&real)));
+            }
+            Decision::Overwrite => {}
         }
+        // A file that is the same already stays, with whoever owns it, and gets the new time (vartree.py: _needs_move).
+        let entry = match self.root.get(&real) {
+            Some(there) if is_same_file(there, &entry) => there.clone().with_mtime(entry.mtime),
+            _ => entry,
+        };
         self.root.insert(&real, entry)?;
         Ok(())
     }
@@ -153,14 +183,6 @@ impl Merge<'_> {
     fn protects(&self, real: &[u8], entry: &Entry) -> bool {
         let name = real.rsplit(|b| *b == b'/').next().unwrap_or_default();
         self.protection.covers(real) && !(entry.is_file() && entry.size() == 0 && name.starts_with(b".keep"))
-    }
-
-    /// `._cfg0000_name`, with the first number that is free (etc-update(1)).
-    fn protected_name(&self, real: &[u8]) -> Vec<u8> {
-        let (dir, name) = split(real);
-        let names = (0..10_000).map(|number| [dir, format!("._cfg{number:04}_").as_bytes(), name].concat());
-        let mut names = names.skip_while(|name| self.root.contains(name));
-        names.next().unwrap_or_else(|| [real, b"._cfg"].concat())
     }
 
     fn free_backup_name(&self, real: &[u8]) -> Vec<u8> {
@@ -196,28 +218,10 @@ fn same_but_time(a: Option<&Entry>, b: &Entry) -> bool {
     a.is_some_and(|a| !a.kind_differs(b) && (a.mode, a.uid, a.gid) == (b.mode, b.uid, b.gid))
 }
 
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    let at = path.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
-    (path.get(..at).unwrap_or_default(), path.get(at..).unwrap_or_default())
-}
-
-fn contents_line(word: &[u8], path: &[u8], rest: &[&[u8]], mtime: i64) -> String {
-    let mut parts: Vec<&[u8]> = vec![word, b"/", path];
-    parts.extend_from_slice(rest);
-    let time = format!(" {mtime}\n");
-    parts.push(time.as_bytes());
-    bytes_to_line(&parts)
-}
-
-/// CONTENTS is UTF-8; Portage writes what is not as backslash escapes.
-fn bytes_to_line(parts: &[&[u8]]) -> String {
-    let bytes = parts.concat();
-    let mut line = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        line.push_str(chunk.valid());
-        line.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
-    }
-    line
+/// Whether Portage would leave the file that is there: the same content, mode and attributes, and no second name.
+fn is_same_file(there: &Entry, new: &Entry) -> bool {
+    let plain = |entry: &Entry| matches!(entry.kind, Kind::File { link: None, .. });
+    plain(there) && plain(new) && !there.kind_differs(new) && there.mode == new.mode && there.xattrs == new.xattrs
 }
 
 /// The paths in which two trees differ, times of directories aside.

@@ -1,15 +1,21 @@
-//! A package's way into the root: opened, its files merged, its record written.
+//! A package's way into the root: opened, its files merged, what it replaces taken out, its record written.
 
-use contract::PlannedPackage;
+use std::collections::BTreeSet;
+
+use contract::{Plan, PlannedPackage};
 use gentoo::Cpv;
 use gentoo::binpkg::BinaryPackage;
 
 use super::accounts::Names;
+use super::config_memory::ConfigMemory;
+use super::contents;
 use super::env_update::Environment;
-use super::files::{Merge, Merged};
+use super::files::{Merge, Merged, Owners};
 use super::package::Image;
-use super::phases::Scripts;
-use super::vdb::{self, Record};
+use super::phases::{Phase, Scripts};
+use super::protect::Replaced;
+use super::removal::{Removed, Unmerge};
+use super::vdb::{self, Record, Vdb};
 use super::{Merger, Package};
 use crate::ComposeError;
 
@@ -25,27 +31,80 @@ impl Merger<'_> {
         let image = Image::read(&package, &Names::of(&self.tree, self.request.store)?, self.request.store)?;
         let time = i64::try_from(planned.build_time).unwrap_or(0);
         let (metadata, md5) = (package.metadata, planned.md5.clone());
-        Ok(Package { cpv, metadata, scripts, image, merged: Merged::default(), counter: 0, md5, time })
+        let replacing =
+            self.vdb.replaced_by(&cpv, &slot_of(&metadata)).iter().map(|old| old.version.as_str().to_owned()).collect();
+        Ok(Package { cpv, metadata, scripts, image, merged: Merged::default(), counter: 0, replacing, md5, time })
+    }
+
+    /// The installed instances that a package replaces, in the order they were merged.
+    pub(super) fn replaced(&self, package: &Package) -> Result<Vec<Removed>, ComposeError> {
+        let old = self.vdb.replaced_by(&package.cpv, &slot_of(&package.metadata));
+        let read = |cpv| Removed::read(&self.tree, self.request.store, cpv, &package.cpv, package.time);
+        old.into_iter().map(read).collect()
     }
 
     pub(super) fn merge_files(
         &mut self,
         image: &mut Image,
         cpv: &Cpv,
+        replaced: Option<&Removed>,
         wanted: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Merged, ComposeError> {
-        let protection = Environment::read(&self.tree, self.request.store)?.protection();
+        let store = self.request.store;
+        let protection = Environment::read(&self.tree, store)?.protection();
+        let before = ConfigMemory::read(&self.tree, store)?;
+        let mut memory = before.clone();
+        let replaced = replaced.map(|old| Replaced::new(old.contents.clone(), &old.cpv.version, &cpv.version));
         let cpv = cpv.to_string();
         let merge = Merge {
             root: &mut self.tree,
-            store: self.request.store,
+            store,
             owners: &mut self.owners,
             protection: &protection,
             cpv: &cpv,
+            yielding: &self.outgoing,
+            replaced: replaced.as_ref(),
+            memory: &mut memory,
         };
         let merged = merge.merge(image, wanted)?;
+        memory.write(&before, &mut self.tree, store)?;
         self.libraries_changed |= merged.contents.keys().any(|path| concerns_libraries(path));
         Ok(merged)
+    }
+
+    /// Takes the replaced instances out: pkg_prerm, their files, pkg_postrm, their records.
+    pub(super) fn remove_replaced(&mut self, removed: Vec<Removed>, package: &Package) -> Result<(), ComposeError> {
+        for mut old in removed {
+            let cpv = old.cpv.to_string();
+            self.observer.log(&format!("{cpv}: replaced by {}", package.cpv));
+            self.run_removal(&mut old, Phase::Prerm)?;
+            self.unmerge(&old, package)?;
+            self.run_removal(&mut old, Phase::Postrm)?;
+            self.vdb.remove(&old.cpv);
+            self.outgoing.remove(&cpv);
+            self.tree.remove_all(vdb::record_dir(&old.cpv));
+        }
+        Ok(())
+    }
+
+    fn unmerge(&mut self, old: &Removed, package: &Package) -> Result<(), ComposeError> {
+        let store = self.request.store;
+        let protection = Environment::read(&self.tree, store)?.protection();
+        let before = ConfigMemory::read(&self.tree, store)?;
+        let mut memory = before.clone();
+        let cpv = old.cpv.to_string();
+        let unmerge = Unmerge {
+            root: &mut self.tree,
+            store,
+            owners: &mut self.owners,
+            protection: &protection,
+            memory: &mut memory,
+            cpv: &cpv,
+            kept: &package.merged.contents,
+        };
+        unmerge.run(&old.contents)?;
+        self.libraries_changed |= old.contents.keys().any(|path| concerns_libraries(path));
+        memory.write(&before, &mut self.tree, store)
     }
 
     pub(super) fn tell_remarks(&mut self, cpv: &Cpv, merged: &Merged) {
@@ -73,4 +132,32 @@ impl Merger<'_> {
 
 fn concerns_libraries(path: &[u8]) -> bool {
     path.windows(3).any(|part| part == b".so") || path.starts_with(b"etc/env.d/") || path.starts_with(b"etc/ld.so.conf")
+}
+
+fn slot_of(metadata: &std::collections::BTreeMap<String, Vec<u8>>) -> String {
+    metadata.get("SLOT").map(|slot| String::from_utf8_lossy(slot).trim().to_owned()).unwrap_or_default()
+}
+
+/// Who owns which file of a base, by real path.
+pub(super) fn owners(tree: &image::Tree, store: &image::Store, vdb: &Vdb) -> Result<Owners, ComposeError> {
+    let mut owners = Owners::new();
+    for installed in vdb.installed() {
+        let path = format!("{}/CONTENTS", vdb::record_dir(&installed.cpv));
+        let listed = tree.read_file(store, path)?.unwrap_or_default();
+        for (path, node) in contents::parse(&listed) {
+            if node != contents::Node::Dir
+                && let Ok(real) = tree.resolve_parent(&path)
+            {
+                owners.insert(real, installed.cpv.to_string());
+            }
+        }
+    }
+    Ok(owners)
+}
+
+/// The installed packages that a plan replaces. A package that comes before the one that replaces such a package may take files of it,
+/// as Portage allows where the one blocks the other.
+pub(super) fn outgoing(plan: &Plan, vdb: &Vdb) -> BTreeSet<String> {
+    let planned = plan.packages.iter().filter_map(|planned| Some((Cpv::parse(&planned.cpv).ok()?, &planned.slot)));
+    planned.flat_map(|(cpv, slot)| vdb.replaced_by(&cpv, slot)).map(|cpv| cpv.to_string()).collect()
 }

@@ -1,12 +1,16 @@
 //! Merging: the packages of a plan become a root, as emerge would make it into an empty directory.
 
 mod accounts;
+mod config_memory;
+mod contents;
 mod env_update;
 mod files;
 mod intake;
 mod own_accounts;
 mod package;
 mod phases;
+mod protect;
+mod removal;
 mod running;
 mod skeleton;
 mod vdb;
@@ -35,6 +39,8 @@ pub struct MergeRequest<'a> {
     pub work_dir: &'a Path,
     /// One line about where the packages come from, for the log.
     pub notice: &'a str,
+    /// The root to merge over, like that of a stage3 (see [`crate::read_stage3`]); none begins with an empty one.
+    pub base: Option<&'a Tree>,
 }
 
 /// A composed root, before anything personal.
@@ -69,7 +75,8 @@ const ESSENTIAL: [&str; 14] = [
     "app-alternatives/awk",
 ];
 
-/// Merges all packages of a plan, in its order, into an empty root.
+/// Merges all packages of a plan, in its order, into an empty root or over a base. What a base has installed in a package's slot is
+/// replaced.
 ///
 /// `fetch` gives each package, verified. Contents go to the store; nothing is unpacked to disk unless a phase must run.
 ///
@@ -113,6 +120,8 @@ struct Package {
     image: Image,
     merged: Merged,
     counter: u64,
+    /// The versions it replaces, PMS's REPLACING_VERSIONS.
+    replacing: Vec<String>,
     md5: Option<String>,
     /// Its BUILD_TIME, for what is made in its name.
     time: i64,
@@ -124,6 +133,8 @@ struct Merger<'a> {
     tree: Tree,
     owners: Owners,
     vdb: Vdb,
+    /// Installed packages (CPV) that the plan replaces later on.
+    outgoing: BTreeSet<String>,
     messages: Vec<String>,
     /// Essential packages still to come.
     missing: BTreeSet<String>,
@@ -144,15 +155,22 @@ struct Merger<'a> {
 impl<'a> Merger<'a> {
     fn new(request: &'a MergeRequest<'a>, observer: &'a dyn Observer) -> Result<Self, ComposeError> {
         let cps = request.plan.packages.iter().filter_map(|planned| Cpv::parse(&planned.cpv).ok()).map(|cpv| cpv.cp());
+        let tree = match request.base {
+            Some(base) => base.clone(),
+            None => skeleton::tree(&request.plan.arch)?,
+        };
+        let vdb = Vdb::read(&tree, request.store)?;
+        let is_there: BTreeSet<String> = vdb.installed().iter().map(|installed| installed.cpv.cp()).collect();
         let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()) as i64;
         Ok(Merger {
             request,
             observer,
-            tree: skeleton::tree(&request.plan.arch)?,
-            owners: Owners::new(),
-            vdb: Vdb::default(),
+            owners: intake::owners(&tree, request.store, &vdb)?,
+            outgoing: intake::outgoing(request.plan, &vdb),
+            tree,
+            vdb,
             messages: Vec::new(),
-            missing: cps.filter(|cp| ESSENTIAL.contains(&cp.as_str())).collect(),
+            missing: cps.filter(|cp| ESSENTIAL.contains(&cp.as_str()) && !is_there.contains(cp)).collect(),
             host: None,
             ready: false,
             waiting: Vec::new(),
@@ -174,9 +192,11 @@ impl<'a> Merger<'a> {
             self.run_before(&mut package)?;
         }
         package.image.restrict_set_id();
-        let merged = self.merge_files(&mut package.image, &package.cpv, &|_| true)?;
+        let removed = self.replaced(&package)?;
+        let merged = self.merge_files(&mut package.image, &package.cpv, removed.last(), &|_| true)?;
         self.tell_remarks(&package.cpv, &merged);
         package.merged = merged;
+        self.remove_replaced(removed, &package)?;
         package.counter = self.vdb.add(Installed::new(package.cpv.clone(), &package.metadata));
         self.write_record(&package)?;
         self.missing.remove(&package.cpv.cp());

@@ -74,9 +74,9 @@ impl Image {
     }
 
     fn file<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, store: &Store) -> Result<Kind, ComposeError> {
-        let mut reader = Md5Reader { inner: entry, md5: Md5::new() };
+        let mut reader = Md5Reader::new(entry);
         let (blob, size) = store.put(&mut reader)?;
-        self.md5.insert(blob, hex::encode(reader.md5.finalize()));
+        self.md5.insert(blob, reader.finish());
         Ok(Kind::File { blob, size, link: None })
     }
 
@@ -93,9 +93,9 @@ impl Image {
         if let Some(known) = self.md5.get(blob) {
             return Ok(known.clone());
         }
-        let mut reader = Md5Reader { inner: store.reader(blob)?, md5: Md5::new() };
+        let mut reader = Md5Reader::new(store.reader(blob)?);
         io::copy(&mut reader, &mut io::sink()).map_err(|error| unreadable(&error))?;
-        let sum = hex::encode(reader.md5.finalize());
+        let sum = reader.finish();
         self.md5.insert(*blob, sum.clone());
         Ok(sum)
     }
@@ -135,9 +135,21 @@ fn xattrs<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<BTreeMap<Vec<u8>
     Ok(found)
 }
 
-struct Md5Reader<R> {
+/// Computes the MD5 of what is read through it.
+pub struct Md5Reader<R> {
     inner: R,
     md5: Md5,
+}
+
+impl<R> Md5Reader<R> {
+    pub fn new(inner: R) -> Md5Reader<R> {
+        Md5Reader { inner, md5: Md5::new() }
+    }
+
+    /// Of all that was read, hexadecimal.
+    pub fn finish(self) -> String {
+        hex::encode(self.md5.finalize())
+    }
 }
 
 impl<R: Read> Read for Md5Reader<R> {

@@ -18,19 +18,22 @@ const TIME_LIMIT: u64 = 900;
 const MAX_ENVIRONMENT: u64 = 32 * 1024 * 1024;
 pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The phases that installing a binary package runs.
+/// The phases that installing a binary package runs, and those of the one it replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     Pretend,
     Setup,
     Preinst,
     Postinst,
+    Prerm,
+    Postrm,
 }
 
 impl Phase {
     /// Those before the files are merged, in order.
     pub const BEFORE: [Phase; 3] = [Phase::Pretend, Phase::Setup, Phase::Preinst];
-    const ALL: [Phase; 4] = [Phase::Pretend, Phase::Setup, Phase::Preinst, Phase::Postinst];
+    const INSTALLING: [Phase; 4] = [Phase::Pretend, Phase::Setup, Phase::Preinst, Phase::Postinst];
+    const REMOVING: [Phase; 2] = [Phase::Prerm, Phase::Postrm];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -38,6 +41,8 @@ impl Phase {
             Phase::Setup => "setup",
             Phase::Preinst => "preinst",
             Phase::Postinst => "postinst",
+            Phase::Prerm => "prerm",
+            Phase::Postrm => "postrm",
         }
     }
 }
@@ -53,13 +58,23 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// Reads DEFINED_PHASES; where it is missing, the functions of the environment tell.
+    /// The phases of a package that is installed.
     pub fn read(metadata: &BTreeMap<String, Vec<u8>>) -> Result<Scripts, ComposeError> {
+        Scripts::read_some(metadata, &Phase::INSTALLING)
+    }
+
+    /// The phases of a package that is removed.
+    pub fn read_removal(metadata: &BTreeMap<String, Vec<u8>>) -> Result<Scripts, ComposeError> {
+        Scripts::read_some(metadata, &Phase::REMOVING)
+    }
+
+    /// Reads DEFINED_PHASES; where it is missing, the functions of the environment tell.
+    fn read_some(metadata: &BTreeMap<String, Vec<u8>>, phases: &[Phase]) -> Result<Scripts, ComposeError> {
         let text = |key: &str| metadata.get(key).map(|value| String::from_utf8_lossy(value).trim().to_owned());
         let listed = text("DEFINED_PHASES");
         let none = Scripts { defined: Vec::new(), environment: Vec::new(), ran: false };
         let in_list = |phase: &Phase| listed.as_ref().is_none_or(|list| list.split_whitespace().any(|word| word == phase.name()));
-        if !Phase::ALL.iter().any(in_list) {
+        if !phases.iter().any(in_list) {
             return Ok(none);
         }
         let Some(packed) = metadata.get("environment.bz2") else {
@@ -82,7 +97,7 @@ impl Scripts {
             environment.split(|b| *b == b'\n').any(|line| line.starts_with(start.as_bytes()))
         };
         let defined =
-            Phase::ALL.into_iter().filter(|phase| in_list(phase) && (listed.is_some() || has_function(phase))).collect();
+            phases.iter().copied().filter(|phase| in_list(phase) && (listed.is_some() || has_function(phase))).collect();
         Ok(Scripts { defined, environment, ran: false })
     }
 
@@ -108,11 +123,21 @@ impl Scripts {
     }
 }
 
+/// How a package's phases stand to another instance of it (PMS 11.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replacement {
+    /// It is installed in place of these versions, which may be none.
+    Of(Vec<String>),
+    /// It gives way to this version.
+    By(String),
+}
+
 /// One package whose phases run.
 pub struct Subject<'a> {
     pub cpv: &'a Cpv,
     pub metadata: &'a BTreeMap<String, Vec<u8>>,
     pub vdb: &'a Vdb,
+    pub replacement: Replacement,
     pub observer: &'a dyn Observer,
 }
 
@@ -199,10 +224,17 @@ impl Subject<'_> {
             ("T", "/tmp/portage/temp".to_owned()),
             ("WORKDIR", "/tmp/portage/work".to_owned()),
             ("PORTAGE_BUILDDIR", "/tmp/portage".to_owned()),
-            ("MERGE_TYPE", "binary".to_owned()),
-            ("REPLACING_VERSIONS", String::new()),
             ("EBUILD_PHASE", String::new()),
         ];
+        match &self.replacement {
+            Replacement::Of(versions) => {
+                variables.extend([("MERGE_TYPE", "binary".to_owned()), ("REPLACING_VERSIONS", versions.join(" "))]);
+            }
+            // Portage gives the phases of a package that goes no MERGE_TYPE.
+            Replacement::By(version) => {
+                variables.extend([("MERGE_TYPE", String::new()), ("REPLACED_BY_VERSION", version.clone())]);
+            }
+        }
         for key in ["SLOT", "USE"] {
             variables.extend(text(key).map(|value| (key, value)));
         }

@@ -2,7 +2,8 @@
 
 use super::env_update::Environment;
 use super::files::changed_paths;
-use super::phases::{Phase, SEARCH_PATH, Subject};
+use super::phases::{Phase, Replacement, SEARCH_PATH, Subject};
+use super::removal::Removed;
 use super::{Merger, Package};
 use crate::sandbox::{Area, Command, Listener, PhaseHost, SandboxError};
 use crate::{ComposeError, Observer};
@@ -50,11 +51,28 @@ impl Merger<'_> {
         self.refresh_libraries()?;
         self.write_disk()?;
         let (vdb, observer) = (&self.vdb, self.observer);
-        let subject = Subject { cpv: &package.cpv, metadata: &package.metadata, vdb, observer };
+        let replacement = Replacement::Of(package.replacing.clone());
+        let subject = Subject { cpv: &package.cpv, metadata: &package.metadata, vdb, replacement, observer };
         let Some(host) = &mut self.host else { return Err(no_host()) };
         let messages = subject.run(host, &mut package.scripts, phases)?;
         self.messages.extend(messages);
         self.read_disk(package.time)
+    }
+
+    /// A phase of a package that is being replaced, where it is defined and scripts can run at all.
+    pub(super) fn run_removal(&mut self, old: &mut Removed, phase: Phase) -> Result<(), ComposeError> {
+        if !old.scripts.defined.contains(&phase) || !self.is_ready()? {
+            return Ok(());
+        }
+        self.refresh_libraries()?;
+        self.write_disk()?;
+        let (vdb, observer) = (&self.vdb, self.observer);
+        let replacement = Replacement::By(old.replaced_by.clone());
+        let subject = Subject { cpv: &old.cpv, metadata: &old.metadata, vdb, replacement, observer };
+        let Some(host) = &mut self.host else { return Err(no_host()) };
+        let messages = subject.run(host, &mut old.scripts, &[phase])?;
+        self.messages.extend(messages);
+        self.read_disk(old.time)
     }
 
     /// Runs the phases that waited, in order, once they can.
@@ -72,7 +90,7 @@ impl Merger<'_> {
         let before = package.image.tree.clone();
         self.run_before(package)?;
         let changed = changed_paths(&before, &package.image.tree);
-        let merged = self.merge_files(&mut package.image, &package.cpv, &|path| changed.contains(path))?;
+        let merged = self.merge_files(&mut package.image, &package.cpv, None, &|path| changed.contains(path))?;
         self.tell_remarks(&package.cpv, &merged);
         package.merged.contents.extend(merged.contents);
         self.drop_what_preinst_removed(package)?;

@@ -7,6 +7,7 @@ use gentoo::version::Version;
 use gentoo::{Atom, Cpv};
 use image::{Entry, Store, Tree};
 
+use super::contents::{self, Contents};
 use crate::ComposeError;
 
 const VDB: &str = "var/db/pkg";
@@ -16,11 +17,15 @@ const WORLD_SETS: &str = "var/lib/portage/world_sets";
 /// Members that the merge itself writes, whatever the package says.
 const OURS: [&str; 3] = ["CONTENTS", "COUNTER", "BINPKGMD5"];
 
+/// What [`Installed`] is made of.
+const ASKED: [&str; 7] = ["SLOT", "EAPI", "IUSE", "IUSE_EFFECTIVE", "USE", "repository", "COUNTER"];
+
 /// An installed package, as has_version sees it.
 #[derive(Clone, Debug)]
 pub struct Installed {
     pub cpv: Cpv,
-    slot: String,
+    pub slot: String,
+    pub counter: u64,
     subslot: String,
     repo: String,
     eapi: String,
@@ -39,6 +44,7 @@ impl Installed {
         iuse.extend(words("IUSE"));
         Installed {
             cpv,
+            counter: text("COUNTER").parse().unwrap_or(0),
             slot: slot.to_owned(),
             subslot: subslot.to_owned(),
             repo: text("repository"),
@@ -64,10 +70,47 @@ pub struct Vdb {
 }
 
 impl Vdb {
+    /// What a root has installed.
+    pub fn read(tree: &Tree, store: &Store) -> Result<Vdb, ComposeError> {
+        let mut vdb = Vdb::default();
+        for (category, _) in tree.children(VDB) {
+            let Ok(category) = std::str::from_utf8(category) else { continue };
+            for (pf, entry) in tree.children(format!("{VDB}/{category}")) {
+                // Half-merged ones (-MERGING-…) and lock files do not count.
+                let name = std::str::from_utf8(pf).ok().filter(|name| entry.is_dir() && !name.starts_with(['-', '.']));
+                let Some(cpv) = name.and_then(|name| Cpv::parse(&format!("{category}/{name}")).ok()) else { continue };
+                let metadata = read_metadata(tree, store, &cpv, &|name| ASKED.contains(&name))?;
+                vdb.installed.push(Installed::new(cpv, &metadata));
+            }
+        }
+        let counter = tree.read_file(store, COUNTER)?.unwrap_or_default();
+        let counter = String::from_utf8_lossy(&counter).trim().parse().unwrap_or(0);
+        vdb.counter = vdb.installed.iter().map(|package| package.counter).max().unwrap_or(0).max(counter);
+        Ok(vdb)
+    }
+
+    pub fn installed(&self) -> &[Installed] {
+        &self.installed
+    }
+
+    /// What a package replaces: the instances in its slot, and of the very same version; in the order they were merged.
+    pub fn replaced_by(&self, cpv: &Cpv, slot: &str) -> Vec<Cpv> {
+        let (slot, _) = slot.split_once('/').unwrap_or((slot, ""));
+        let same = |other: &&Installed| other.cpv == *cpv || (other.cpv.cp() == cpv.cp() && other.slot == slot);
+        let mut found: Vec<&Installed> = self.installed.iter().filter(same).collect();
+        found.sort_by_key(|installed| installed.counter);
+        found.into_iter().map(|installed| installed.cpv.clone()).collect()
+    }
+
+    /// Forgets a package that is gone.
+    pub fn remove(&mut self, cpv: &Cpv) {
+        self.installed.retain(|installed| installed.cpv != *cpv);
+    }
+
     /// Records a package, without its CONTENTS, which come when its files are merged. Returns its COUNTER.
     pub fn add(&mut self, package: Installed) -> u64 {
-        self.installed.push(package);
         self.counter += 1;
+        self.installed.push(Installed { counter: self.counter, ..package });
         self.counter
     }
 
@@ -102,11 +145,33 @@ impl Vdb {
     }
 }
 
+/// The folder of a package's record.
+pub fn record_dir(cpv: &Cpv) -> String {
+    format!("{VDB}/{}/{}", cpv.category, cpv.pf())
+}
+
+/// The files of a package's record whose names are `wanted`.
+pub fn read_metadata(
+    tree: &Tree,
+    store: &Store,
+    cpv: &Cpv,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Vec<u8>>, ComposeError> {
+    let dir = record_dir(cpv);
+    let mut metadata = BTreeMap::new();
+    for (name, entry) in tree.children(&dir) {
+        let Some(name) = std::str::from_utf8(name).ok().filter(|name| entry.is_file() && wanted(name)) else { continue };
+        let content = tree.read_file(store, format!("{dir}/{name}"))?.unwrap_or_default();
+        metadata.insert(name.to_owned(), content);
+    }
+    Ok(metadata)
+}
+
 /// What an entry of the VDB holds besides the package's own metadata.
 pub struct Record<'a> {
     pub cpv: &'a Cpv,
     pub metadata: &'a BTreeMap<String, Vec<u8>>,
-    pub contents: &'a BTreeMap<Vec<u8>, String>,
+    pub contents: &'a Contents,
     pub counter: u64,
     /// MD5 of the binary package's file, where the index tells it.
     pub md5: Option<&'a str>,
@@ -116,7 +181,7 @@ pub struct Record<'a> {
 
 /// Writes the entry /var/db/pkg/CATEGORY/PF: every metadata file verbatim, and what the merge adds.
 pub fn write_record(tree: &mut Tree, store: &Store, record: &Record<'_>) -> Result<(), ComposeError> {
-    let dir = format!("{VDB}/{}/{}", record.cpv.category, record.cpv.pf());
+    let dir = record_dir(record.cpv);
     tree.set_time(record.time);
     tree.make_dirs(&dir)?;
     let mut put = |name: &str, content: &[u8]| -> Result<(), ComposeError> {
@@ -133,7 +198,7 @@ pub fn write_record(tree: &mut Tree, store: &Store, record: &Record<'_>) -> Resu
         }
         put(name, content)?;
     }
-    put("CONTENTS", record.contents.values().cloned().collect::<String>().as_bytes())?;
+    put("CONTENTS", contents::text(record.contents).as_bytes())?;
     put("COUNTER", record.counter.to_string().as_bytes())?;
     if let Some(md5) = record.md5 {
         put("BINPKGMD5", format!("{md5}\n").as_bytes())?;
@@ -141,10 +206,11 @@ pub fn write_record(tree: &mut Tree, store: &Store, record: &Record<'_>) -> Resu
     Ok(())
 }
 
-/// Writes the world file: what was asked for by name, without versions and USE, as emerge records it; sets go to world_sets.
+/// Writes the world file: what was asked for by name, without versions and USE, as emerge records it; sets go to world_sets. What
+/// the base has there stays.
 pub fn write_world(tree: &mut Tree, store: &Store, asked: &[String]) -> Result<(), ComposeError> {
-    let mut world = BTreeSet::new();
-    let mut sets = BTreeSet::new();
+    let mut world = lines(tree, store, WORLD)?;
+    let mut sets = lines(tree, store, WORLD_SETS)?;
     for item in asked {
         match (item.starts_with('@'), Atom::parse(item)) {
             // A system has these two always.
@@ -164,6 +230,12 @@ pub fn write_world(tree: &mut Tree, store: &Store, asked: &[String]) -> Result<(
         tree.write_file(store, path, text.as_bytes(), 0o644)?;
     }
     Ok(())
+}
+
+fn lines(tree: &Tree, store: &Store, path: &str) -> Result<BTreeSet<String>, ComposeError> {
+    let bytes = tree.read_file(store, path)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use contract::{PackageFormat, Plan, PlannedPackage};
 use gentoo::binpkg::{Attributes, BinaryPackage};
 use gentoo::compression::Compression;
 use gentoo::gpkg::{Description, Signatures};
-use image::Store;
+use image::{Store, Tree};
 
 pub const TIME: u64 = 1_700_000_000;
 
@@ -64,7 +64,7 @@ impl Pack {
 
     /// Functions of the environment; DEFINED_PHASES follows from their names.
     pub fn phases(mut self, environment: &str) -> Pack {
-        let all = ["pretend", "setup", "preinst", "postinst"];
+        let all = ["pretend", "setup", "preinst", "postinst", "prerm", "postrm"];
         let defined: Vec<&str> = all.into_iter().filter(|name| environment.contains(&format!("pkg_{name} ()"))).collect();
         let mut packed = Vec::new();
         bzip2::read::BzEncoder::new(environment.as_bytes(), bzip2::Compression::fast()).read_to_end(&mut packed).unwrap();
@@ -191,9 +191,18 @@ impl Bench {
         self.merge_plan(&plan(packs.iter().map(|pack| planned(&pack.cpv)).collect()), packs, log)
     }
 
+    /// Merges over a root.
+    pub fn merge_over(&self, base: &Tree, packs: &[Pack], log: &Log) -> Result<Root, ComposeError> {
+        self.merge_request(&plan(packs.iter().map(|pack| planned(&pack.cpv)).collect()), Some(base), packs, log)
+    }
+
     pub fn merge_plan(&self, plan: &Plan, packs: &[Pack], log: &Log) -> Result<Root, ComposeError> {
+        self.merge_request(plan, None, packs, log)
+    }
+
+    fn merge_request(&self, plan: &Plan, base: Option<&Tree>, packs: &[Pack], log: &Log) -> Result<Root, ComposeError> {
         let work_dir = self.work_dir();
-        let request = MergeRequest { plan, store: &self.store, work_dir: &work_dir, notice: "" };
+        let request = MergeRequest { plan, store: &self.store, work_dir: &work_dir, notice: "", base };
         let mut fetch = |wanted: &PlannedPackage| {
             Ok::<_, String>(packs.iter().find(|pack| pack.cpv == wanted.cpv).ok_or("no such package")?.build())
         };
