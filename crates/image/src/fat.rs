@@ -21,25 +21,35 @@ pub(crate) enum Node {
     Dir(Vec<(&'static str, Node)>),
 }
 
-/// Makes a filesystem just large enough for these entries in its root.
+/// What one may choose about a filesystem.
+pub(crate) struct Volume {
+    pub label: &'static str,
+    pub serial: u32,
+    /// Bytes it shall have at least, up to 32 MiB.
+    pub least: usize,
+}
+
+/// Makes a filesystem just large enough for these entries in its root, or larger as the volume asks for.
 ///
 /// # Errors
 /// `Boot` when they do not fit into FAT16 (about 30 MB).
-pub(crate) fn filesystem(volume_label: &str, root: &[(&'static str, Node)]) -> Result<Vec<u8>, Error> {
+pub(crate) fn filesystem(volume: &Volume, root: &[(&'static str, Node)]) -> Result<Vec<u8>, Error> {
     let needed: usize = root.iter().map(|(_, node)| clusters(node)).sum();
-    let count = needed.max(MIN_CLUSTERS) + 16;
+    // What the tables and the root directory take is a little more for a large volume than for a small one.
+    let room = volume.least.div_ceil(SECTOR).saturating_sub(RESERVED_SECTORS + FATS * 256 + ROOT_ENTRIES * 32 / SECTOR);
+    let count = (needed.max(MIN_CLUSTERS) + 16).max(room.min(MAX_CLUSTERS));
     if count > MAX_CLUSTERS {
         return Err(Error::Boot("the EFI boot programs are too large for the medium's EFI partition (30 MB)".into()));
     }
     let fat_sectors = ((count + 2) * 2).div_ceil(SECTOR);
     let data_start = RESERVED_SECTORS + FATS * fat_sectors + ROOT_ENTRIES * 32 / SECTOR;
     let mut disk = Disk { fat: vec![0xfff8, END_OF_CHAIN], data: Vec::new() };
-    let mut entries = vec![entry(&short_name(volume_label), 0x08, 0, 0)];
+    let mut entries = vec![entry(&short_name(volume.label), 0x08, 0, 0)];
     for (name, node) in root {
         entries.push(disk.add(name, node, 0));
     }
 
-    let mut bytes = boot_sector(count + data_start, fat_sectors, volume_label);
+    let mut bytes = boot_sector(count + data_start, fat_sectors, volume);
     for _ in 0..FATS {
         let mut table: Vec<u8> = disk.fat.iter().flat_map(|next| next.to_le_bytes()).collect();
         table.resize(fat_sectors * SECTOR, 0);
@@ -110,7 +120,7 @@ impl Disk {
     }
 }
 
-fn boot_sector(sectors: usize, fat_sectors: usize, volume_label: &str) -> Vec<u8> {
+fn boot_sector(sectors: usize, fat_sectors: usize, volume: &Volume) -> Vec<u8> {
     let mut bytes = vec![0xeb, 0x3c, 0x90];
     bytes.extend(b"HATCHERY");
     bytes.extend((SECTOR as u16).to_le_bytes());
@@ -125,10 +135,10 @@ fn boot_sector(sectors: usize, fat_sectors: usize, volume_label: &str) -> Vec<u8
     // 32 sectors per track, 64 heads, no hidden sectors.
     bytes.extend([32, 0, 64, 0, 0, 0, 0, 0]);
     bytes.extend(if sectors > 0xffff { sectors as u32 } else { 0 }.to_le_bytes());
-    // Drive 0x80, extended signature, a fixed serial number.
+    // Drive 0x80, extended signature.
     bytes.extend([0x80, 0, 0x29]);
-    bytes.extend(b"HTCH");
-    bytes.extend(short_name(volume_label));
+    bytes.extend(volume.serial.to_le_bytes());
+    bytes.extend(short_name(volume.label));
     bytes.extend(b"FAT16   ");
     bytes.resize(SECTOR - 2, 0);
     bytes.extend([0x55, 0xaa]);
@@ -175,7 +185,7 @@ mod tests {
     fn mtools_reads_it_back() {
         let inside = vec![("BOOTX64.EFI", Node::File(content(1_234_567))), ("BOOTIA32.EFI", Node::File(content(512)))];
         let root = [("EFI", Node::Dir(vec![("BOOT", Node::Dir(inside))])), ("EMPTY.TXT", Node::File(Vec::new()))];
-        let bytes = filesystem("HATCHERY", &root).unwrap();
+        let bytes = filesystem(&Volume { label: "HATCHERY", serial: 1, least: 0 }, &root).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join("fat.img");
         std::fs::write(&image, &bytes).unwrap();
@@ -191,6 +201,6 @@ mod tests {
     #[test]
     fn too_much_is_refused() {
         let root = [("BIG.EFI", Node::File(vec![0; 40 << 20]))];
-        assert!(matches!(filesystem("X", &root), Err(Error::Boot(_))));
+        assert!(matches!(filesystem(&Volume { label: "X", serial: 1, least: 0 }, &root), Err(Error::Boot(_))));
     }
 }

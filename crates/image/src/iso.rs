@@ -7,7 +7,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::grub::{self, BootPrograms};
+use crate::fat;
+use crate::grub::{self, Boot, BootPrograms};
+use crate::menu;
 use crate::squashfs;
 use crate::store::{BlobId, Store};
 use crate::tool;
@@ -26,14 +28,13 @@ pub struct BootMedia {
     pub volume_id: String,
     /// The name shown in the boot menu.
     pub title: String,
-    /// Kernel parameters; `console=` parameters are added to them.
+    /// The kernel's release, as `uname -r` says it; names files in `/boot` of a disk.
+    pub release: String,
+    /// Kernel parameters besides those that name the root and the consoles.
     pub cmdline: String,
     /// Where GRUB's modules are in the tree, normally `usr/lib/grub`, with `i386-pc`, `x86_64-efi`, `i386-efi` below.
     pub grub_dir: String,
 }
-
-/// Seconds that the boot menu waits.
-const MENU_SECONDS: u32 = 4;
 
 /// Writes a bootable ISO. Firmware that the tree has no GRUB modules for is named in the report.
 ///
@@ -56,17 +57,21 @@ pub fn write_iso(
     let mut meter = Meter::new(progress, squashfs_work + layout_work);
     meter.check()?;
 
-    let programs = grub::prepare(tree, store, boot, options, &workspace)?;
+    let early = format!("search --no-floppy --set=root --label {}\nset prefix=($root)/boot/grub\n", boot.volume_id);
+    let programs = grub::prepare(tree, store, &workspace, &Boot::iso(boot, &early, options))?;
+    let efi = efi_partition(&workspace, &programs)?;
     let files = put_files(store, boot, &programs, &workspace)?;
     squashfs::make(tree, store, options, &workspace, "image.squashfs", &mut meter)?;
-    lay_out(&files, &programs, boot, options, &workspace, &mut meter, layout_work)?;
+    let out = workspace.path("image.iso");
+    let args = xorriso_args(&files, &programs, efi.as_deref(), boot, options, &out);
+    lay_out(&files, args, options, &workspace, &mut meter, layout_work)?;
     workspace.publish("image.iso")?;
     Ok(WriteReport { notes: programs.notes })
 }
 
 impl BootMedia {
     /// Checks what ends up in GRUB's configuration, which is a script.
-    fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let label_ok = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
         if self.volume_id.is_empty() || self.volume_id.len() > 32 || !self.volume_id.bytes().all(label_ok) {
             return Err(Error::Boot(format!(
@@ -78,29 +83,13 @@ impl BootMedia {
         if let Some(bad) = self.cmdline.chars().find(|c| !word_ok(*c)) {
             return Err(Error::Boot(format!("the kernel's parameters contain {bad:?}, which the boot menu cannot pass on")));
         }
+        if self.release.is_empty() || !self.release.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b)) {
+            return Err(Error::Boot(format!("“{}” is not a kernel's release", self.release.escape_debug())));
+        }
         if let Some(bad) = self.title.chars().find(|c| c.is_control()) {
             return Err(Error::Boot(format!("the boot menu's title contains {bad:?}")));
         }
         Ok(())
-    }
-
-    /// GRUB's menu, on the screen and on the first serial line.
-    fn grub_cfg(&self) -> String {
-        let title = self.title.replace('\'', "'\\''");
-        let entry = |title: &str, consoles: &str| {
-            format!(
-                "menuentry '{title}' {{\n\tlinux /boot/kernel {} {consoles}\n\tinitrd /boot/initramfs\n}}\n",
-                self.cmdline.trim()
-            )
-        };
-        let mut text = format!("set timeout={MENU_SECONDS}\nset default=0\n");
-        // A machine without a serial line keeps its screen.
-        text.push_str(
-            "if serial --unit=0 --speed=115200; then\n\tterminal_input console serial\n\tterminal_output console serial\nfi\n",
-        );
-        text.push_str(&entry(&title, "console=tty0 console=ttyS0,115200"));
-        text.push_str(&entry(&format!("{title} (serial console only)"), "console=ttyS0,115200"));
-        text
     }
 }
 
@@ -113,7 +102,9 @@ fn put_files(store: &Store, boot: &BootMedia, programs: &BootPrograms, workspace
     let initramfs = workspace.path("initramfs");
     fs::write(&initramfs, &boot.initramfs).map_err(|e| Error::io(&initramfs, e))?;
     let config = workspace.path("grub.cfg");
-    fs::write(&config, boot.grub_cfg()).map_err(|e| Error::io(&config, e))?;
+    let entries = menu::medium_entries(&format!("hatchery.label={}", boot.volume_id));
+    let text = menu::grub_cfg(boot, "/boot/kernel", "/boot/initramfs", &entries);
+    fs::write(&config, text).map_err(|e| Error::io(&config, e))?;
     let mut files = vec![
         ("boot/grub/grub.cfg", config),
         ("boot/initramfs", initramfs),
@@ -121,16 +112,27 @@ fn put_files(store: &Store, boot: &BootMedia, programs: &BootPrograms, workspace
         ("image.squashfs", workspace.path("image.squashfs")),
     ];
     if let Some(bios) = &programs.bios {
-        files.push(("boot/grub/eltorito.img", bios.eltorito.clone()));
+        files.push(("boot/grub/eltorito.img", bios.core.clone()));
     }
     Ok(files)
+}
+
+/// The EFI system partition as a file; `None` when there is no program for it.
+fn efi_partition(workspace: &Workspace, programs: &BootPrograms) -> Result<Option<PathBuf>, Error> {
+    if programs.efi.is_empty() {
+        return Ok(None);
+    }
+    let path = workspace.path("efi.img");
+    // Every medium has the same serial number: it is the ISO's label that tells them apart.
+    let volume = fat::Volume { label: "EFI", serial: u32::from_le_bytes(*b"HTCH"), least: 0 };
+    fs::write(&path, fat::filesystem(&volume, &grub::efi_folder(&programs.efi))?).map_err(|e| Error::io(&path, e))?;
+    Ok(Some(path))
 }
 
 /// Runs xorriso, telling progress by the size of what it has written.
 fn lay_out(
     files: &[Graft],
-    programs: &BootPrograms,
-    boot: &BootMedia,
+    args: Vec<OsString>,
     options: &WriteOptions,
     workspace: &Workspace,
     meter: &mut Meter,
@@ -140,7 +142,6 @@ fn lay_out(
     let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
     let expected: u64 = files.iter().map(|(_, path)| size(path)).sum::<u64>().max(1);
     let mut told = 0;
-    let args = xorriso_args(files, programs, boot, options, &out);
     tool::run(workspace, ("xorriso", "xorriso"), args, options.epoch, || {
         let done = (u128::from(size(&out).min(expected)) * u128::from(work) / u128::from(expected)) as u64;
         let step = done.saturating_sub(told);
@@ -151,7 +152,14 @@ fn lay_out(
 }
 
 /// The layout in the words of `xorriso -as mkisofs`; every date and identifier is given, so that none is made up.
-fn xorriso_args(files: &[Graft], programs: &BootPrograms, boot: &BootMedia, options: &WriteOptions, out: &Path) -> Vec<OsString> {
+fn xorriso_args(
+    files: &[Graft],
+    programs: &BootPrograms,
+    efi: Option<&Path>,
+    boot: &BootMedia,
+    options: &WriteOptions,
+    out: &Path,
+) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
     let date = iso_date(options.epoch);
@@ -166,9 +174,9 @@ fn xorriso_args(files: &[Graft], programs: &BootPrograms, boot: &BootMedia, opti
         args.extend(words.map(OsString::from));
     }
     args.extend(["-c", "boot/grub/boot.cat"].map(OsString::from));
-    if let Some(efi) = &programs.efi_partition {
+    if let Some(efi) = efi {
         args.extend(["-append_partition", "2", "0xef"].map(OsString::from));
-        args.push(efi.clone().into());
+        args.push(efi.into());
         args.push("-appended_part_as_gpt".into());
         if programs.bios.is_some() {
             args.push("-eltorito-alt-boot".into());
@@ -204,22 +212,24 @@ mod tests {
             initramfs: Vec::new(),
             volume_id: "HATCHERY_TEST".into(),
             title: "It's a title".into(),
-            cmdline: "quiet root=LABEL=HATCHERY_TEST".into(),
+            release: "6.1".into(),
+            cmdline: "quiet".into(),
             grub_dir: "usr/lib/grub".into(),
         }
     }
 
     #[test]
     fn the_menu_is_quoted() {
-        let text = media().grub_cfg();
+        let text = menu::grub_cfg(&media(), "/boot/kernel", "/boot/initramfs", &menu::medium_entries("hatchery.label=X"));
         assert!(text.contains("menuentry 'It'\\''s a title' {\n"), "{text}");
-        assert!(text.contains("linux /boot/kernel quiet root=LABEL=HATCHERY_TEST console=tty0 console=ttyS0,115200\n"), "{text}");
+        assert!(text.contains("linux /boot/kernel hatchery.label=X console=tty0 console=ttyS0,115200 quiet\n"), "{text}");
     }
 
     #[test]
     fn what_could_break_out_of_the_menu_is_refused() {
         type Change = fn(&mut BootMedia);
-        let changes: [Change; 5] = [
+        let changes: [Change; 6] = [
+            |m| m.release = "../6.1".into(),
             |m| m.volume_id = "lower".into(),
             |m| m.volume_id = String::new(),
             |m| m.cmdline = "a\nreboot".into(),

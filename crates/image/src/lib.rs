@@ -5,12 +5,17 @@
 //!
 //! Every writer gives the same bytes for the same tree and options, whatever the machine, user, umask, time zone or number of cores.
 
+mod bytes;
 mod compress;
+mod disk;
 mod entry;
+mod ext4;
 mod fat;
 mod grub;
 mod iso;
+mod menu;
 mod pool;
+mod sparse;
 mod squashfs;
 mod store;
 mod tar;
@@ -23,6 +28,7 @@ mod zip_notes;
 mod zip_record;
 
 pub use compress::Compression;
+pub use disk::{DiskFormat, write_disk};
 pub use entry::{Entry, Kind, LinkId};
 pub use iso::{BootMedia, write_iso};
 pub use squashfs::write_squashfs;

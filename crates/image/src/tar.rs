@@ -70,7 +70,7 @@ pub(crate) fn write_stream(
 }
 
 /// The header of an entry, with a pax header before it where ustar is not enough.
-fn headers(item: &Item, options: &WriteOptions) -> Vec<u8> {
+pub(crate) fn headers(item: &Item, options: &WriteOptions) -> Vec<u8> {
     let mut name = [b"./", item.path].concat();
     if item.entry.is_dir() && !item.path.is_empty() {
         name.push(b'/');

@@ -172,6 +172,7 @@ fn make_iso(work: &Path) -> PathBuf {
         initramfs: initramfs(&kernel),
         volume_id: "HATCHERY_BOOT_TEST".into(),
         title: TITLE.into(),
+        release: "6.1".into(),
         cmdline: "panic=5".into(),
         grub_dir: "usr/lib/grub".into(),
     };

@@ -120,6 +120,7 @@ fn an_iso_without_grub_says_what_to_add() {
         initramfs: Vec::new(),
         volume_id: "X".into(),
         title: "X".into(),
+        release: "6.1".into(),
         cmdline: String::new(),
         grub_dir: "usr/lib/grub".into(),
     };

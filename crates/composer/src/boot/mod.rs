@@ -46,7 +46,8 @@ pub fn prepare(tree: &Tree, store: &Store, request: &BootRequest) -> Result<Boot
         initramfs: compressed(&archive.to_bytes())?,
         volume_id: request.volume_id.clone(),
         title: request.title.clone(),
-        cmdline: format!("hatchery.label={} quiet", request.volume_id),
+        release: kernel.release,
+        cmdline: "quiet".into(),
         grub_dir: boot_loader(tree)?,
     })
 }

@@ -99,7 +99,7 @@ fn the_initramfs_holds_what_it_takes_and_no_more() {
     let root = Root::new();
     let media = root.prepare().unwrap();
     assert_eq!(media, root.prepare().unwrap(), "the same tree gives the same bytes");
-    assert_eq!(media.cmdline, "hatchery.label=HATCHERY_1 quiet");
+    assert_eq!(media.cmdline, "quiet");
     assert_eq!(media.grub_dir, "usr/lib/grub");
     let Some(files) = unpacked(&media.initramfs) else {
         println!("skipped: neither cpio nor busybox is installed");

@@ -1,6 +1,8 @@
 //! A tree with everything that formats stumble over, and ways to look at what was made of it.
 #![allow(dead_code)]
 
+pub mod grub;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
