@@ -345,22 +345,27 @@ __hatchery_phase() {
 
 # What survives into the next phase and the VDB: all but what bash makes, what this system sets, and this library.
 __hatchery_save() {
-	local __hatchery_name __hatchery_where
+	local __hatchery_name __hatchery_line __hatchery_where __hatchery_kept=()
 	for __hatchery_name in $(compgen -A variable); do
 		case ${__hatchery_name} in
 			__hatchery_* | BASH* | COMP_* | DIRSTACK | EPOCH* | EUID | FUNCNAME | GROUPS | HISTCMD | HOSTNAME | HOSTTYPE | IFS | LINENO) ;;
 			MACHTYPE | OLDPWD | OPTARG | OPTERR | OPTIND | OSTYPE | PIPESTATUS | PPID | PWD | RANDOM | REPLY | SECONDS | SHELLOPTS | SHLVL) ;;
 			SRANDOM | TERM | UID | _ | HOME | PATH | TMPDIR | T | D | ED | ROOT | EROOT | SYSROOT | ESYSROOT | BROOT | WORKDIR) ;;
 			EBUILD_PHASE | EBUILD_PHASE_FUNC | MERGE_TYPE | REPLACING_VERSIONS | REPLACED_BY_VERSION | PORTAGE_BUILDDIR) ;;
-			*) declare -p "${__hatchery_name}" ;;
+			*) __hatchery_kept+=( "${__hatchery_name}" ) ;;
 		esac
 	done
+	(( ${#__hatchery_kept[@]} )) && declare -p "${__hatchery_kept[@]}"
+	__hatchery_kept=()
+	# With extdebug, `declare -F` tells where a function comes from: name, line, file.
 	shopt -s extdebug
-	for __hatchery_name in $(compgen -A function); do
-		__hatchery_where=$(declare -F "${__hatchery_name}")
-		[[ ${__hatchery_where} == *" ${BASH_SOURCE[0]}" ]] || declare -f "${__hatchery_name}"
-	done
+	__hatchery_where=$(declare -F $(compgen -A function))
 	shopt -u extdebug
+	while read -r __hatchery_name __hatchery_line __hatchery_where; do
+		[[ ${__hatchery_where} == "${BASH_SOURCE[0]}" ]] || __hatchery_kept+=( "${__hatchery_name}" )
+	done <<< "${__hatchery_where}"
+	(( ${#__hatchery_kept[@]} )) && declare -f "${__hatchery_kept[@]}"
+	return 0
 }
 
 trap 'exit 1' TERM

@@ -216,6 +216,7 @@ impl<'a> Merger<'a> {
             let message = format!("{} would run scripts, and the image has no bash that starts", names.join(", "));
             return Err(ComposeError::new(message, "Add app-shells/bash (or the whole @system) to the order."));
         }
+        self.read_disk_thoroughly()?;
         self.tree.set_time(self.request.plan_time());
         self.libraries_changed = true;
         self.refresh_libraries()?;

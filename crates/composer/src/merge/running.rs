@@ -5,7 +5,7 @@ use super::files::changed_paths;
 use super::phases::{Phase, Replacement, SEARCH_PATH, Subject};
 use super::removal::Removed;
 use super::{Merger, Package};
-use crate::sandbox::{Area, Command, Listener, PhaseHost, SandboxError};
+use crate::sandbox::{Area, Command, Listener, PhaseHost, SandboxError, Scan};
 use crate::{ComposeError, Observer};
 
 /// Seconds for ldconfig and for trying bash.
@@ -30,8 +30,8 @@ impl Merger<'_> {
         }
         self.run_phases(package, &phases)?;
         if with_image {
-            let (began, time) = (self.began, package.time);
-            self.host()?.scan(Area::Image, &mut package.image.tree, store, began, time)?;
+            let scan = Scan { began: self.began, time: package.time, thorough: true };
+            self.host()?.scan(Area::Image, &mut package.image.tree, store, &scan)?;
         }
         Ok(())
     }
@@ -149,7 +149,16 @@ impl Merger<'_> {
 
     pub(super) fn read_disk(&mut self, time: i64) -> Result<(), ComposeError> {
         let Some(host) = &mut self.host else { return Err(no_host()) };
-        host.scan(Area::Target, &mut self.tree, self.request.store, self.began, time)?;
+        let scan = Scan { began: self.began, time, thorough: false };
+        host.scan(Area::Target, &mut self.tree, self.request.store, &scan)?;
+        Ok(())
+    }
+
+    /// Takes over whatever a phase changed without being seen to: looks at every file once, at the end.
+    pub(super) fn read_disk_thoroughly(&mut self) -> Result<(), ComposeError> {
+        let Some(host) = &mut self.host else { return Ok(()) };
+        let scan = Scan { began: self.began, time: self.request.plan_time(), thorough: true };
+        host.scan(Area::Target, &mut self.tree, self.request.store, &scan)?;
         Ok(())
     }
 

@@ -3,25 +3,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, Metadata, OpenOptions};
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{Mode, UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
-use super::wire::{Reply, WireEntry, WireKind, send, to_bytes, to_text};
+use super::watch::Watcher;
+use super::wire::{WireEntry, WireKind, to_bytes};
 
 /// Numbers of inodes that phases linked themselves start here; the composer's own are small.
 pub const FIRST_OWN_LINK: u64 = 1 << 62;
 
 /// What decides whether an entry was changed, as `lstat` tells it. A change of content always changes the ctime.
 #[derive(Clone, PartialEq, Eq)]
-struct Seen {
-    ino: u64,
+pub struct Seen {
+    pub ino: u64,
     mode: u32,
     uid: u32,
     gid: u32,
@@ -31,7 +32,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(meta: &Metadata) -> Seen {
+    pub fn of(meta: &Metadata) -> Seen {
         Seen {
             ino: meta.ino(),
             mode: meta.mode(),
@@ -44,21 +45,26 @@ impl Seen {
         }
     }
 
-    fn same_kind(&self, other: &Seen) -> bool {
+    pub fn is_dir(&self) -> bool {
+        self.mode & TYPE == DIRECTORY
+    }
+
+    pub fn same_kind(&self, other: &Seen) -> bool {
         self.mode & TYPE == other.mode & TYPE
     }
 }
 
 /// The file type's bits of `st_mode`.
 const TYPE: u32 = 0o170_000;
+const DIRECTORY: u32 = 0o040_000;
 
 /// One area on disk.
 pub struct Disk {
-    root: PathBuf,
-    seen: BTreeMap<Vec<u8>, Seen>,
+    pub(super) root: PathBuf,
+    pub(super) seen: BTreeMap<Vec<u8>, Seen>,
     /// Inodes with several names, by inode number.
-    links: HashMap<u64, u64>,
-    next_link: u64,
+    pub(super) links: HashMap<u64, u64>,
+    pub(super) next_link: u64,
     /// The names that such an inode was given here.
     names: HashMap<u64, Vec<Vec<u8>>>,
     /// Entries to look at again at the next settling: their own writing changed their times.
@@ -66,7 +72,9 @@ pub struct Disk {
     /// The time each directory should have.
     dir_times: HashMap<Vec<u8>, i64>,
     /// The last directory whose whole path was found to be of real directories.
-    trusted: Option<Vec<u8>>,
+    pub(super) trusted: Option<Vec<u8>>,
+    /// Knows what commands touched, for an area large enough to be worth it.
+    pub(super) watcher: Option<Watcher>,
 }
 
 impl Disk {
@@ -80,6 +88,35 @@ impl Disk {
             touched: BTreeSet::new(),
             dir_times: HashMap::new(),
             trusted: None,
+            watcher: None,
+        }
+    }
+
+    /// The same, with watches on what commands touch.
+    pub fn watched(root: impl Into<PathBuf>) -> Disk {
+        let mut disk = Disk::new(root);
+        disk.watcher = Some(Watcher::new());
+        disk.watch(b"");
+        disk
+    }
+
+    /// To be called before a command runs on it.
+    pub fn arm(&mut self) {
+        if let Some(watcher) = &mut self.watcher {
+            watcher.arm(&self.root);
+        }
+    }
+
+    /// To be called when a command that ran on it has ended.
+    pub fn collect(&mut self) {
+        if let Some(watcher) = &mut self.watcher {
+            watcher.collect();
+        }
+    }
+
+    pub(super) fn watch(&mut self, path: &[u8]) {
+        if let Some(watcher) = &mut self.watcher {
+            watcher.directory(path);
         }
     }
 
@@ -93,7 +130,10 @@ impl Disk {
         }
         match &entry.kind {
             WireKind::Dir if there.is_some_and(|meta| meta.is_dir()) => {}
-            WireKind::Dir => fs::create_dir(&at)?,
+            WireKind::Dir => {
+                fs::create_dir(&at)?;
+                self.watch(&path);
+            }
             WireKind::File { .. } => {
                 let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&at)?;
                 io::copy(body, &mut file)?;
@@ -132,7 +172,8 @@ impl Disk {
         for child in fs::read_dir(&self.root)? {
             remove_any(&child?.path())?;
         }
-        *self = Disk::new(std::mem::take(&mut self.root));
+        let root = std::mem::take(&mut self.root);
+        *self = if self.watcher.is_some() { Disk::watched(root) } else { Disk::new(root) };
         Ok(())
     }
 
@@ -147,38 +188,6 @@ impl Disk {
                 self.seen.insert(path, Seen::of(&meta));
             }
         }
-        Ok(())
-    }
-
-    /// Reports what changed since the area was last written or scanned: first what is gone, deepest first, then what is new or
-    /// different, parents first.
-    pub fn scan(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.trusted = None;
-        let now = self.walk()?;
-        // The kernel gives numbers of inodes out again.
-        let alive: BTreeSet<u64> = self.seen.values().map(|seen| seen.ino).collect();
-        self.links.retain(|ino, _| alive.contains(ino));
-        let gone = |(path, old): &(&Vec<u8>, &Seen)| now.get(*path).is_none_or(|(new, _)| !new.same_kind(old));
-        for (path, _) in self.seen.iter().rev().filter(gone) {
-            send(out, &Reply::Gone { path: to_text(path) })?;
-        }
-        let mut sent: HashMap<u64, Vec<u8>> = HashMap::new();
-        for (path, (seen, meta)) in &now {
-            if self.seen.get(path) == Some(seen) {
-                continue;
-            }
-            let at = self.root.join(OsStr::from_bytes(path));
-            let entry = describe(&at, meta, self.link_of(meta), &sent)?;
-            let body = entry.body();
-            send(out, &Reply::Found { path: to_text(path), entry })?;
-            if meta.is_file() && meta.nlink() > 1 {
-                sent.entry(seen.ino).or_insert_with(|| path.clone());
-            }
-            if body > 0 {
-                copy_exactly(&at, body, out)?;
-            }
-        }
-        self.seen = now.into_iter().map(|(path, (seen, _))| (path, seen)).collect();
         Ok(())
     }
 
@@ -233,41 +242,11 @@ impl Disk {
     }
 
     fn forget(&mut self, path: &[u8]) {
-        let below = [path, b"/"].concat();
-        self.seen.remove(path);
-        self.seen.retain(|known, _| !known.starts_with(&below));
-        self.touched.retain(|known| known != path && !known.starts_with(&below));
-    }
-
-    fn walk(&self) -> io::Result<BTreeMap<Vec<u8>, (Seen, Metadata)>> {
-        let mut found = BTreeMap::new();
-        let root = fs::symlink_metadata(&self.root)?;
-        found.insert(Vec::new(), (Seen::of(&root), root));
-        let mut ahead: Vec<Vec<u8>> = vec![Vec::new()];
-        while let Some(dir) = ahead.pop() {
-            for child in fs::read_dir(self.root.join(OsStr::from_bytes(&dir)))? {
-                let child = child?;
-                let meta = child.metadata()?;
-                let name = child.file_name().into_vec();
-                let path = if dir.is_empty() { name } else { [dir.as_slice(), b"/", &name].concat() };
-                if meta.is_dir() {
-                    ahead.push(path.clone());
-                }
-                found.insert(path, (Seen::of(&meta), meta));
-            }
+        let doomed: Vec<Vec<u8>> = below(&self.seen, path).map(|(known, _)| known.clone()).chain([path.to_vec()]).collect();
+        for known in doomed {
+            self.seen.remove(&known);
+            self.touched.remove(&known);
         }
-        Ok(found)
-    }
-
-    fn link_of(&mut self, meta: &Metadata) -> Option<u64> {
-        if !meta.is_file() || meta.nlink() < 2 {
-            return None;
-        }
-        let next = &mut self.next_link;
-        Some(*self.links.entry(meta.ino()).or_insert_with(|| {
-            *next += 1;
-            *next
-        }))
     }
 }
 
@@ -295,40 +274,11 @@ fn set_time(at: &Path, mtime: i64) -> io::Result<()> {
     utimensat(AT_FDCWD, at, &time, &time, UtimensatFlags::NoFollowSymlink).map_err(io::Error::from)
 }
 
-fn describe(at: &Path, meta: &Metadata, link: Option<u64>, sent: &HashMap<u64, Vec<u8>>) -> io::Result<WireEntry> {
-    let kind = match (meta.file_type(), link) {
-        (t, _) if t.is_dir() => WireKind::Dir,
-        (t, _) if t.is_symlink() => WireKind::Symlink { target: to_text(fs::read_link(at)?.as_os_str().as_bytes()) },
-        (t, _) if t.is_fifo() => WireKind::Fifo,
-        (t, Some(link)) if t.is_file() && sent.contains_key(&meta.ino()) => {
-            WireKind::HardLink { to: sent.get(&meta.ino()).map(|path| to_text(path)).unwrap_or_default(), link }
-        }
-        (t, link) if t.is_file() => WireKind::File { size: meta.size(), link },
-        _ => WireKind::Other,
-    };
-    let mut xattrs = Vec::new();
-    for name in xattr_names(at) {
-        if let Some(value) = xattr::get(at, OsStr::from_bytes(&name))? {
-            xattrs.push((to_text(&name), to_text(&value)));
-        }
-    }
-    Ok(WireEntry { kind, mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid(), mtime: meta.mtime(), xattrs })
-}
-
 /// The attributes that belong to a file rather than to the machine it is on. A filesystem without attributes has none.
-fn xattr_names(at: &Path) -> Vec<Vec<u8>> {
+pub fn xattr_names(at: &Path) -> Vec<Vec<u8>> {
     let ours =
         |name: &Vec<u8>| name == b"security.capability" || name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_");
     xattr::list(at).into_iter().flatten().map(OsStringExt::into_vec).filter(ours).collect()
-}
-
-/// Sends as many bytes as were announced, or fails.
-fn copy_exactly(at: &Path, size: u64, out: &mut dyn Write) -> io::Result<()> {
-    let file: File = OpenOptions::new().read(true).custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits()).open(at)?;
-    match io::copy(&mut file.take(size), out)? == size {
-        true => Ok(()),
-        false => Err(io::Error::other(format!("{} changed while it was read", at.display()))),
-    }
 }
 
 fn remove_any(at: &Path) -> io::Result<()> {
@@ -338,85 +288,17 @@ fn remove_any(at: &Path) -> io::Result<()> {
     }
 }
 
+/// What is known below a directory.
+pub fn below<'a>(seen: &'a BTreeMap<Vec<u8>, Seen>, dir: &[u8]) -> impl Iterator<Item = (&'a Vec<u8>, &'a Seen)> {
+    let start = if dir.is_empty() { Vec::new() } else { [dir, b"/"].concat() };
+    let from = start.clone();
+    seen.range(from..).take_while(move |(path, _)| path.starts_with(&start)).filter(|(path, _)| !path.is_empty())
+}
+
 fn parent(path: &[u8]) -> &[u8] {
     path.iter().rposition(|b| *b == b'/').and_then(|at| path.get(..at)).unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::wire::receive;
-    use super::*;
-
-    fn entry(kind: WireKind, mode: u32) -> WireEntry {
-        let (uid, gid) = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
-        WireEntry { kind, mode, uid, gid, mtime: 1_000_000, xattrs: Vec::new() }
-    }
-
-    fn file(text: &str) -> WireEntry {
-        entry(WireKind::File { size: text.len() as u64, link: None }, 0o644)
-    }
-
-    fn scan(disk: &mut Disk) -> Vec<String> {
-        let mut pipe = Vec::new();
-        disk.scan(&mut pipe).unwrap();
-        let mut input = pipe.as_slice();
-        let mut told = Vec::new();
-        while let Some(reply) = receive::<Reply>(&mut input).unwrap() {
-            match reply {
-                Reply::Gone { path } => told.push(format!("-{path}")),
-                Reply::Found { path, entry } => {
-                    let mut body = vec![0; entry.body() as usize];
-                    input.read_exact(&mut body).unwrap();
-                    told.push(format!("+{path} {}", String::from_utf8(body).unwrap()));
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-        told
-    }
-
-    #[test]
-    fn only_changes_are_reported() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut disk = Disk::new(dir.path());
-        disk.put("d", &entry(WireKind::Dir, 0o755), &mut io::empty()).unwrap();
-        for name in ["d/a", "d/b", "d/c"] {
-            disk.put(name, &file("one"), &mut "one".as_bytes()).unwrap();
-        }
-        disk.put("l", &entry(WireKind::Symlink { target: "d".into() }, 0o777), &mut io::empty()).unwrap();
-        disk.put("", &entry(WireKind::Dir, 0o755), &mut io::empty()).unwrap();
-        disk.settle().unwrap();
-        assert_eq!(scan(&mut disk), Vec::<String>::new());
-        fs::write(dir.path().join("d/a"), "two").unwrap();
-        fs::remove_file(dir.path().join("d/b")).unwrap();
-        fs::remove_file(dir.path().join("l")).unwrap();
-        fs::create_dir(dir.path().join("l")).unwrap();
-        let told = scan(&mut disk);
-        assert_eq!(told, ["-l", "-d/b", "+ ", "+d ", "+d/a two", "+l "]);
-        assert_eq!(scan(&mut disk), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_link_left_by_a_phase_leads_nowhere() {
-        let outside = tempfile::tempdir().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let mut disk = Disk::new(dir.path());
-        std::os::unix::fs::symlink(outside.path(), dir.path().join("d")).unwrap();
-        assert!(disk.put("d/evil", &file("x"), &mut "x".as_bytes()).is_err());
-        assert!(disk.remove("d/../x").is_err());
-        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn hard_links_stay_together() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut disk = Disk::new(dir.path());
-        disk.put("", &entry(WireKind::Dir, 0o755), &mut io::empty()).unwrap();
-        disk.put("a", &entry(WireKind::File { size: 1, link: Some(7) }, 0o644), &mut "x".as_bytes()).unwrap();
-        disk.put("b", &entry(WireKind::HardLink { to: "a".into(), link: 7 }, 0o644), &mut io::empty()).unwrap();
-        disk.settle().unwrap();
-        assert_eq!(scan(&mut disk), Vec::<String>::new());
-        fs::write(dir.path().join("b"), "y").unwrap();
-        assert_eq!(scan(&mut disk), ["+a y", "+b "]);
-    }
-}
+#[path = "disk_tests.rs"]
+mod tests;

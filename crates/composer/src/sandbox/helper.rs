@@ -89,7 +89,7 @@ fn serve(pipe: &mut Pipe) -> io::Result<u8> {
     mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>)
         .map_err(|error| io::Error::other(format!("/proc cannot be mounted for a new pid namespace ({error})")))?;
     pipe.tell(&Reply::Done)?;
-    Session { target: Disk::new("target"), image: Disk::new("image"), failure: None }.serve(pipe)?;
+    Session { target: Disk::watched("target"), image: Disk::new("image"), failure: None }.serve(pipe)?;
     Ok(0)
 }
 
@@ -131,11 +131,15 @@ impl Session {
                     let failure = self.failure.take();
                     pipe.tell(&failure.map_or(Reply::Done, |message| Reply::Failed { message }))?;
                 }
-                Request::Scan { area } => {
-                    self.area(area).scan(&mut pipe.output)?;
+                Request::Scan { area, thorough } => {
+                    self.area(area).scan(thorough, &mut pipe.output)?;
                     pipe.tell(&Reply::Done)?;
                 }
-                Request::Run(what) => run(pipe, &what)?,
+                Request::Run(what) => {
+                    self.target.arm();
+                    run(pipe, &what)?;
+                    self.target.collect();
+                }
                 Request::Probe => super::run::probe(pipe)?,
                 Request::Quit => {
                     wipe(Path::new("."))?;

@@ -1,16 +1,15 @@
 //! The composer's end of the sandbox: starts the helper, keeps the tree on disk like the tree in memory, and runs commands.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
-use image::{Entry, Kind, LinkId, Store, Tree};
-
 use super::helper::INSIDE;
-use super::wire::{Area, Reply, Request, RunEnd, RunRequest, WireEntry, WireKind, receive, send, to_bytes, to_text};
+use super::mirror::OnDisk;
+use super::wire::{Area, Reply, Request, RunEnd, RunRequest, receive, send, to_text};
 use super::{SandboxError, helper_program, idmap};
 
 /// How directories of helpers are named in a work directory.
@@ -64,15 +63,11 @@ pub trait Listener {
 pub struct PhaseHost {
     child: Child,
     to: Option<BufWriter<ChildStdin>>,
-    from: BufReader<ChildStdout>,
+    pub(super) from: BufReader<ChildStdout>,
     dir: PathBuf,
     _lock: File,
-    areas: HashMap<Area, OnDisk>,
+    pub(super) areas: HashMap<Area, OnDisk>,
 }
-
-/// What an area has on disk, as last sent or scanned.
-#[derive(Default)]
-struct OnDisk(BTreeMap<Vec<u8>, Entry>);
 
 impl PhaseHost {
     /// Starts a helper with a directory of its own below `work_dir`; sweeps there first.
@@ -130,156 +125,6 @@ impl PhaseHost {
             }),
             other => Err(unexpected(&other)),
         }
-    }
-
-    /// Makes an area on disk like `tree`, sending only what differs from what was last sent or scanned. Devices stay away.
-    pub fn sync(&mut self, area: Area, tree: &Tree, store: &Store) -> Result<(), SandboxError> {
-        let mut known = self.areas.remove(&area).unwrap_or_default().0;
-        let result = self.send_changes(area, tree, store, &mut known);
-        self.areas.insert(area, OnDisk(known));
-        result?;
-        self.ask(&Request::Flush)?;
-        self.done()
-    }
-
-    /// Empties an area.
-    pub fn clear(&mut self, area: Area) -> Result<(), SandboxError> {
-        self.areas.remove(&area);
-        self.ask(&Request::Clear { area })?;
-        self.ask(&Request::Flush)?;
-        self.done()
-    }
-
-    fn send_changes(
-        &mut self,
-        area: Area,
-        tree: &Tree,
-        store: &Store,
-        known: &mut BTreeMap<Vec<u8>, Entry>,
-    ) -> Result<(), SandboxError> {
-        self.send_removals(area, tree, known)?;
-        let relinked = changed_groups(tree, known);
-        let mut first_names: HashMap<LinkId, Vec<u8>> = HashMap::new();
-        for (path, entry) in tree.iter().filter(|(_, entry)| can_be_on_disk(entry)) {
-            let old = known.get(path);
-            let regroup = entry.link().is_some_and(|link| relinked.contains(&link));
-            let first = entry.link().map(|link| first_names.entry(link).or_insert_with(|| path.to_vec()).clone());
-            if old == Some(entry) && !regroup {
-                continue;
-            }
-            let hard_link = first.filter(|first| first != path);
-            match (hard_link, old) {
-                (Some(to), _) => self.put(area, path, hard_link_to(&to, entry), None)?,
-                (None, Some(old)) if old.kind == entry.kind && !regroup => {
-                    let entry = to_wire(entry);
-                    self.ask(&Request::Meta { area, path: to_text(path), entry })?;
-                }
-                (None, _) => self.put(area, path, to_wire(entry), Some((store, entry)))?,
-            }
-            known.insert(path.to_vec(), entry.clone());
-        }
-        Ok(())
-    }
-
-    fn send_removals(&mut self, area: Area, tree: &Tree, known: &mut BTreeMap<Vec<u8>, Entry>) -> Result<(), SandboxError> {
-        let stays =
-            |path: &[u8], old: &Entry| tree.get(path).is_some_and(|new| can_be_on_disk(new) && new.is_dir() == old.is_dir());
-        let doomed: Vec<Vec<u8>> = known.iter().filter(|(path, old)| !stays(path, old)).map(|(path, _)| path.clone()).collect();
-        let mut last: Option<Vec<u8>> = None;
-        for path in doomed {
-            known.remove(&path);
-            // What is below a removed directory went with it.
-            if last.as_ref().is_some_and(|last| path.strip_prefix(last.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))) {
-                continue;
-            }
-            self.ask(&Request::Remove { area, path: to_text(&path) })?;
-            last = Some(path);
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, area: Area, path: &[u8], entry: WireEntry, content: Option<(&Store, &Entry)>) -> Result<(), SandboxError> {
-        let size = entry.body();
-        self.ask(&Request::Put { area, path: to_text(path), entry })?;
-        if let Some((store, Entry { kind: Kind::File { blob, .. }, .. })) = content {
-            let mut reader = store.reader(blob)?.take(size);
-            let sent = io::copy(&mut reader, self.writer()?).map_err(|error| gone(&error))?;
-            if sent != size {
-                return Err(SandboxError::Broken { message: format!("the store has {sent} bytes of a file of {size}") });
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes over what commands changed in an area since it was last synchronised. Times from `now` on become `time` (both seconds
-    /// since the epoch), so that a root does not tell when it was made. Returns how many paths changed.
-    pub fn scan(&mut self, area: Area, tree: &mut Tree, store: &Store, now: i64, time: i64) -> Result<usize, SandboxError> {
-        self.ask(&Request::Scan { area })?;
-        let mut changed = 0;
-        let mut links: HashMap<u64, LinkId> = HashMap::new();
-        loop {
-            match self.reply()? {
-                Reply::Gone { path } => {
-                    let path = to_bytes(&path).map_err(|error| gone(&error))?;
-                    tree.remove_all(&path);
-                    self.known(area).remove(&path);
-                    changed += 1;
-                }
-                Reply::Found { path, entry } => {
-                    let path = to_bytes(&path).map_err(|error| gone(&error))?;
-                    let Some(mut entry) = self.take(tree, store, &entry, &mut links)? else { continue };
-                    if entry.mtime >= now {
-                        entry.mtime = time;
-                    }
-                    if let Some(old) = tree.get(&path).filter(|old| old.is_dir() && entry.is_dir()) {
-                        entry.mtime = old.mtime;
-                    }
-                    if tree.get(&path) != Some(&entry) {
-                        tree.insert(&path, entry.clone())?;
-                        changed += 1;
-                    }
-                    self.known(area).insert(path, entry);
-                }
-                Reply::Done => return Ok(changed),
-                Reply::Failed { message } => return Err(SandboxError::Broken { message }),
-                other => return Err(unexpected(&other)),
-            }
-        }
-    }
-
-    /// An entry of the tree from what the helper found; content goes to the store. `None` for what no image can hold.
-    fn take(
-        &mut self,
-        tree: &mut Tree,
-        store: &Store,
-        found: &WireEntry,
-        links: &mut HashMap<u64, LinkId>,
-    ) -> Result<Option<Entry>, SandboxError> {
-        let kind = match &found.kind {
-            WireKind::Dir => Kind::Dir,
-            WireKind::File { size, link } => {
-                let link = link.map(|link| own_link(tree, links, link));
-                let (blob, stored) = store.put(&mut (&mut self.from).take(*size))?;
-                if stored != *size {
-                    return Err(SandboxError::Broken { message: "it ended in the middle of a file".into() });
-                }
-                Kind::File { blob, size: *size, link }
-            }
-            WireKind::HardLink { to, link } => {
-                let to = to_bytes(to).map_err(|error| gone(&error))?;
-                let link = own_link(tree, links, *link);
-                match tree.get(&to).map(|entry| entry.kind.clone()) {
-                    Some(Kind::File { blob, size, .. }) => Kind::File { blob, size, link: Some(link) },
-                    _ => return Err(SandboxError::Broken { message: "it reports a link to nothing".into() }),
-                }
-            }
-            WireKind::Symlink { target } => Kind::Symlink(to_bytes(target).map_err(|error| gone(&error))?),
-            WireKind::Fifo => Kind::Fifo,
-            WireKind::Other => return Ok(None),
-        };
-        let xattrs = found.xattrs.iter().map(|(name, value)| Ok((to_bytes(name)?, to_bytes(value)?)));
-        let xattrs = xattrs.collect::<io::Result<_>>().map_err(|error| gone(&error))?;
-        Ok(Some(Entry { kind, mode: found.mode & 0o7777, uid: found.uid, gid: found.gid, mtime: found.mtime, xattrs }))
     }
 
     /// Runs a command to its end.
@@ -345,20 +190,16 @@ impl PhaseHost {
         fs::remove_dir_all(&self.dir).map_err(|error| broken(&self.dir, &error))
     }
 
-    fn known(&mut self, area: Area) -> &mut BTreeMap<Vec<u8>, Entry> {
-        &mut self.areas.entry(area).or_default().0
-    }
-
     /// Sends a request; all but the ones that content or more requests follow are flushed by [`PhaseHost::reply`].
-    fn ask(&mut self, request: &Request) -> Result<(), SandboxError> {
+    pub(super) fn ask(&mut self, request: &Request) -> Result<(), SandboxError> {
         send(self.writer()?, request).map_err(|error| gone(&error))
     }
 
-    fn writer(&mut self) -> Result<&mut BufWriter<ChildStdin>, SandboxError> {
+    pub(super) fn writer(&mut self) -> Result<&mut BufWriter<ChildStdin>, SandboxError> {
         self.to.as_mut().ok_or_else(|| SandboxError::Broken { message: "its process was ended".into() })
     }
 
-    fn reply(&mut self) -> Result<Reply, SandboxError> {
+    pub(super) fn reply(&mut self) -> Result<Reply, SandboxError> {
         self.writer()?.flush().map_err(|error| gone(&error))?;
         match receive(&mut self.from).map_err(|error| gone(&error))? {
             Some(reply) => Ok(reply),
@@ -366,7 +207,7 @@ impl PhaseHost {
         }
     }
 
-    fn done(&mut self) -> Result<(), SandboxError> {
+    pub(super) fn done(&mut self) -> Result<(), SandboxError> {
         match self.reply()? {
             Reply::Done => Ok(()),
             Reply::Failed { message } => Err(SandboxError::Broken { message }),
@@ -424,46 +265,6 @@ pub fn remove_tree(dir: &Path) -> Result<(), SandboxError> {
     fs::remove_dir_all(dir).map_err(|error| broken(dir, &error))
 }
 
-/// Inodes whose names on disk are not those of the tree.
-fn changed_groups(tree: &Tree, known: &BTreeMap<Vec<u8>, Entry>) -> BTreeSet<LinkId> {
-    let mut before: BTreeMap<LinkId, Vec<&[u8]>> = BTreeMap::new();
-    for (path, entry) in known {
-        if let Some(link) = entry.link() {
-            before.entry(link).or_default().push(path);
-        }
-    }
-    let differs = |link: &LinkId, names: &Vec<&[u8]>| {
-        before.get(link) != Some(names) || names.iter().any(|name| known.get(*name) != tree.get(name))
-    };
-    tree.link_groups().into_iter().filter(|(link, names)| differs(link, names)).map(|(link, _)| link).collect()
-}
-
-/// The tree's number for an inode: its own where it is known in the tree, a new one for an inode a command made.
-fn own_link(tree: &mut Tree, links: &mut HashMap<u64, LinkId>, link: u64) -> LinkId {
-    *links.entry(link).or_insert_with(|| if link < super::disk::FIRST_OWN_LINK { LinkId(link) } else { tree.new_link() })
-}
-
-fn can_be_on_disk(entry: &Entry) -> bool {
-    !matches!(entry.kind, Kind::CharDevice { .. } | Kind::BlockDevice { .. })
-}
-
-fn to_wire(entry: &Entry) -> WireEntry {
-    let kind = match &entry.kind {
-        Kind::Dir => WireKind::Dir,
-        Kind::File { size, link, .. } => WireKind::File { size: *size, link: link.map(|link| link.0) },
-        Kind::Symlink(target) => WireKind::Symlink { target: to_text(target) },
-        Kind::Fifo => WireKind::Fifo,
-        Kind::CharDevice { .. } | Kind::BlockDevice { .. } => WireKind::Other,
-    };
-    let xattrs = entry.xattrs.iter().map(|(name, value)| (to_text(name), to_text(value))).collect();
-    WireEntry { kind, mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime, xattrs }
-}
-
-fn hard_link_to(first: &[u8], entry: &Entry) -> WireEntry {
-    let link = entry.link().map_or(0, |link| link.0);
-    WireEntry { kind: WireKind::HardLink { to: to_text(first), link }, ..to_wire(entry) }
-}
-
 fn unavailable(message: String) -> SandboxError {
     SandboxError::Unavailable {
         message,
@@ -477,10 +278,10 @@ fn broken(path: &Path, error: &io::Error) -> SandboxError {
     SandboxError::Broken { message: format!("{}: {error}", path.display()) }
 }
 
-fn gone(error: &io::Error) -> SandboxError {
+pub(super) fn gone(error: &io::Error) -> SandboxError {
     SandboxError::Broken { message: format!("its process does not answer ({error})") }
 }
 
-fn unexpected(reply: &Reply) -> SandboxError {
+pub(super) fn unexpected(reply: &Reply) -> SandboxError {
     SandboxError::Broken { message: format!("an answer out of turn: {reply:?}") }
 }

@@ -7,7 +7,10 @@ mod disk;
 mod helper;
 mod host;
 mod idmap;
+mod mirror;
 mod run;
+mod scan;
+mod watch;
 mod wire;
 
 use std::ffi::OsString;
@@ -16,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 pub use host::{Command, Listener, PhaseHost, Ran};
+pub use mirror::Scan;
 pub use wire::{Area, RunEnd};
 
 use crate::ComposeError;

@@ -89,9 +89,11 @@ pub enum Request {
     },
     /// Report whether all requests so far succeeded: `Done` or `Failed`.
     Flush,
-    /// Report all that changed on disk since the last report: `Gone`s, `Found`s, `Done`.
+    /// Report all that changed on disk since the last report: `Gone`s, `Found`s, `Done`. `thorough` looks at every file, not only at
+    /// those that were seen to be touched.
     Scan {
         area: Area,
+        thorough: bool,
     },
     /// Run a command in the sandbox: `Line`s and `Query`s, then `Output`s, then `Ended`.
     Run(RunRequest),
