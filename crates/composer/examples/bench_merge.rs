@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         let real = packages.iter().find(|(cpv, _)| *cpv == wanted.cpv).map(|(_, path)| open(path));
         real.or_else(|| base.iter().find(|pack| pack.cpv == wanted.cpv).map(common::Pack::build)).ok_or("no such package")
     };
-    let request = MergeRequest { plan: &plan, store: &store, work_dir: work_dir.path(), notice: "" };
+    let request = MergeRequest { plan: &plan, store: &store, work_dir: work_dir.path(), notice: "", base: None };
     let root = match composer::merge(request, &mut fetch, &Verbose(std::env::var_os("VERBOSE").is_some())) {
         Ok(root) => root,
         Err(error) => {

@@ -177,11 +177,14 @@ impl PhaseHost {
     }
 }
 
+/// An entry and where it is.
+type At<'a> = (&'a [u8], &'a Entry);
+
 /// Both sides by path, side by side: going along both is many times faster than looking each path up.
 fn side_by_side<'t, 'k>(
     tree: &'t Tree,
     known: &'k BTreeMap<Vec<u8>, Entry>,
-) -> impl Iterator<Item = (Option<(&'t [u8], &'t Entry)>, Option<(&'k [u8], &'k Entry)>)> {
+) -> impl Iterator<Item = (Option<At<'t>>, Option<At<'k>>)> {
     let mut new = tree.iter().filter(|(_, entry)| can_be_on_disk(entry)).peekable();
     let mut old = known.iter().map(|(path, entry)| (path.as_slice(), entry)).peekable();
     std::iter::from_fn(move || {
