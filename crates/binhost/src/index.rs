@@ -80,8 +80,8 @@ impl Client {
     /// When the binhost's address cannot be used.
     pub fn absent(&self, access: &BinhostAccess, packages: &Packages) -> Result<BTreeSet<String>, BinhostError> {
         let address = self.address(access)?;
-        let is_absent = |path: &&String| matches!(address.join(path), Source::File(file) if !file.is_file());
-        Ok(packages.entries.iter().map(|entry| &entry.path).filter(is_absent).cloned().collect())
+        let is_absent = |path: &String| matches!(address.join(path), Source::File(file) if !file.is_file());
+        Ok(packages.entries.iter().map(|entry| entry.path.to_string()).filter(is_absent).collect())
     }
 
     /// The kept index with its age. One that cannot be read is as good as none: it will be fetched again.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::ParseError;
 use crate::names::is_use_flag;
+use crate::{ParseError, Words};
 
 /// One USE dependency of an atom.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -191,8 +191,8 @@ pub fn bare_flag(flag: &str) -> &str {
 pub struct BuiltUse<'a> {
     pub eapi: &'a str,
     /// With or without the `+` and `-` defaults.
-    pub iuse: &'a [String],
-    pub enabled: &'a [String],
+    pub iuse: &'a Words,
+    pub enabled: &'a Words,
     pub implicit: &'a ImplicitIuse,
 }
 
@@ -200,10 +200,10 @@ impl PackageUse for BuiltUse<'_> {
     fn has_flag(&self, flag: &str) -> bool {
         self.iuse.iter().any(|f| bare_flag(f) == flag)
             || self.implicit.contains(self.eapi, flag)
-            || (has_effective_iuse(self.eapi) && self.enabled.iter().any(|f| f == flag))
+            || (has_effective_iuse(self.eapi) && self.enabled.contains(flag))
     }
 
     fn is_enabled(&self, flag: &str) -> bool {
-        self.enabled.iter().any(|f| f == flag) && self.has_flag(flag)
+        self.enabled.contains(flag) && self.has_flag(flag)
     }
 }

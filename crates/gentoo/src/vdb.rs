@@ -4,10 +4,10 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::Cpv;
 use crate::index::Entry;
 use crate::names::is_category;
 use crate::profile::ProfileError;
+use crate::{Cpv, Text};
 
 /// Largest metadata file that is read, in bytes.
 const MAX_VALUE: u64 = 4 << 20;
@@ -83,7 +83,7 @@ fn folders(dir: &Path) -> Result<Vec<(String, PathBuf)>, ProfileError> {
 
 fn read_package(dir: &Path, cpv: Cpv) -> Result<Installed, ProfileError> {
     let mut entry = Entry::new(cpv);
-    entry.path.clear();
+    entry.path = Text::EMPTY;
     for (file, key) in KEYS {
         let path = dir.join(file);
         if let Some(value) = read_value(&path)? {
@@ -150,7 +150,7 @@ mod tests {
         let [bash, glibc] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((bash.entry.slot_text().as_str(), bash.counter, bash.entry.path.as_str()), ("0/5", 0, ""));
         assert_eq!(glibc.entry.cpv.to_string(), "sys-libs/glibc-2.38-r1");
-        assert_eq!(glibc.entry.use_flags, ["ssp", "multiarch"]);
+        assert_eq!(glibc.entry.use_flags.as_str(), "ssp multiarch");
         assert_eq!(glibc.entry.rdepend, "!sys-kernel/linux-headers || ( a/b a/c )");
         assert_eq!(
             (glibc.entry.repo.as_str(), glibc.counter, glibc.entry.build_time, glibc.entry.size),

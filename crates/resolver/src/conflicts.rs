@@ -89,11 +89,11 @@ impl Graph<'_> {
             let installed = &u.names[pkg.cp as usize].installed;
             let in_slot = installed.iter().find(|i| u.pkg(**i).slot == pkg.slot).map(|i| u.entry(*i));
             let changed = in_slot.is_some_and(|i| {
-                let flags = |e: &gentoo::index::Entry| {
-                    let iuse: BTreeSet<String> = e.iuse_names().map(str::to_owned).collect();
-                    let enabled: BTreeSet<String> = e.use_flags.iter().filter(|f| iuse.contains(*f)).cloned().collect();
+                fn flags(e: &gentoo::index::Entry) -> (BTreeSet<&str>, BTreeSet<&str>) {
+                    let iuse: BTreeSet<&str> = e.iuse_names().collect();
+                    let enabled: BTreeSet<&str> = e.use_flags.iter().filter(|f| iuse.contains(f)).collect();
                     (iuse, enabled)
-                };
+                }
                 i.cpv.version != entry.cpv.version || i.subslot != entry.subslot || flags(i) != flags(entry)
             });
             let new_slot = !installed.is_empty()

@@ -2,11 +2,11 @@
 //! file the mirror no longer has.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use gentoo::Eapi;
 use gentoo::index::{Entry, Packages};
 use gentoo::license::License;
+use gentoo::{Eapi, Text};
 
 use crate::Source;
 
@@ -16,9 +16,9 @@ pub(crate) enum Mask {
     /// The index lists a file the mirror answered it does not have.
     Gone,
     /// Built for another machine; its CHOST.
-    Chost(String),
+    Chost(Text),
     /// An EAPI newer than PMS's known ones.
-    Eapi(String),
+    Eapi(Text),
     /// RESTRICT=bindist: its binary must not be passed on.
     Bindist,
     /// Licences that are not accepted.
@@ -26,28 +26,30 @@ pub(crate) enum Mask {
     /// The entry of package.mask that hits it, and the reason its comment gives.
     Profile { atom: String, reason: String },
     /// Its KEYWORDS.
-    Keywords(String),
+    Keywords(Text),
 }
 
 /// The policy of a source, ready to be applied to many packages.
 pub(crate) struct Masks<'a> {
     source: &'a Source,
     chosts: Vec<String>,
+    gone: HashSet<(&'a str, &'a str)>,
     keywords: RefCell<HashMap<&'a str, bool>>,
     licenses: RefCell<HashMap<&'a str, Vec<String>>>,
 }
 
 impl<'a> Masks<'a> {
     pub fn new(source: &'a Source) -> Masks<'a> {
-        Masks { source, chosts: accepted_chosts(source), keywords: RefCell::default(), licenses: RefCell::default() }
+        let gone = source.gone.iter().map(|(binhost, path)| (binhost.as_str(), path.as_str())).collect();
+        Masks { source, gone, chosts: accepted_chosts(source), keywords: RefCell::default(), licenses: RefCell::default() }
     }
 
     /// The reason not to choose the entry, if there is one.
-    pub fn of(&self, entry: &'a Entry, binhost: &str) -> Option<Mask> {
-        if self.source.gone.contains(&(binhost.to_owned(), entry.path.clone())) {
+    pub fn of(&self, entry: &'a Entry, binhost: &'a str) -> Option<Mask> {
+        if self.gone.contains(&(binhost, entry.path.as_str())) {
             return Some(Mask::Gone);
         }
-        if !entry.chost.is_empty() && !self.chosts.is_empty() && !self.chosts.contains(&entry.chost) {
+        if !entry.chost.is_empty() && !self.chosts.is_empty() && !self.chosts.iter().any(|c| entry.chost == *c) {
             return Some(Mask::Chost(entry.chost.clone()));
         }
         if Eapi::parse(&entry.eapi).is_err() {
@@ -101,5 +103,5 @@ pub(crate) fn accepted_chosts(source: &Source) -> Vec<String> {
 /// The CHOST an index says its packages were built for; where it says nothing, that of its first package.
 fn chost_of(index: &Packages) -> Option<String> {
     let header = index.header.get("CHOST").filter(|c| !c.is_empty()).cloned();
-    header.or_else(|| index.entries.iter().map(|e| &e.chost).find(|c| !c.is_empty()).cloned())
+    header.or_else(|| index.entries.iter().map(|e| e.chost.to_string()).find(|c| !c.is_empty()))
 }

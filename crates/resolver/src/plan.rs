@@ -157,7 +157,7 @@ impl Universe {
             Origin::Installed { .. } => String::new(),
         };
         let own: BTreeSet<&str> = entry.iuse_names().collect();
-        let mut use_flags: Vec<String> = entry.use_flags.iter().filter(|f| own.contains(f.as_str())).cloned().collect();
+        let mut use_flags: Vec<String> = entry.use_flags.iter().filter(|f| own.contains(f)).map(str::to_owned).collect();
         use_flags.sort();
         use_flags.dedup();
         PlannedPackage {
@@ -167,14 +167,14 @@ impl Universe {
             build_time: entry.build_time,
             use_flags,
             binhost,
-            path: entry.path.clone(),
+            path: entry.path.to_string(),
             size: entry.size,
             format: if entry.path.ends_with(".gpkg.tar") { PackageFormat::Gpkg } else { PackageFormat::Xpak },
-            md5: entry.md5.clone(),
-            sha1: entry.sha1.clone(),
+            md5: entry.md5.as_deref().map(str::to_owned),
+            sha1: entry.sha1.as_deref().map(str::to_owned),
             sha256: None,
-            license: entry.license.clone(),
-            repo: entry.repo.clone(),
+            license: entry.license.to_string(),
+            repo: entry.repo.to_string(),
             because,
         }
     }

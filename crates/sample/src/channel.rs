@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use binhost::openpgp::SigningKey;
+use gentoo::Text;
 use gentoo::compression::Compression;
 use gentoo::index::{Entry, Packages};
 use md5::Md5;
@@ -433,16 +434,16 @@ fn header(targets: &[Target]) -> BTreeMap<String, String> {
 }
 
 fn entry(target: &Target, note: &Note, metadata: &Metadata) -> Entry {
-    let field = |key: &str| metadata.fields.get(key).cloned().unwrap_or_default();
-    let words = |key: &str| field(key).split_whitespace().map(str::to_owned).collect();
+    let field = |key: &str| Text::from(metadata.fields.get(key).map_or("", String::as_str));
+    let (slot, subslot) = &target.slot;
     let mut entry = Entry::new(target.cpv.clone());
-    (entry.slot, entry.subslot) = target.slot.clone();
+    (entry.slot, entry.subslot) = (slot.as_str().into(), subslot.as_str().into());
     entry.eapi = field("EAPI");
     entry.keywords = field("KEYWORDS");
     entry.license = field("LICENSE");
     entry.properties = field("PROPERTIES");
-    entry.iuse = words("IUSE");
-    entry.use_flags = words("USE");
+    entry.iuse = field("IUSE").into();
+    entry.use_flags = field("USE").into();
     entry.depend = field("DEPEND");
     entry.rdepend = field("RDEPEND");
     entry.pdepend = field("PDEPEND");
@@ -451,11 +452,11 @@ fn entry(target: &Target, note: &Note, metadata: &Metadata) -> Entry {
     entry.build_time = metadata.build_time;
     entry.mtime = metadata.build_time;
     entry.size = note.size;
-    entry.path = target.path();
-    entry.md5 = Some(note.md5.clone());
-    entry.sha1 = Some(note.sha1.clone());
-    entry.chost = CHOST.to_owned();
-    entry.repo = REPOSITORY.to_owned();
+    entry.path = target.path().into();
+    entry.md5 = Some(note.md5.as_str().into());
+    entry.sha1 = Some(note.sha1.as_str().into());
+    entry.chost = Text::from_static(CHOST);
+    entry.repo = Text::from_static(REPOSITORY);
     entry.desc = field("DESCRIPTION");
     entry.defined_phases = field("DEFINED_PHASES");
     entry.requires = field("REQUIRES");

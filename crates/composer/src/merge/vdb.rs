@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gentoo::useflags::{BuiltUse, ImplicitIuse};
 use gentoo::version::Version;
-use gentoo::{Atom, Cpv};
+use gentoo::{Atom, Cpv, Words};
 use image::{Entry, Store, Tree};
 
 use super::contents::{self, Contents};
@@ -29,19 +29,16 @@ pub struct Installed {
     subslot: String,
     repo: String,
     eapi: String,
-    iuse: Vec<String>,
-    enabled: Vec<String>,
+    iuse: Words,
+    enabled: Words,
 }
 
 impl Installed {
     pub fn new(cpv: Cpv, metadata: &BTreeMap<String, Vec<u8>>) -> Installed {
         let text =
             |key: &str| metadata.get(key).map(|value| String::from_utf8_lossy(value).trim().to_owned()).unwrap_or_default();
-        let words = |key: &str| text(key).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let slot = text("SLOT");
         let (slot, subslot) = slot.split_once('/').unwrap_or((&slot, &slot));
-        let mut iuse = words("IUSE_EFFECTIVE");
-        iuse.extend(words("IUSE"));
         Installed {
             cpv,
             counter: text("COUNTER").parse().unwrap_or(0),
@@ -49,8 +46,8 @@ impl Installed {
             subslot: subslot.to_owned(),
             repo: text("repository"),
             eapi: Some(text("EAPI")).filter(|eapi| !eapi.is_empty()).unwrap_or_else(|| "0".into()),
-            iuse,
-            enabled: words("USE"),
+            iuse: [text("IUSE_EFFECTIVE"), text("IUSE")].iter().collect(),
+            enabled: [text("USE")].iter().collect(),
         }
     }
 

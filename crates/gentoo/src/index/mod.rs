@@ -9,9 +9,9 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use crate::Cpv;
 use crate::atom::PackageRef;
 use crate::useflags::{BuiltUse, ImplicitIuse, bare_flag};
+use crate::{Cpv, Text, Words};
 
 /// Largest index that is read, in bytes. Gentoo's largest one has some 16 MiB.
 pub const MAX_INDEX: usize = 512 << 20;
@@ -47,27 +47,28 @@ pub struct Packages {
     pub entries: Vec<Entry>,
 }
 
-/// One binary package of an index. Fields that were absent are empty, but for `eapi` and `slot`, which are then `0`.
+/// One binary package of an index. Fields that were absent are empty, but for `eapi` and `slot`, which are then `0`. What was read from an
+/// index shares its text, so an entry is cheap to copy but keeps the index's text in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub cpv: Cpv,
-    pub slot: String,
+    pub slot: Text,
     /// Equal to `slot` when SLOT names none (PMS 7.2).
-    pub subslot: String,
-    pub eapi: String,
-    pub keywords: String,
-    pub license: String,
-    pub restrict: String,
-    pub properties: String,
+    pub subslot: Text,
+    pub eapi: Text,
+    pub keywords: Text,
+    pub license: Text,
+    pub restrict: Text,
+    pub properties: Text,
     /// IUSE as written, with its `+` and `-` defaults.
-    pub iuse: Vec<String>,
+    pub iuse: Words,
     /// USE: the flags it was built with, out of IUSE and the implicit ones.
-    pub use_flags: Vec<String>,
-    pub depend: String,
-    pub rdepend: String,
-    pub pdepend: String,
-    pub bdepend: String,
-    pub idepend: String,
+    pub use_flags: Words,
+    pub depend: Text,
+    pub rdepend: Text,
+    pub pdepend: Text,
+    pub bdepend: Text,
+    pub idepend: Text,
     pub build_id: Option<u32>,
     /// Seconds since the epoch; 0 when unknown.
     pub build_time: u64,
@@ -76,18 +77,18 @@ pub struct Entry {
     /// Bytes of the package file.
     pub size: u64,
     /// Path below the binhost's address: PATH, or the single-instance place where PATH is absent.
-    pub path: String,
+    pub path: Text,
     /// Lower-case hexadecimal.
-    pub md5: Option<String>,
-    pub sha1: Option<String>,
-    pub chost: String,
-    pub repo: String,
-    pub desc: String,
-    pub defined_phases: String,
-    pub requires: String,
-    pub provides: String,
+    pub md5: Option<Text>,
+    pub sha1: Option<Text>,
+    pub chost: Text,
+    pub repo: Text,
+    pub desc: Text,
+    pub defined_phases: Text,
+    pub requires: Text,
+    pub provides: Text,
     /// Fields not named above, as they stand.
-    pub extra: BTreeMap<String, String>,
+    pub extra: BTreeMap<Text, Text>,
 }
 
 impl Entry {
@@ -102,56 +103,56 @@ impl Entry {
     fn fill_defaults(&mut self) {
         for field in [&mut self.slot, &mut self.subslot, &mut self.eapi] {
             if field.is_empty() {
-                field.push('0');
+                *field = Text::from_static("0");
             }
         }
         if self.path.is_empty() {
-            self.path = default_path(&self.cpv);
+            self.path = default_path(&self.cpv).into();
         }
     }
 
     fn blank(cpv: Cpv) -> Entry {
         Entry {
             cpv,
-            slot: String::new(),
-            subslot: String::new(),
-            eapi: String::new(),
-            keywords: String::new(),
-            license: String::new(),
-            restrict: String::new(),
-            properties: String::new(),
-            iuse: Vec::new(),
-            use_flags: Vec::new(),
-            depend: String::new(),
-            rdepend: String::new(),
-            pdepend: String::new(),
-            bdepend: String::new(),
-            idepend: String::new(),
+            slot: Text::EMPTY,
+            subslot: Text::EMPTY,
+            eapi: Text::EMPTY,
+            keywords: Text::EMPTY,
+            license: Text::EMPTY,
+            restrict: Text::EMPTY,
+            properties: Text::EMPTY,
+            iuse: Words::default(),
+            use_flags: Words::default(),
+            depend: Text::EMPTY,
+            rdepend: Text::EMPTY,
+            pdepend: Text::EMPTY,
+            bdepend: Text::EMPTY,
+            idepend: Text::EMPTY,
             build_id: None,
             build_time: 0,
             mtime: 0,
             size: 0,
-            path: String::new(),
+            path: Text::EMPTY,
             md5: None,
             sha1: None,
-            chost: String::new(),
-            repo: String::new(),
-            desc: String::new(),
-            defined_phases: String::new(),
-            requires: String::new(),
-            provides: String::new(),
+            chost: Text::EMPTY,
+            repo: Text::EMPTY,
+            desc: Text::EMPTY,
+            defined_phases: Text::EMPTY,
+            requires: Text::EMPTY,
+            provides: Text::EMPTY,
             extra: BTreeMap::new(),
         }
     }
 
     /// SLOT as Portage writes it: the sub-slot only where it differs from the slot.
     pub fn slot_text(&self) -> String {
-        if self.slot == self.subslot { self.slot.clone() } else { format!("{}/{}", self.slot, self.subslot) }
+        if self.slot == self.subslot { self.slot.to_string() } else { format!("{}/{}", self.slot, self.subslot) }
     }
 
     /// The names in IUSE, without their defaults.
     pub fn iuse_names(&self) -> impl Iterator<Item = &str> {
-        self.iuse.iter().map(|flag| bare_flag(flag))
+        self.iuse.iter().map(bare_flag)
     }
 
     /// Sets a field by its name in an index, which is also that of the metadata in most other places.
@@ -159,7 +160,7 @@ impl Entry {
     /// # Errors
     /// With the reason when the value makes no sense for the field.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
-        match read::set_field(self, &read::Field { line: 0, key, value }) {
+        match read::set_field(self, &read::Field { whole: None, line: 0, key, value }) {
             Ok(()) => Ok(()),
             Err(IndexError::Field { reason, .. }) => Err(reason),
             Err(other) => Err(other.to_string()),
@@ -187,6 +188,14 @@ impl Packages {
     /// # Errors
     /// When it is no index, is cut off, or a field that is understood holds nonsense; the message names line and field.
     pub fn parse(bytes: &[u8]) -> Result<Packages, IndexError> {
+        read::parse(bytes.to_vec())
+    }
+
+    /// [`Packages::parse`] for bytes that are not needed any more: the index is then in memory once.
+    ///
+    /// # Errors
+    /// As for [`Packages::parse`].
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Packages, IndexError> {
         read::parse(bytes)
     }
 

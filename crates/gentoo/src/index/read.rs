@@ -1,37 +1,55 @@
 //! Reading an index: lines to fields to entries.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Entry, IndexError, MAX_ENTRIES, MAX_INDEX, Packages};
-use crate::Cpv;
+use crate::{Cpv, Text};
 
 /// Reads an uncompressed index.
-pub(super) fn parse(bytes: &[u8]) -> Result<Packages, IndexError> {
-    if bytes.len() > MAX_INDEX {
-        return Err(IndexError::TooLarge { what: format!("it has {} bytes", bytes.len()), limit: MAX_INDEX });
-    }
-    let text = std::str::from_utf8(bytes)
-        .map_err(|e| IndexError::NotAnIndex(format!("line {} is not UTF-8 text", line_at(bytes, e.valid_up_to()))))?;
-    if let Some(at) = find_control(bytes) {
-        let line = line_at(bytes, at);
-        return Err(IndexError::NotAnIndex(format!("line {line} holds control characters")));
-    }
+pub(super) fn parse(bytes: Vec<u8>) -> Result<Packages, IndexError> {
+    let text = Arc::new(check_text(bytes)?);
     let mut lines = text.lines().zip(1..);
     let mut stanza = Vec::with_capacity(64);
     let mut packages = Packages::default();
-    read_stanza(&mut lines, &mut stanza)?;
+    read_stanza(&mut lines, &text, &mut stanza)?;
     packages.header.extend(stanza.iter().map(|field| (field.key.to_owned(), field.value.to_owned())));
     if packages.header.is_empty() || packages.header.contains_key("CPV") {
         return Err(IndexError::NotAnIndex("it does not start with a header".into()));
     }
-    while read_stanza(&mut lines, &mut stanza)? {
+    packages.entries.reserve(capacity(&packages, text.len()));
+    let of_header = |key: &str| packages.header.get(key).map_or(Text::EMPTY, |value| Text::from(value.as_str()));
+    let inherited = Inherited { chost: of_header("CHOST"), repo: of_header("REPO") };
+    while read_stanza(&mut lines, &text, &mut stanza)? {
         if packages.entries.len() >= MAX_ENTRIES {
             return Err(IndexError::TooLarge { what: "it has more entries".into(), limit: MAX_ENTRIES });
         }
-        packages.entries.push(parse_entry(&stanza, &packages.header)?);
+        packages.entries.push(parse_entry(&stanza, &inherited)?);
     }
     check_count(&packages)?;
     Ok(packages)
+}
+
+/// The text of an index.
+fn check_text(bytes: Vec<u8>) -> Result<String, IndexError> {
+    if bytes.len() > MAX_INDEX {
+        return Err(IndexError::TooLarge { what: format!("it has {} bytes", bytes.len()), limit: MAX_INDEX });
+    }
+    if let Some(at) = find_control(&bytes) {
+        let line = line_at(&bytes, at);
+        return Err(IndexError::NotAnIndex(format!("line {line} holds control characters")));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let line = line_at(e.as_bytes(), e.utf8_error().valid_up_to());
+        IndexError::NotAnIndex(format!("line {line} is not UTF-8 text"))
+    })
+}
+
+/// For how many entries to make room: as many as the header announces, if the text can hold them.
+fn capacity(packages: &Packages, bytes: usize) -> usize {
+    const SHORTEST_ENTRY: usize = "CPV: a/b-1\n\n".len();
+    let announced = packages.header.get("PACKAGES").and_then(|n| n.parse().ok()).unwrap_or(0);
+    // A hostile index of short lines must not make room for entries many times its size.
+    std::cmp::min(announced, bytes / SHORTEST_ENTRY / 8).min(MAX_ENTRIES)
 }
 
 fn check_count(packages: &Packages) -> Result<(), IndexError> {
@@ -46,6 +64,8 @@ fn check_count(packages: &Packages) -> Result<(), IndexError> {
 
 /// One line of a stanza.
 pub(super) struct Field<'a> {
+    /// The index that the line is part of, so that what is kept of it need not be copied.
+    pub whole: Option<&'a Arc<String>>,
     pub line: usize,
     pub key: &'a str,
     pub value: &'a str,
@@ -60,24 +80,35 @@ impl Field<'_> {
         self.value.parse().map_err(|_| self.error(format!("“{}” is not a number that fits", shorten(self.value))))
     }
 
-    fn hash(&self, digits: usize) -> Result<Option<String>, IndexError> {
-        let value = self.value.to_ascii_lowercase();
-        if value.len() == digits && value.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Ok(Some(value));
+    fn hash(&self, digits: usize) -> Result<Option<Text>, IndexError> {
+        let (mut is_hexadecimal, mut is_lower_case) = (self.value.len() == digits, true);
+        for byte in self.value.bytes() {
+            is_hexadecimal &= byte.is_ascii_hexdigit();
+            is_lower_case &= !byte.is_ascii_uppercase();
+        }
+        match (is_hexadecimal, is_lower_case) {
+            (true, true) => return Ok(Some(self.text())),
+            (true, false) => return Ok(Some(self.value.to_ascii_lowercase().into())),
+            (false, _) => {}
         }
         Err(self.error(format!("“{}” is not a hash of {digits} hexadecimal digits", shorten(self.value))))
     }
 
-    fn words(&self) -> Vec<String> {
-        self.value.split_ascii_whitespace().map(str::to_owned).collect()
+    fn text(&self) -> Text {
+        self.keep(self.value)
+    }
+
+    /// Part of the line as text that lasts.
+    fn keep(&self, part: &str) -> Text {
+        self.whole.map_or_else(|| Text::from(part), |whole| Text::piece(whole, part))
     }
 
     /// PATH goes into addresses and file names: only plain relative ones pass.
-    fn path(&self) -> Result<String, IndexError> {
+    fn path(&self) -> Result<Text, IndexError> {
         let allowed = |b: u8| b.is_ascii_graphic() && !b"\\?#%".contains(&b);
         let plain = |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(allowed);
         if self.value.len() <= 1024 && self.value.split('/').all(plain) {
-            return Ok(self.value.to_owned());
+            return Ok(self.text());
         }
         Err(self.error(format!("“{}” is not a plain relative path", shorten(self.value))))
     }
@@ -101,26 +132,36 @@ fn find_control(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Reads the fields up to the next empty line; whether there were any.
-fn read_stanza<'a>(lines: &mut impl Iterator<Item = (&'a str, usize)>, into: &mut Vec<Field<'a>>) -> Result<bool, IndexError> {
+fn read_stanza<'a>(
+    lines: &mut impl Iterator<Item = (&'a str, usize)>,
+    whole: &'a Arc<String>,
+    into: &mut Vec<Field<'a>>,
+) -> Result<bool, IndexError> {
     into.clear();
     for (text, line) in lines.skip_while(|(text, _)| text.is_empty()) {
         if text.is_empty() {
             break;
         }
-        into.push(parse_line(line, text)?);
+        into.push(parse_line(line, text, whole)?);
     }
     Ok(!into.is_empty())
 }
 
-fn parse_line(line: usize, text: &str) -> Result<Field<'_>, IndexError> {
+fn parse_line<'a>(line: usize, text: &'a str, whole: &'a Arc<String>) -> Result<Field<'a>, IndexError> {
     let (key, value) = text.split_once(':').unwrap_or(("", text));
     if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(IndexError::NotAnIndex(format!("line {line} is not of the form “Key: value”")));
     }
-    Ok(Field { line, key, value: value.strip_prefix(' ').unwrap_or(value) })
+    Ok(Field { whole: Some(whole), line, key, value: value.strip_prefix(' ').unwrap_or(value) })
 }
 
-fn parse_entry(fields: &[Field<'_>], header: &BTreeMap<String, String>) -> Result<Entry, IndexError> {
+/// What entries take from the header where they do not say it themselves.
+struct Inherited {
+    chost: Text,
+    repo: Text,
+}
+
+fn parse_entry(fields: &[Field<'_>], inherited: &Inherited) -> Result<Entry, IndexError> {
     let cpv = fields.iter().find(|f| f.key == "CPV").ok_or_else(|| IndexError::Field {
         line: fields.first().map_or(0, |f| f.line),
         field: "CPV".into(),
@@ -131,8 +172,8 @@ fn parse_entry(fields: &[Field<'_>], header: &BTreeMap<String, String>) -> Resul
         set_field(&mut entry, field)?;
     }
     // Portage lets only these two inherit from the header; USE in particular does not.
-    for (key, own) in [("CHOST", &mut entry.chost), ("REPO", &mut entry.repo)] {
-        if let (true, Some(inherited)) = (own.is_empty(), header.get(key)) {
+    for (own, inherited) in [(&mut entry.chost, &inherited.chost), (&mut entry.repo, &inherited.repo)] {
+        if own.is_empty() {
             own.clone_from(inherited);
         }
     }
@@ -148,7 +189,7 @@ pub(super) fn set_field(entry: &mut Entry, field: &Field<'_>) -> Result<(), Inde
             if ![slot, subslot].into_iter().all(crate::names::is_slot) {
                 return Err(field.error(format!("“{}” is not a slot", shorten(field.value))));
             }
-            (entry.slot, entry.subslot) = (slot.to_owned(), subslot.to_owned());
+            (entry.slot, entry.subslot) = (field.keep(slot), field.keep(subslot));
         }
         "BUILD_ID" => entry.build_id = Some(field.number()?),
         "BUILD_TIME" => entry.build_time = field.number()?,
@@ -157,12 +198,12 @@ pub(super) fn set_field(entry: &mut Entry, field: &Field<'_>) -> Result<(), Inde
         "MD5" => entry.md5 = field.hash(32)?,
         "SHA1" => entry.sha1 = field.hash(40)?,
         "PATH" => entry.path = field.path()?,
-        "IUSE" => entry.iuse = field.words(),
-        "USE" => entry.use_flags = field.words(),
+        "IUSE" => entry.iuse = field.text().into(),
+        "USE" => entry.use_flags = field.text().into(),
         key => match text_field(entry, key) {
-            Some(text) => *text = field.value.to_owned(),
+            Some(text) => *text = field.text(),
             None => {
-                entry.extra.insert(key.to_owned(), field.value.to_owned());
+                entry.extra.insert(field.keep(key), field.text());
             }
         },
     }
@@ -170,7 +211,7 @@ pub(super) fn set_field(entry: &mut Entry, field: &Field<'_>) -> Result<(), Inde
 }
 
 /// The fields that are kept as plain text.
-fn text_field<'a>(entry: &'a mut Entry, key: &str) -> Option<&'a mut String> {
+fn text_field<'a>(entry: &'a mut Entry, key: &str) -> Option<&'a mut Text> {
     Some(match key {
         "EAPI" => &mut entry.eapi,
         "KEYWORDS" => &mut entry.keywords,

@@ -28,34 +28,34 @@ fn entry_fields<'a>(entry: &'a Entry, header: &BTreeMap<String, String>) -> Vec<
     let unless = |text: &str, default: Option<&str>| if Some(text) == default { String::new() } else { text.to_owned() };
     let inherited = |key: &str| header.get(key).map(String::as_str);
     let mut fields: Vec<(&str, String)> = vec![
-        ("BDEPEND", entry.bdepend.clone()),
+        ("BDEPEND", entry.bdepend.to_string()),
         ("BUILD_ID", entry.build_id.map(|n| n.to_string()).unwrap_or_default()),
         ("BUILD_TIME", number(entry.build_time)),
         ("CHOST", unless(&entry.chost, inherited("CHOST"))),
-        ("DEFINED_PHASES", entry.defined_phases.clone()),
-        ("DEPEND", entry.depend.clone()),
-        ("DESC", entry.desc.clone()),
+        ("DEFINED_PHASES", entry.defined_phases.to_string()),
+        ("DEPEND", entry.depend.to_string()),
+        ("DESC", entry.desc.to_string()),
         ("EAPI", unless(&entry.eapi, Some("0"))),
-        ("IDEPEND", entry.idepend.clone()),
-        ("IUSE", entry.iuse.join(" ")),
-        ("KEYWORDS", entry.keywords.clone()),
-        ("LICENSE", entry.license.clone()),
-        ("MD5", entry.md5.clone().unwrap_or_default()),
+        ("IDEPEND", entry.idepend.to_string()),
+        ("IUSE", entry.iuse.as_str().to_owned()),
+        ("KEYWORDS", entry.keywords.to_string()),
+        ("LICENSE", entry.license.to_string()),
+        ("MD5", entry.md5.clone().unwrap_or_default().to_string()),
         ("MTIME", number(entry.mtime)),
         ("PATH", unless(&entry.path, Some(&default_path(&entry.cpv)))),
-        ("PDEPEND", entry.pdepend.clone()),
-        ("PROPERTIES", entry.properties.clone()),
-        ("PROVIDES", entry.provides.clone()),
-        ("RDEPEND", entry.rdepend.clone()),
+        ("PDEPEND", entry.pdepend.to_string()),
+        ("PROPERTIES", entry.properties.to_string()),
+        ("PROVIDES", entry.provides.to_string()),
+        ("RDEPEND", entry.rdepend.to_string()),
         ("REPO", unless(&entry.repo, inherited("REPO"))),
-        ("REQUIRES", entry.requires.clone()),
-        ("RESTRICT", entry.restrict.clone()),
-        ("SHA1", entry.sha1.clone().unwrap_or_default()),
+        ("REQUIRES", entry.requires.to_string()),
+        ("RESTRICT", entry.restrict.to_string()),
+        ("SHA1", entry.sha1.clone().unwrap_or_default().to_string()),
         ("SIZE", number(entry.size)),
         ("SLOT", unless(&entry.slot_text(), Some("0"))),
-        ("USE", entry.use_flags.join(" ")),
+        ("USE", entry.use_flags.as_str().to_owned()),
     ];
-    fields.extend(entry.extra.iter().map(|(key, value)| (key.as_str(), value.clone())));
+    fields.extend(entry.extra.iter().map(|(key, value)| (key.as_str(), value.to_string())));
     fields.retain(|(_, value)| !value.is_empty());
     fields.sort_by(|a, b| a.0.cmp(b.0));
     fields.insert(0, ("CPV", entry.cpv.to_string()));

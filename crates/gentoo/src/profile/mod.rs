@@ -193,14 +193,14 @@ impl Profile {
         let mut flags = BTreeSet::new();
         let own_layers = self.layers.iter().filter(|layer| !layer.is_profile);
         own_layers.for_each(|layer| apply_use(&mut flags, layer.package_use.words(package, stable)));
-        apply_use(&mut flags, entry.iuse.iter().map(String::as_str).filter(|flag| flag.starts_with(['+', '-'])));
+        apply_use(&mut flags, entry.iuse.iter().filter(|flag| flag.starts_with(['+', '-'])));
         for layer in self.profile_layers() {
             apply_use(&mut flags, layer.defaults.iter().map(String::as_str));
             apply_use(&mut flags, layer.package_use.words(package, stable));
         }
         flags.extend(self.use_force_for(package, stable));
         let masked = self.use_mask_for(package, stable);
-        let named: BTreeSet<&str> = entry.iuse.iter().map(|flag| bare_flag(flag)).collect();
+        let named: BTreeSet<&str> = entry.iuse.iter().map(bare_flag).collect();
         flags.retain(|flag| {
             !masked.contains(flag) && (named.contains(flag.as_str()) || self.implicit_iuse.contains(&entry.eapi, flag))
         });

@@ -246,7 +246,8 @@ fn use_dependencies_hold_as_in_portage() {
         let text = format!("cat/pkg[{}]", deps.join(","));
         let atom = Atom::parse(&text).unwrap();
         let implicit = ImplicitIuse::default();
-        let built = BuiltUse { eapi: "8", iuse: &iuse, enabled: &enabled, implicit: &implicit };
+        let (own, on): (gentoo::Words, gentoo::Words) = (iuse.iter().collect(), enabled.iter().collect());
+        let built = BuiltUse { eapi: "8", iuse: &own, enabled: &on, implicit: &implicit };
         let ours = atom.use_deps.iter().all(|dep| dep.satisfied_by(&built, &|flag| parent.iter().any(|f| f == flag)));
         questions.push((format!("use\t{text}\t{}\t{}\t{}", enabled.join(" "), iuse.join(" "), parent.join(" ")), number(ours)));
     }
@@ -374,7 +375,7 @@ fn profiles_say_what_they_say_to_portage() {
             for key in ["EAPI", "SLOT", "KEYWORDS", "IUSE"] {
                 entry.set(key, &get(key)).unwrap();
             }
-            entry.repo = "gentoo".to_owned();
+            entry.repo = "gentoo".into();
             let question = ["package", cpv, &get("SLOT"), &get("EAPI"), &get("KEYWORDS"), &get("IUSE")].join("\t");
             questions.push((question, describe_package(&profile, &entry)));
         }

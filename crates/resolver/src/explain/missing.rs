@@ -74,7 +74,7 @@ impl Explainer<'_> {
         if of_version.is_empty() {
             return self.no_version(atom, &all, wishes);
         }
-        let of_repo = self.keep(&of_version, |p| atom.repo.as_deref().is_none_or(|r| r == self.u.entry(p).repo));
+        let of_repo = self.keep(&of_version, |p| atom.repo.as_deref().is_none_or(|r| self.u.entry(p).repo == r));
         if of_repo.is_empty() {
             return self.no_repository(atom, &of_version);
         }
@@ -111,7 +111,7 @@ impl Explainer<'_> {
     }
 
     pub(super) fn no_repository(&self, atom: &Atom, found: &[PkgId]) -> Trouble {
-        let repos = unique(found.iter().map(|p| self.u.entry(*p).repo.clone()));
+        let repos = unique(found.iter().map(|p| self.u.entry(*p).repo.to_string()));
         trouble(
             TroubleKind::Repository,
             atom.to_string(),
@@ -144,7 +144,7 @@ impl Explainer<'_> {
                 "Ask the operator of the binhost to rebuild what needs it, or wait for the binhost to be updated.",
             );
         }
-        let slots = unique(found.iter().map(|p| self.u.entry(*p).slot.clone()));
+        let slots = unique(found.iter().map(|p| self.u.entry(*p).slot.to_string()));
         trouble(
             TroubleKind::Slot,
             atom.to_string(),

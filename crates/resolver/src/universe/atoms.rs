@@ -15,7 +15,7 @@ impl Universe {
         let slot = self.pkg(id).slot as usize;
         let make = || {
             let cpv = &self.entry(id).cpv;
-            self.intern(Atom { slot: Some(self.slots[slot].1.clone()), ..Atom::any(&cpv.category, &cpv.package) })
+            self.intern(Atom { slot: Some(self.slots[slot].1.to_string()), ..Atom::any(&cpv.category, &cpv.package) })
         };
         self.slot_atoms[slot].get_or_init(make).clone()
     }
@@ -77,7 +77,7 @@ impl Universe {
                 if found.iter().any(|(known, _)| same(self.entry(*known))) {
                     continue;
                 }
-                let (slot, subslot) = (Some(entry.slot.clone()), Some(entry.subslot.clone()));
+                let (slot, subslot) = (Some(entry.slot.to_string()), Some(entry.subslot.to_string()));
                 found.push((*pkg, self.intern(Atom { slot, subslot, ..atom.atom.clone() })));
             }
             found

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use gentoo::index::Entry;
 use gentoo::useflags::ImplicitIuse;
+use gentoo::{Cpv, Text};
 
 use super::{CpId, Name, Origin, Pkg, PkgId, SlotId, Universe};
 use crate::Source;
@@ -74,33 +75,21 @@ pub(super) struct Builder {
     pub packages: Vec<Pkg>,
     pub names: Vec<Name>,
     pub by_name: HashMap<String, CpId>,
-    pub slots: Vec<(CpId, String)>,
-    pub by_slot: HashMap<(CpId, String), SlotId>,
+    pub slots: Vec<(CpId, Text)>,
+    by_slot: HashMap<(CpId, Text), SlotId>,
+    /// Room for the name of the package being added.
+    name: String,
 }
 
 impl Builder {
     pub fn add(&mut self, origin: Origin, entry: &Entry) {
         let id = self.packages.len() as PkgId;
-        let text = entry.cpv.cp();
-        let cp = match self.by_name.get(&text) {
-            Some(cp) => *cp,
-            None => {
-                let cp = self.names.len() as CpId;
-                self.names.push(Name { text: text.clone(), available: Vec::new(), installed: Vec::new() });
-                self.by_name.insert(text, cp);
-                cp
-            }
-        };
-        let key = (cp, entry.slot.clone());
-        let slot = match self.by_slot.get(&key) {
-            Some(slot) => *slot,
-            None => {
-                let slot = self.slots.len() as SlotId;
-                self.slots.push(key.clone());
-                self.by_slot.insert(key, slot);
-                slot
-            }
-        };
+        let cp = self.number_of(&entry.cpv);
+        let slots = &mut self.slots;
+        let slot = *self.by_slot.entry((cp, entry.slot.clone())).or_insert_with_key(|key| {
+            slots.push(key.clone());
+            (slots.len() - 1) as SlotId
+        });
         let installed = matches!(origin, Origin::Installed { .. });
         let name = &mut self.names[cp as usize];
         if installed {
@@ -119,5 +108,19 @@ impl Builder {
             deps: OnceLock::new(),
             exact: OnceLock::new(),
         });
+    }
+
+    fn number_of(&mut self, cpv: &Cpv) -> CpId {
+        self.name.clear();
+        for part in [&cpv.category, "/", &cpv.package] {
+            self.name.push_str(part);
+        }
+        if let Some(cp) = self.by_name.get(&self.name) {
+            return *cp;
+        }
+        let cp = self.names.len() as CpId;
+        self.names.push(Name { text: self.name.clone(), available: Vec::new(), installed: Vec::new() });
+        self.by_name.insert(self.name.clone(), cp);
+        cp
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use gentoo::index::Entry;
 use gentoo::useflags::{ImplicitIuse, PackageUse};
-use gentoo::{Atom, Dep, Eapi};
+use gentoo::{Atom, Dep, Eapi, Text};
 
 use crate::Source;
 use crate::depstring::{Conjunction, Item, Need, normalize};
@@ -66,7 +66,7 @@ pub(crate) struct Pkg {
     pub installed: bool,
     /// Why it may not be chosen.
     pub mask: Option<Mask>,
-    deps: OnceLock<Deps>,
+    deps: OnceLock<Box<Deps>>,
     exact: OnceLock<AtomRef>,
 }
 
@@ -157,7 +157,7 @@ pub struct Universe {
     pub(crate) packages: Vec<Pkg>,
     pub(crate) names: Vec<Name>,
     by_name: HashMap<String, CpId>,
-    slots: Vec<(CpId, String)>,
+    slots: Vec<(CpId, Text)>,
     slot_atoms: Vec<OnceLock<AtomRef>>,
     /// Flags packages have without naming them in IUSE (PMS 11.1.1).
     implicit: ImplicitIuse,
@@ -168,6 +168,7 @@ impl Universe {
     /// Reads what the binhosts offer and the base has installed. Dependency strings are read later, when first needed.
     pub fn new(source: Source) -> Universe {
         let mut builder = Builder::default();
+        builder.packages.reserve(source.binhosts.iter().map(|b| b.index.entries.len()).sum());
         for (binhost, b) in source.binhosts.iter().enumerate() {
             for (entry, e) in b.index.entries.iter().enumerate() {
                 builder.add(Origin::Binhost { binhost: binhost as u32, entry: entry as u32 }, e);
@@ -242,7 +243,7 @@ impl Universe {
 
     /// The dependencies of a package, read on first use.
     pub(crate) fn deps(&self, id: PkgId) -> &Deps {
-        self.pkg(id).deps.get_or_init(|| self.read_deps(id))
+        self.pkg(id).deps.get_or_init(|| Box::new(self.read_deps(id)))
     }
 
     fn read_deps(&self, id: PkgId) -> Deps {

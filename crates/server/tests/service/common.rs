@@ -83,11 +83,11 @@ pub fn make_channel(dir: &Path) {
         entry.eapi = "8".into();
         entry.keywords = "amd64".into();
         entry.license = "GPL-2".into();
-        entry.path = format!("{name}.gpkg.tar");
+        entry.path = format!("{name}.gpkg.tar").into();
         entry.size = 1_000 + i as u64;
         entry.build_time = 1_795_000_000;
-        entry.md5 = Some("0".repeat(32));
-        entry.sha1 = Some("0".repeat(40));
+        entry.md5 = Some("0".repeat(32).into());
+        entry.sha1 = Some("0".repeat(40).into());
         entry.chost = "x86_64-pc-linux-gnu".into();
         entry.repo = "gentoo".into();
         for (key, value) in *fields {
