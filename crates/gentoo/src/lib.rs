@@ -14,6 +14,7 @@ mod incremental;
 pub mod index;
 pub mod keywords;
 pub mod license;
+mod license_names;
 pub mod names;
 pub mod profile;
 pub mod required_use;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::ParseError;
 use crate::dep::Tree;
+use crate::license_names::{FREE, OTHER_REDISTRIBUTABLE};
 use crate::names::is_license;
 
 /// What Hatchery accepts unless an operator says otherwise: what may be passed on as a binary.
@@ -81,22 +82,11 @@ impl LicenseGroups {
     }
 }
 
-/// Names of licences known to be free, for where no tree defines `@FREE`. Deliberately short: an operator with other needs has a tree
-/// or sets ACCEPT_LICENSE.
-const WELL_KNOWN_FREE: &str = "\
-    0BSD AFL-2.1 AFL-3.0 AGPL-3 AGPL-3+ Apache-1.1 Apache-2.0 Apache-2.0-with-LLVM-exceptions Artistic Artistic-2 BSD BSD-1 BSD-2 BSD-4 \
-    Boost-1.0 BZIP2 CC-BY-3.0 CC-BY-4.0 CC-BY-SA-3.0 CC-BY-SA-4.0 CC0-1.0 CDDL CDDL-1.1 CPL-1.0 EPL-1.0 EPL-2.0 FDL-1.1 FDL-1.1+ \
-    FDL-1.2 FDL-1.2+ FDL-1.3 FDL-1.3+ FTL GPL-1 GPL-1+ GPL-2 GPL-2+ GPL-2-with-classpath-exception GPL-2-with-exceptions \
-    GPL-2-with-font-exception GPL-3 GPL-3+ GPL-3+-with-autoconf-exception GPL-3-with-font-exception HPND IJG ISC LGPL-2 LGPL-2+ LGPL-2.1 \
-    LGPL-2.1+ LGPL-3 LGPL-3+ LPPL-1.3 LPPL-1.3c MIT MIT-0 MPL-1.1 MPL-2.0 MirOS OFL OFL-1.1 OPENLDAP PHP-3.01 POSTGRESQL PSF-2 PYTHON \
-    Ruby Ruby-BSD SSLeay Sleepycat Subversion TCP_WRAPPERS UPL-1.0 Unicode-DFS-2016 Unlicense W3C WTFPL-2 XC ZLIB ZPL \
-    curl freetype gcc-runtime-library-exception-3.1 icu libpng libpng2 libtiff man-pages minpack ntp openssl public-domain rc tcltk vim";
-
 impl LicenseGroups {
-    /// `@FREE` and `@BINARY-REDISTRIBUTABLE` with the well-known free licences, for a system without a tree.
+    /// `@FREE` and `@BINARY-REDISTRIBUTABLE` as Gentoo's tree has them, for a system without a tree.
     pub fn well_known() -> LicenseGroups {
         let mut groups = LicenseGroups::default();
-        groups.read(&format!("FREE {WELL_KNOWN_FREE}\nBINARY-REDISTRIBUTABLE @FREE\n"));
+        groups.read(&format!("FREE {FREE}\nBINARY-REDISTRIBUTABLE @FREE {OTHER_REDISTRIBUTABLE}\n"));
         groups
     }
 }

@@ -4,9 +4,11 @@
 #[path = "oracle/common.rs"]
 mod common;
 
+use std::io::Read;
+
 use common::{INDEXES, md5_cache, real_data};
 use gentoo::index::Packages;
-use gentoo::license::License;
+use gentoo::license::{License, LicenseGroups};
 use gentoo::required_use::RequiredUse;
 use gentoo::{Cpv, Dep, Eapi};
 
@@ -77,5 +79,27 @@ fn every_licence_of_every_index_is_understood() {
             let license = License::parse(&entry.license).unwrap_or_else(|e| panic!("{name} {}: {e}", entry.cpv));
             assert_eq!(words(&license.to_string()), words(&entry.license));
         }
+    }
+}
+
+#[test]
+fn the_licence_groups_known_without_a_tree_are_the_trees() {
+    let Some(real) = real_data() else { return };
+    let file = std::fs::File::open(real.join("gentoo-tree.tar.zst")).unwrap();
+    let mut archive = tar::Archive::new(zstd::Decoder::new(file).unwrap());
+    let mut text = String::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        if entry.path().unwrap().ends_with("profiles/license_groups") {
+            entry.read_to_string(&mut text).unwrap();
+            break;
+        }
+    }
+    let mut of_tree = LicenseGroups::default();
+    of_tree.read(&text);
+    let ours = LicenseGroups::well_known();
+    for group in ["FREE", "BINARY-REDISTRIBUTABLE"] {
+        assert!(of_tree.members(group).len() > 250, "the tree defines @{group}");
+        assert_eq!(ours.members(group), of_tree.members(group), "@{group}");
     }
 }

@@ -6,7 +6,12 @@ use crate::graph::Lessons;
 use crate::universe::{PkgId, Universe};
 
 /// What to know from the start: that no package with a dependency nothing satisfies can be chosen. Nothing to know where no file is gone.
-pub(crate) fn lessons(u: &Universe) -> Option<Lessons> {
+/// Found out once, as it is the same for every request.
+pub(crate) fn lessons(u: &Universe) -> Option<&Lessons> {
+    u.dead_ends.get_or_init(|| find_lessons(u)).as_ref()
+}
+
+fn find_lessons(u: &Universe) -> Option<Lessons> {
     if u.source.gone.is_empty() {
         return None;
     }

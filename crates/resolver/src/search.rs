@@ -53,7 +53,7 @@ pub(crate) struct NotFound<'a> {
 /// of a search that knows nothing beforehand, as they name the file that is gone.
 pub(crate) fn search<'a>(u: &'a Universe, args: &'a [Arg]) -> Result<Found<'a>, Box<NotFound<'a>>> {
     if let Some(lessons) = crate::dead_ends::lessons(u) {
-        match search_from(u, args, lessons) {
+        match search_from(u, args, lessons.clone()) {
             Err(not_found) if matches!(not_found.failure, Failure::Missing { .. }) => {}
             ended => return ended,
         }

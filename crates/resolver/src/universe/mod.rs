@@ -14,6 +14,7 @@ use gentoo::{Atom, Dep, Eapi, Text};
 
 use crate::Source;
 use crate::depstring::{Conjunction, Item, Need, normalize};
+use crate::graph::Lessons;
 use crate::mask::Mask;
 
 use build::{Builder, implicit_flags};
@@ -159,6 +160,8 @@ pub struct Universe {
     by_name: HashMap<String, CpId>,
     slots: Vec<(CpId, Text)>,
     slot_atoms: Vec<OnceLock<AtomRef>>,
+    /// What [`crate::dead_ends`] finds.
+    pub(crate) dead_ends: OnceLock<Option<Lessons>>,
     /// Flags packages have without naming them in IUSE (PMS 11.1.1).
     implicit: ImplicitIuse,
     atoms: Mutex<HashMap<String, AtomRef>>,
@@ -184,6 +187,7 @@ impl Universe {
             by_name: builder.by_name,
             slot_atoms: builder.slots.iter().map(|_| OnceLock::new()).collect(),
             slots: builder.slots,
+            dead_ends: OnceLock::new(),
             atoms: Mutex::default(),
             source,
         };
