@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use gentoo::binpkg::PackageError;
+use gentoo::gpkg::SignatureProblem;
 use gentoo::index::IndexError;
 
 use crate::openpgp::KeyringError;
@@ -57,6 +58,10 @@ pub enum BinhostError {
         "{package} is refused: the binhost {binhost} delivers another package in its place ({field} is {found}, the index says {listed})"
     )]
     Substituted { binhost: String, package: String, field: &'static str, listed: String, found: String },
+    #[error("{name} is refused: {why}")]
+    Stage3 { name: String, why: String },
+    #[error("{name} is refused: {source}")]
+    Stage3Signature { name: String, source: SignatureProblem },
     #[error("the disk is full: no room in {} for {what}", folder.display())]
     DiskFull { folder: PathBuf, what: String },
     #[error("the cache {} cannot be used: {source}", folder.display())]
@@ -86,6 +91,8 @@ impl BinhostError {
             | BinhostError::BrokenIndex { .. }
             | BinhostError::NoKeyring { .. }
             | BinhostError::Keyring { .. }
+            | BinhostError::Stage3 { .. }
+            | BinhostError::Stage3Signature { .. }
             | BinhostError::DiskFull { .. }
             | BinhostError::Cache { .. } => None,
         }
@@ -141,6 +148,10 @@ impl BinhostError {
                 "The index and the package do not belong together: an old package may have been put in place of a newer one. Order again \
                  to get a new plan; if it stays so, do not use this binhost, and tell its operator."
             }
+            BinhostError::Stage3 { .. } => {
+                "The mirror may be in the middle of an update: try again in an hour, or use another mirror. If it stays so, tell its operator."
+            }
+            BinhostError::Stage3Signature { source, .. } => source.advice(),
             BinhostError::DiskFull { .. } => "Free some space there, or point the cache to a larger disk, then try again.",
             BinhostError::Cache { .. } => "Check that the folder exists and that this user may write to it, then try again.",
         }

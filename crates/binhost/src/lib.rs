@@ -11,6 +11,8 @@ mod error;
 mod index;
 pub mod openpgp;
 mod package;
+mod stage3;
+mod transfer;
 mod transport;
 
 use std::collections::HashMap;
@@ -23,6 +25,7 @@ use contract::lease::BinhostAccess;
 pub use error::BinhostError;
 pub use index::IndexSnapshot;
 pub use package::VerifiedPackage;
+pub use stage3::VerifiedStage3;
 pub use transport::Patience;
 
 use address::{Address, Source};

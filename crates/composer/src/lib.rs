@@ -6,8 +6,10 @@ mod error;
 mod merge;
 mod observer;
 pub mod sandbox;
+mod stage3;
 
 pub use configure::{configure, configure_portage};
 pub use error::ComposeError;
 pub use merge::{FetchError, MergeRequest, Root, merge};
 pub use observer::{Observer, Unobserved};
+pub use stage3::read_stage3;

@@ -45,6 +45,9 @@ pub struct Job {
     pub plan: Plan,
     /// Where each binhost of the plan is, and what is trusted there.
     pub binhosts: Vec<BinhostAccess>,
+    /// Where the plan's stage3 is and what is trusted there; there when the plan has a base.
+    #[serde(default)]
+    pub stage3: Option<BinhostAccess>,
     pub system: System,
     pub formats: Vec<Format>,
     /// Stem of the artifacts' file names, like `hatchery-amd64-server-20261122`.

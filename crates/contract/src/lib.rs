@@ -11,4 +11,4 @@ pub use format::Format;
 pub use hash::{ImageHash, PlanHash, RootHash};
 pub use lease::{Artifact, Event, Failure, Job, Lease, Step};
 pub use order::{Notify, Order, OrderError, System, User};
-pub use plan::{BinhostRef, PackageFormat, Plan, PlannedPackage, Summary};
+pub use plan::{BinhostRef, PackageFormat, Plan, PlannedPackage, Stage3, Summary};

@@ -25,6 +25,9 @@ pub struct Plan {
     /// Services to enable at boot (from the preset; personal ones are not part of a plan).
     #[serde(default)]
     pub services: Vec<String>,
+    /// What the packages are merged over; none makes the root of packages alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Stage3>,
     /// Every package, in merge order.
     pub packages: Vec<PlannedPackage>,
     /// What whoever ordered should know, in sentences: that a cycle was broken which Portage would have refused, for one.
@@ -33,6 +36,20 @@ pub struct Plan {
     /// How much it all is.
     #[serde(default)]
     pub summary: Summary,
+}
+
+/// A stage3 tarball, as its signed DIGESTS describe it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage3 {
+    /// Path below the folder that its `latest-….txt` is in.
+    pub path: String,
+    /// Bytes of the tarball.
+    pub size: u64,
+    /// Lower-case hexadecimal.
+    pub sha512: String,
+    /// BLAKE2b with 512 bits, lower-case hexadecimal.
+    pub blake2b: String,
 }
 
 /// How much a plan is.
@@ -142,6 +159,9 @@ impl Plan {
         for p in &self.packages {
             h.field(&p.cpv).field(p.build_time.to_le_bytes()).field(p.build_id.unwrap_or(0).to_le_bytes());
             h.field(p.size.to_le_bytes()).field(p.md5.as_deref().unwrap_or("")).field(p.sha1.as_deref().unwrap_or(""));
+        }
+        if let Some(base) = &self.base {
+            h.field("stage3").field(base.size.to_le_bytes()).field(&base.sha512).field(&base.blake2b);
         }
         PlanHash(h.finish())
     }

@@ -19,6 +19,7 @@ pub mod names;
 pub mod profile;
 pub mod required_use;
 mod text;
+pub mod stage3;
 pub mod useflags;
 pub mod vdb;
 pub mod version;

@@ -1,6 +1,7 @@
 //! The database of installed packages, `/var/db/pkg/CATEGORY/PF/`: one file per metadata key. Read here as the base others build on, for
 //! example that of a stage3; PMS leaves its form to the package manager, so this is Portage's (`dbapi/vartree.py`).
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,9 @@ use crate::{Cpv, Text};
 const MAX_VALUE: u64 = 4 << 20;
 /// Most packages that are read.
 const MAX_PACKAGES: usize = 100_000;
+
+/// The file with the number of the merge.
+const COUNTER: &str = "COUNTER";
 
 /// A package that is installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,30 +85,87 @@ fn folders(dir: &Path) -> Result<Vec<(String, PathBuf)>, ProfileError> {
     Ok(found)
 }
 
+/// Reads every package of the VDB inside a root's tar archive (`./var/db/pkg/…`), like that of a stage3, sorted. The archive is read
+/// once from beginning to end; nothing else of it is kept.
+///
+/// # Errors
+/// When the archive cannot be read, or a value makes no sense; the message names the file in it.
+pub fn read_vdb_of_tar(archive: impl Read) -> Result<Vec<Installed>, ProfileError> {
+    let archive_path = Path::new("var/db/pkg");
+    let unreadable = |e| ProfileError::io(archive_path, e);
+    let mut files: BTreeMap<(String, String), BTreeMap<String, String>> = BTreeMap::new();
+    let mut archive = tar::Archive::new(archive);
+    for entry in archive.entries().map_err(unreadable)? {
+        let mut entry = entry.map_err(unreadable)?;
+        let Some((category, pf, name)) = vdb_file(&entry.path_bytes()) else { continue };
+        if !entry.header().entry_type().is_file() || !is_read(&name) {
+            continue;
+        }
+        let path = archive_path.join(&category).join(&pf).join(&name);
+        let value = read_text(&mut entry, &path)?;
+        if files.len() >= MAX_PACKAGES {
+            return Err(ProfileError::structure(archive_path, format!("it holds more than {MAX_PACKAGES} packages")));
+        }
+        files.entry((category, pf)).or_default().extend(value.map(|value| (name, value)));
+    }
+    let mut found = Vec::new();
+    for ((category, pf), values) in files {
+        let path = archive_path.join(&category).join(&pf);
+        let cpv = Cpv::parse(&format!("{category}/{pf}")).map_err(|e| ProfileError::structure(&path, e.to_string()))?;
+        found.push(package(&path, cpv, &|name| Ok(values.get(name).cloned()))?);
+    }
+    found.sort_by(|a, b| a.entry.cpv.cmp(&b.entry.cpv));
+    Ok(found)
+}
+
+/// Category, PF and file name, where a path of an archive is that of a VDB file.
+fn vdb_file(path: &[u8]) -> Option<(String, String, String)> {
+    let path = std::str::from_utf8(path).ok()?;
+    let mut parts = path.strip_prefix("./").unwrap_or(path).strip_prefix("var/db/pkg/")?.split('/');
+    let (category, pf, name) = (parts.next()?, parts.next()?, parts.next()?);
+    let plain = parts.next().is_none() && is_category(category) && !pf.starts_with(['-', '.']);
+    plain.then(|| (category.to_owned(), pf.to_owned(), name.to_owned()))
+}
+
+fn is_read(name: &str) -> bool {
+    name == COUNTER || KEYS.iter().any(|(file, _)| *file == name)
+}
+
 fn read_package(dir: &Path, cpv: Cpv) -> Result<Installed, ProfileError> {
+    package(dir, cpv, &|name| read_value(&dir.join(name)))
+}
+
+/// A package from the values of its files.
+fn package(
+    dir: &Path,
+    cpv: Cpv,
+    value: &dyn Fn(&str) -> Result<Option<String>, ProfileError>,
+) -> Result<Installed, ProfileError> {
     let mut entry = Entry::new(cpv);
     entry.path = Text::EMPTY;
     for (file, key) in KEYS {
-        let path = dir.join(file);
-        if let Some(value) = read_value(&path)? {
-            entry.set(key, &value).map_err(|reason| ProfileError::structure(&path, reason))?;
+        if let Some(value) = value(file)? {
+            entry.set(key, &value).map_err(|reason| ProfileError::structure(&dir.join(file), reason))?;
         }
     }
-    let counter_file = dir.join("COUNTER");
-    let counter = match read_value(&counter_file)? {
-        Some(text) => text.parse().map_err(|_| ProfileError::structure(&counter_file, "it does not hold a number"))?,
+    let counter = match value(COUNTER)? {
+        Some(text) => text.parse().map_err(|_| ProfileError::structure(&dir.join(COUNTER), "it does not hold a number"))?,
         None => 0,
     };
     Ok(Installed { entry, counter })
 }
 
-/// The value in a file, white space at its ends removed and line breaks turned into spaces; none when absent or empty.
+/// The value in a file; none when absent or empty.
 fn read_value(path: &Path) -> Result<Option<String>, ProfileError> {
     let is_file = path.symlink_metadata().is_ok_and(|m| m.is_file());
     if !is_file {
         return Ok(None);
     }
-    let file = std::fs::File::open(path).map_err(|e| ProfileError::io(path, e))?;
+    read_text(std::fs::File::open(path).map_err(|e| ProfileError::io(path, e))?, path)
+}
+
+/// A value, white space at its ends removed and line breaks turned into spaces; none when empty.
+fn read_text(file: impl Read, path: &Path) -> Result<Option<String>, ProfileError> {
     let mut bytes = Vec::new();
     file.take(MAX_VALUE + 1).read_to_end(&mut bytes).map_err(|e| ProfileError::io(path, e))?;
     if bytes.len() as u64 > MAX_VALUE {
@@ -156,6 +217,20 @@ mod tests {
             (glibc.entry.repo.as_str(), glibc.counter, glibc.entry.build_time, glibc.entry.size),
             ("gentoo", 17, 1_700_000_000, 4096)
         );
+    }
+
+    #[test]
+    fn the_vdb_of_an_archive_is_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("var/db/pkg");
+        install(&dir, "sys-libs/glibc-2.38-r1", &[("SLOT", "2.2\n"), ("USE", "a\nb\n"), ("IUSE", "a b c"), ("COUNTER", "17")]);
+        install(&dir, "app-shells/bash-5.2", &[("SLOT", "0/5"), ("CONTENTS", "obj /x 0 0\n")]);
+        install(&dir, "app-shells/-MERGING-zsh-5", &[("SLOT", "0")]);
+        let mut archive = tar::Builder::new(Vec::new());
+        archive.append_dir_all(".", root.path()).unwrap();
+        let archive = archive.into_inner().unwrap();
+        assert_eq!(read_vdb_of_tar(archive.as_slice()).unwrap(), read_vdb(&dir).unwrap());
+        assert!(read_vdb_of_tar(archive.get(..700).unwrap()).is_err());
     }
 
     #[test]

@@ -34,6 +34,7 @@ fn gentoo(data_dir: &Path) -> ChannelConfig {
         profile: None,
         accept_keywords: None,
         accept_license: None,
+        base: None,
         binhosts: vec![BinhostConfig {
             name: "gentoo".into(),
             uri: "https://distfiles.gentoo.org/releases/amd64/binpackages/23.0/x86-64".into(),
@@ -57,6 +58,7 @@ fn sample(dir: &Path) -> ChannelConfig {
         profile: Some(dir.join("repo/profiles/default/linux/amd64/23.0")),
         accept_keywords: None,
         accept_license: None,
+        base: None,
         binhosts: vec![BinhostConfig {
             name: "sample".into(),
             uri: format!("file://{}", dir.join("binhost").display()),

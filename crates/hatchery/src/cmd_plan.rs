@@ -122,6 +122,7 @@ impl SourceArgs {
             accept_keywords: self.accept_keywords.clone(),
             // Licence groups are defined by a Gentoo tree; without one, they cannot be told apart.
             accept_license: self.profile.is_none().then(|| "*".to_owned()),
+            base: None,
             binhosts: binhosts.collect::<anyhow::Result<_>>()?,
         }];
         order.channel = Some(AD_HOC.into());

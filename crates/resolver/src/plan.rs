@@ -144,6 +144,8 @@ impl Universe {
             binhosts: self.source.binhosts.iter().map(|b| b.access.clone()).collect(),
             world: world.into_iter().collect(),
             services: wanted.services.clone(),
+            // Whoever gave the installed packages knows what they are of.
+            base: None,
             notes: Vec::new(),
             summary: Summary::estimate(&packages),
             packages,

@@ -149,6 +149,7 @@ impl Planned {
             build: "local".into(),
             plan: self.plan.clone(),
             binhosts: self.binhosts()?,
+            stage3: self.channel.stage3_access()?,
             system: order.system.clone(),
             formats,
             image_name: self.image_name(order),

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use binhost::Client;
-use contract::BinhostRef;
 use contract::lease::BinhostAccess;
+use contract::{BinhostRef, Stage3};
 use gentoo::keywords::AcceptKeywords;
 use gentoo::profile::Profile;
 
@@ -29,6 +29,14 @@ pub struct Channel {
     /// Held while the indexes are read, so that they are read once however many ask.
     reading: tokio::sync::Mutex<()>,
     last: RwLock<Option<Reading>>,
+    /// The stage3 that was read last.
+    base: Mutex<Option<Arc<Base>>>,
+}
+
+/// A stage3, and what it has installed.
+struct Base {
+    stage3: Stage3,
+    installed: resolver::Installed,
 }
 
 /// The last attempt to read a channel.
@@ -44,6 +52,8 @@ pub struct Snapshot {
     pub universe: resolver::Universe,
     /// How many packages the channel offers, all builds counted.
     pub package_count: usize,
+    /// What images are built on.
+    pub base: Option<Stage3>,
 }
 
 /// Why a channel cannot be ordered from at the moment.
@@ -77,6 +87,7 @@ impl Channels {
                     ttl: Duration::from_secs(config.index_ttl_seconds),
                     reading: tokio::sync::Mutex::new(()),
                     last: RwLock::new(None),
+                    base: Mutex::default(),
                 })
             })
             .collect();
@@ -178,6 +189,7 @@ impl Channel {
             };
             binhosts.push(resolver::Binhost { access: reference, index: Arc::new(index.packages) });
         }
+        let base = self.base()?;
         let package_count = binhosts.iter().map(|b| b.index.entries.len()).sum();
         let mut source = resolver::Source::new(binhosts, profile);
         source.arch.clone_from(&self.config.arch);
@@ -185,7 +197,27 @@ impl Channel {
         // Whoever orders gets the image from us, so licences that forbid passing packages on count.
         source.published = true;
         source.gone = gone;
-        Ok(Arc::new(Snapshot { universe: resolver::Universe::new(source), package_count }))
+        source.installed = base.as_ref().map(|base| base.installed.clone());
+        let base = base.map(|base| base.stage3.clone());
+        Ok(Arc::new(Snapshot { universe: resolver::Universe::new(source), package_count, base }))
+    }
+
+    /// The newest stage3 with what it has installed. It is fetched and read when its list names another than before.
+    fn base(&self) -> Result<Option<Arc<Base>>, Unavailable> {
+        let Some(config) = &self.config.base else { return Ok(None) };
+        let unavailable = |error: &dyn std::fmt::Display| self.unavailable(error.to_string());
+        let (access, list) = config.access().map_err(|e| unavailable(&e))?;
+        let stage3 = self.client.latest_stage3(&access, &list).map_err(|e| unavailable(&e))?;
+        let mut known = self.base.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(base) = known.as_ref().filter(|base| base.stage3 == stage3) {
+            return Ok(Some(base.clone()));
+        }
+        tracing::info!(channel = %self.config.name, stage3 = %stage3.path, "fetching the stage3");
+        let verified = self.client.stage3(&access, &stage3, &mut |_| {}).map_err(|e| unavailable(&e))?;
+        let installed = verified.installed().map_err(|e| unavailable(&e))?.into();
+        let base = Arc::new(Base { stage3, installed });
+        *known = Some(base.clone());
+        Ok(Some(base))
     }
 
     fn profile(&self) -> Result<Profile, Unavailable> {
@@ -213,6 +245,11 @@ impl Channel {
     /// The binhosts, best first, with their keyrings as they are on disk now.
     pub fn access(&self) -> Result<Vec<BinhostAccess>, ConfigError> {
         self.config.binhosts.iter().map(|b| b.access()).collect()
+    }
+
+    /// Where the channel's stage3 is, with its keyring as it is on disk now.
+    pub fn stage3_access(&self) -> Result<Option<BinhostAccess>, ConfigError> {
+        self.config.base.as_ref().map(|base| base.access().map(|(access, _)| access)).transpose()
     }
 
     /// Whether the next [`Channel::snapshot`] answers at once.

@@ -117,9 +117,30 @@ pub struct ChannelConfig {
     /// Instead of `@BINARY-REDISTRIBUTABLE`. Widen it only where images are not passed on to others.
     #[serde(default)]
     pub accept_license: Option<String>,
+    /// The stage3 that images of this channel are built on; none makes them of packages alone.
+    #[serde(default)]
+    pub base: Option<BaseConfig>,
     /// Best first: a later binhost fills what the earlier ones lack.
     #[serde(rename = "binhost")]
     pub binhosts: Vec<BinhostConfig>,
+}
+
+/// Where Gentoo's release keys are on a machine that has sec-keys/openpgp-keys-gentoo-release.
+pub const GENTOO_RELEASE_KEYS: &str = "/usr/share/openpgp-keys/gentoo-release.asc";
+
+/// The base of a channel.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseConfig {
+    /// The list that names the newest stage3, like
+    /// `https://distfiles.gentoo.org/releases/amd64/autobuilds/latest-stage3-amd64-openrc.txt`, or the same as `file:///…`.
+    pub stage3: String,
+    /// Armored OpenPGP certificates whose signatures count; none means Gentoo's release keys as this machine has them.
+    #[serde(default)]
+    pub keyring_file: Option<PathBuf>,
+    /// Take a stage3 without a signature.
+    #[serde(default)]
+    pub allow_unsigned: bool,
 }
 
 /// One binhost of a channel.
@@ -182,6 +203,9 @@ impl Config {
             if !word(&channel.arch) {
                 return invalid(format!("channel {}: “{}” is not an architecture", channel.name, channel.arch.escape_debug()));
             }
+            if let Some(base) = &channel.base {
+                base.folder_and_list()?;
+            }
             if channel.binhosts.is_empty() {
                 return invalid(format!("channel {} has no binhost", channel.name));
             }
@@ -211,6 +235,39 @@ impl Config {
             return invalid(format!("public_url “{}” must begin with http:// or https://", url.escape_debug()));
         }
         Ok(())
+    }
+}
+
+impl BaseConfig {
+    /// The folder of the list, with its keyring read, and the list's name.
+    pub(crate) fn access(&self) -> Result<(BinhostAccess, String), ConfigError> {
+        let (uri, list) = self.folder_and_list()?;
+        let keyring = match (&self.keyring_file, self.allow_unsigned) {
+            (None, true) => String::new(),
+            (given, _) => {
+                let path = given.clone().unwrap_or_else(|| GENTOO_RELEASE_KEYS.into());
+                std::fs::read_to_string(&path).map_err(|source| match given {
+                    Some(_) => ConfigError::Unreadable { path, source },
+                    None => ConfigError::Invalid(format!(
+                        "the stage3 cannot be checked, as there are no release keys at {GENTOO_RELEASE_KEYS} ({source}): install \
+                         sec-keys/openpgp-keys-gentoo-release, or fetch them from https://qa-reports.gentoo.org/output/service-keys.gpg, \
+                         compare their fingerprints with https://www.gentoo.org/downloads/signatures/, and name the file as keyring_file"
+                    )),
+                })?
+            }
+        };
+        Ok((BinhostAccess { name: "stage3".into(), uri, keyring, allow_unsigned: self.allow_unsigned }, list))
+    }
+
+    fn folder_and_list(&self) -> Result<(String, String), ConfigError> {
+        let parts = self.stage3.rsplit_once('/').filter(|(folder, list)| folder.contains("://") && list.ends_with(".txt"));
+        let parts = parts.map(|(folder, list)| (folder.to_owned(), list.to_owned()));
+        parts.ok_or_else(|| {
+            ConfigError::Invalid(format!(
+                "the stage3 “{}” is not the address of a latest-stage3-….txt",
+                self.stage3.escape_debug()
+            ))
+        })
     }
 }
 

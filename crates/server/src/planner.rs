@@ -6,6 +6,9 @@ use resolver::Wanted;
 use crate::channels::{Channel, Snapshot};
 use crate::presets::Preset;
 
+/// Bytes of a root for each byte of its stage3.tar.xz, roughly.
+const STAGE3_UNPACKED: u64 = 5;
+
 /// There is no plan, and why.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{explanation}")]
@@ -19,11 +22,14 @@ pub struct PlanRefused {
 pub fn plan(channel: &Channel, snapshot: &Snapshot, order: &Order, preset: Option<&Preset>) -> Result<Plan, PlanRefused> {
     let wanted =
         Wanted { atoms: atoms(channel, order, preset), services: preset.map(|p| p.services.clone()).unwrap_or_default() };
-    snapshot
-        .universe
-        .resolve(&wanted)
-        .map(|resolution| resolution.plan)
-        .map_err(|explanation| PlanRefused { channel: channel.config.name.clone(), explanation })
+    let resolved = snapshot.universe.resolve(&wanted);
+    let mut plan = resolved.map_err(|explanation| PlanRefused { channel: channel.config.name.clone(), explanation })?.plan;
+    if let Some(base) = &snapshot.base {
+        plan.base = Some(base.clone());
+        plan.summary.download_size = plan.summary.download_size.saturating_add(base.size);
+        plan.summary.installed_size = plan.summary.installed_size.saturating_add(base.size.saturating_mul(STAGE3_UNPACKED));
+    }
+    Ok(plan)
 }
 
 /// What is asked for by name: the preset's packages, the order's own, and what a bootable format needs. Each once, in that order.

@@ -9,7 +9,7 @@ use binhost::{BinhostError, Client};
 use composer::{ComposeError, MergeRequest, Root};
 use contract::lease::BinhostAccess;
 use contract::{Artifact, Failure, Format, Job, Plan, Step};
-use image::{Store, WriteOptions};
+use image::{Store, Tree, WriteOptions};
 use sha2::{Digest, Sha256, Sha512};
 use tempfile::TempDir;
 
@@ -96,8 +96,13 @@ pub fn build(job: &Job, workshop: &Workshop, out_dir: &Path, watch: &dyn Watch) 
 fn fetch(job: &Job, workshop: &Workshop, watch: &dyn Watch) -> Result<Plan, Failure> {
     let access = access_by_name(job);
     let mut plan = job.plan.clone();
-    let total = plan.download_size();
+    let total = plan.download_size() + plan.base.as_ref().map_or(0, |base| base.size);
     let mut done = 0;
+    if let Some(base) = &plan.base {
+        watch.log(&format!("fetching the stage3 {}", base.path));
+        open_stage3(job, base, workshop, &mut |bytes| watch.progress(Step::Fetch, bytes.min(base.size), total, &base.path))?;
+        done += base.size;
+    }
     watch.log(&format!("fetching {} packages", plan.packages.len()));
     for package in &mut plan.packages {
         stop_if_cancelled(watch, Step::Fetch)?;
@@ -119,7 +124,9 @@ fn fetch(job: &Job, workshop: &Workshop, watch: &dyn Watch) -> Result<Plan, Fail
 fn merge(job: &Job, plan: &Plan, workshop: &Workshop, watch: &dyn Watch) -> Result<Root, Failure> {
     let access = access_by_name(job);
     let work_dir = workshop.scratch()?;
-    let request = MergeRequest { plan, store: &workshop.store, work_dir: work_dir.path(), notice: &job.notice, base: None };
+    let base = base(job, plan, workshop, watch)?;
+    let request =
+        MergeRequest { plan, store: &workshop.store, work_dir: work_dir.path(), notice: &job.notice, base: base.as_ref() };
     let mut open = |package: &contract::PlannedPackage| {
         let binhost = lookup(&access, &package.binhost, &package.cpv).map_err(|f| f.message)?;
         workshop
@@ -130,6 +137,31 @@ fn merge(job: &Job, plan: &Plan, workshop: &Workshop, watch: &dyn Watch) -> Resu
     };
     watch.log("merging packages");
     composer::merge(request, &mut open, &StepWatch { step: Step::Merge, watch }).map_err(|e| compose_failure(Step::Merge, &e))
+}
+
+/// The root of the plan's stage3, where it has one.
+fn base(job: &Job, plan: &Plan, workshop: &Workshop, watch: &dyn Watch) -> Result<Option<Tree>, Failure> {
+    let Some(stage3) = &plan.base else { return Ok(None) };
+    let verified = open_stage3(job, stage3, workshop, &mut |_| {})?;
+    watch.log("unpacking the stage3");
+    let tree = composer::read_stage3(verified.file, &stage3.path, &workshop.store);
+    tree.map(Some).map_err(|e| compose_failure(Step::Merge, &e))
+}
+
+/// The verified stage3, fetched where it is not in the cache.
+fn open_stage3(
+    job: &Job,
+    stage3: &contract::Stage3,
+    workshop: &Workshop,
+    progress: &mut dyn FnMut(u64),
+) -> Result<binhost::VerifiedStage3, Failure> {
+    let access = job.stage3.as_ref().ok_or_else(|| Failure {
+        step: Step::Fetch,
+        package: None,
+        message: format!("the plan is built on {}, and this job does not say where that is", stage3.path),
+        advice: "Use a channel with a stage3, or make a new plan.".into(),
+    })?;
+    workshop.client.stage3(access, stage3, progress).map_err(|e| fetch_failure(&stage3.path, &e))
 }
 
 /// Puts the personal settings in, and prepares what an image needs to boot where a format asks for it.

@@ -26,8 +26,9 @@ use image::{Store, Tree};
 
 use crate::sandbox::PhaseHost;
 use crate::{ComposeError, Observer};
+pub(crate) use accounts::Names;
 use files::{Merged, Owners};
-use package::Image;
+pub(crate) use package::{Devices, Image};
 use phases::Scripts;
 use vdb::{Installed, Vdb};
 

@@ -17,6 +17,13 @@ const MAX_ENTRIES: usize = 2_000_000;
 /// Where pax headers keep extended attributes.
 const PAX_XATTR: &str = "SCHILY.xattr.";
 
+/// Whether an archive may hold device nodes: a package may not (GLEP 78), a stage3 does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Devices {
+    Refused,
+    Taken,
+}
+
 /// The image of one package.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -28,19 +35,30 @@ pub struct Image {
 impl Image {
     /// Reads the image of a package. Owners are those of the target, by name first (GLEP 78 says so of extraction).
     pub fn read(package: &BinaryPackage, names: &Names, store: &Store) -> Result<Image, ComposeError> {
-        let mut image = Image { tree: Tree::new(), md5: BTreeMap::new() };
         let stream = package.image().map_err(|error| unreadable(&error))?;
+        Image::read_tar(stream, names, store, Devices::Refused)
+    }
+
+    /// Reads a tar stream.
+    pub fn read_tar(stream: impl Read, names: &Names, store: &Store, devices: Devices) -> Result<Image, ComposeError> {
+        let mut image = Image { tree: Tree::new(), md5: BTreeMap::new() };
         let mut archive = Archive::new(stream.take(MAX_BYTES));
         for (count, entry) in archive.entries().map_err(|error| unreadable(&error))?.enumerate() {
             if count >= MAX_ENTRIES {
                 return Err(refused(format!("it has more than {MAX_ENTRIES} files")));
             }
-            image.add(entry.map_err(|error| unreadable(&error))?, names, store)?;
+            image.add(entry.map_err(|error| unreadable(&error))?, names, store, devices)?;
         }
         Ok(image)
     }
 
-    fn add<R: Read>(&mut self, mut entry: tar::Entry<'_, R>, names: &Names, store: &Store) -> Result<(), ComposeError> {
+    fn add<R: Read>(
+        &mut self,
+        mut entry: tar::Entry<'_, R>,
+        names: &Names,
+        store: &Store,
+        devices: Devices,
+    ) -> Result<(), ComposeError> {
         let raw = entry.path_bytes().into_owned();
         let path = BinaryPackage::image_path(&raw).map_err(|error| refused(error.to_string()))?.unwrap_or_default();
         let kind = match entry.header().entry_type() {
@@ -52,6 +70,7 @@ impl Image {
                 Kind::Symlink(target.into_owned())
             }
             EntryType::Fifo => Kind::Fifo,
+            EntryType::Char | EntryType::Block if devices == Devices::Taken => device(entry.header())?,
             EntryType::Char | EntryType::Block => {
                 return Err(refused(format!("{} is a device, which no package may hold (GLEP 78)", shown(&path))));
             }
@@ -113,6 +132,17 @@ impl Image {
             }
         }
     }
+}
+
+/// A device node, with numbers as Linux has them.
+fn device(header: &tar::Header) -> Result<Kind, ComposeError> {
+    let number =
+        |number: io::Result<Option<u32>>| number.ok().flatten().ok_or_else(|| refused("it has a device without numbers".into()));
+    let (major, minor) = (number(header.device_major())?, number(header.device_minor())?);
+    Ok(match header.entry_type() {
+        EntryType::Char => Kind::CharDevice { major, minor },
+        _ => Kind::BlockDevice { major, minor },
+    })
 }
 
 /// Mode, uid, gid and mtime of a header.

@@ -144,6 +144,7 @@ pub fn plan(packages: Vec<PlannedPackage>) -> Plan {
         binhosts: Vec::new(),
         world: vec!["app-shells/bash".into()],
         services: Vec::new(),
+        base: None,
         notes: Vec::new(),
         summary: contract::Summary::estimate(&packages),
         packages,

@@ -53,10 +53,10 @@ pub async fn lease(State(app): SharedApp, body: Body) -> Result<Response, Proble
         };
         app.bus.state_changed(&leased.id);
         let build = leased.id.clone();
-        match binhosts(&app, &leased) {
-            Ok(binhosts) => {
+        match access(&app, &leased) {
+            Ok(access) => {
                 tracing::info!(build, worker = name, attempt = leased.attempt, "leased");
-                return Ok(Json(Lease { lease, ttl_seconds, job: job(leased, binhosts) }).into_response());
+                return Ok(Json(Lease { lease, ttl_seconds, job: job(leased, access) }).into_response());
             }
             Err(failure) => {
                 app.db.fail_leased(&build, &lease, &failure).await?;
@@ -68,7 +68,7 @@ pub async fn lease(State(app): SharedApp, body: Body) -> Result<Response, Proble
 }
 
 /// Where the binhosts of a plan are now. The configuration may have changed since the order was placed.
-fn binhosts(app: &App, leased: &Leased) -> Result<Vec<BinhostAccess>, Failure> {
+fn access(app: &App, leased: &Leased) -> Result<Access, Failure> {
     let failure = |message: String| Failure {
         step: Step::Fetch,
         package: None,
@@ -81,18 +81,30 @@ fn binhosts(app: &App, leased: &Leased) -> Result<Vec<BinhostAccess>, Failure> {
         .get(&leased.channel)
         .ok_or_else(|| failure(format!("The channel “{}” is no longer offered.", leased.channel)))?;
     let access = channel.access().map_err(|e| failure(format!("The channel “{}” cannot be used: {e}.", leased.channel)))?;
+    let stage3 =
+        channel.stage3_access().map_err(|e| failure(format!("The channel “{}” cannot be used: {e}.", leased.channel)))?;
+    if leased.plan.base.is_some() && stage3.is_none() {
+        return Err(failure(format!("The channel “{}” is no longer built on a stage3.", leased.channel)));
+    }
     let missing = leased.plan.binhosts.iter().find(|planned| !access.iter().any(|a| a.name == planned.name));
     match missing {
         Some(planned) => Err(failure(format!("The binhost “{}” is no longer part of the channel.", planned.name))),
-        None => Ok(access),
+        None => Ok(Access { binhosts: access, stage3 }),
     }
 }
 
-fn job(leased: Leased, binhosts: Vec<BinhostAccess>) -> Job {
+/// Where what a plan names is to be had.
+struct Access {
+    binhosts: Vec<BinhostAccess>,
+    stage3: Option<BinhostAccess>,
+}
+
+fn job(leased: Leased, access: Access) -> Job {
     Job {
         build: leased.id,
         plan: leased.plan,
-        binhosts,
+        binhosts: access.binhosts,
+        stage3: access.stage3,
         system: leased.system,
         formats: leased.formats,
         image_name: leased.image_name,
