@@ -1,13 +1,15 @@
 //! Decides as Portage does: every recorded request is resolved again and compared with what the real `emerge --usepkgonly` chose.
 //!
-//! `tests/oracle/differences.json` lists every request with another outcome and its cause, and `tests/oracle/README.md` holds the table.
+//! `tests/oracle/differences.json` lists every request with another outcome and its cause, and `docs/resolver.md` holds the table.
 //! Both must be what this test finds; HATCHERY_UPDATE=1 writes them anew, to be looked at before they are committed.
 
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Asker, Recorded, Recording, Trees, have_shared, id_of, order, recordings, recordings_dir, wanted};
+use gentoo::index::Entry;
+
+use common::{Asker, Recorded, Recording, Trees, have_shared, order, recordings, recordings_dir, wanted};
 use resolver::{Explanation, Resolution};
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +66,7 @@ fn the_same_packages_as_portage() {
             let answer = asker.universe(request).resolve(&wanted(request));
             if let Ok(resolution) = &answer {
                 steps = steps.max(resolution.steps);
-                check_order(&mut asker, request, resolution);
+                check_order(&asker, request, resolution);
             }
             match compare(&recording, request, &answer) {
                 None if request.ok => row.same_plan += 1,
@@ -80,7 +82,7 @@ fn the_same_packages_as_portage() {
         }
     }
     println!("the longest search took {steps} steps");
-    check_file("differences.json", &(serde_json::to_string_pretty(&differences).unwrap() + "\n"));
+    check_file(&recordings_dir().join("differences.json"), &(serde_json::to_string_pretty(&differences).unwrap() + "\n"));
     check_table(&table(&rows));
     let requests: usize = rows.values().map(|r| r.requests - r.cycles).sum();
     let unexplained: usize = rows.values().map(|r| r.unexplained).sum();
@@ -93,7 +95,7 @@ fn compare(recording: &Recording, request: &Recorded, answer: &Result<Resolution
     let theirs: BTreeSet<String> = request.packages.iter().map(|i| recording.packages[*i].clone()).collect();
     let (cause, what) = match (answer, request.ok) {
         (Ok(resolution), true) => {
-            let ours: BTreeSet<String> = resolution.plan.packages.iter().map(|p| id_of(&p.cpv, p.build_id)).collect();
+            let ours: BTreeSet<String> = resolution.plan.packages.iter().map(|p| recording.name_of(p)).collect();
             if ours == theirs {
                 return None;
             }
@@ -113,9 +115,10 @@ fn compare(recording: &Recording, request: &Recorded, answer: &Result<Resolution
     Some(Difference { atoms: request.atoms.clone(), opts: request.opts.clone(), cause, what })
 }
 
-fn check_order(asker: &mut Asker<'_>, request: &Recorded, resolution: &Resolution) {
+fn check_order(asker: &Asker<'_>, request: &Recorded, resolution: &Resolution) {
     let ignore_built = !request.opts.is_empty();
-    let faults = order::faults(&resolution.plan, asker.index(), asker.implicit(), ignore_built);
+    let entries: Vec<&Entry> = resolution.plan.packages.iter().map(|p| asker.entry(p)).collect();
+    let faults = order::faults(&entries, asker.implicit(), ignore_built);
     assert!(faults.is_empty(), "{:?}: {faults:?}", request.atoms);
     assert!(resolution.plan.packages.iter().all(|p| p.because.last().is_some_and(|b| b.starts_with("asked for as "))));
 }
@@ -144,19 +147,18 @@ fn table(rows: &BTreeMap<String, Row>) -> String {
 }
 
 fn check_table(table: &str) {
-    let path = recordings_dir().join("README.md");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/resolver.md");
     let known = std::fs::read_to_string(&path).unwrap();
-    let (head, rest) = known.split_once("<!-- table -->\n").expect("README.md has a place for the table");
-    let (_, tail) = rest.split_once("<!-- end -->").expect("README.md has an end of the table");
-    check_file("README.md", &format!("{head}<!-- table -->\n{table}<!-- end -->{tail}"));
+    let (head, rest) = known.split_once("<!-- table -->\n").expect("docs/resolver.md has a place for the table");
+    let (_, tail) = rest.split_once("<!-- end -->").expect("docs/resolver.md has an end of the table");
+    check_file(&path, &format!("{head}<!-- table -->\n{table}<!-- end -->{tail}"));
 }
 
-fn check_file(name: &str, found: &str) {
-    let path = recordings_dir().join(name);
+fn check_file(path: &std::path::Path, found: &str) {
     if std::env::var_os("HATCHERY_UPDATE").is_some() {
-        std::fs::write(&path, found).unwrap();
+        std::fs::write(path, found).unwrap();
     }
-    let known = std::fs::read_to_string(&path).unwrap_or_default();
+    let known = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         known == found,
         "{} is out of date; run this test with HATCHERY_UPDATE=1 and look at what changed:\n{found}",

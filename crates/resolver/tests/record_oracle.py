@@ -37,6 +37,13 @@ INDEXES = {  # name: (path below SHARED, configuration, architecture)
     "sample": ("sample.Packages.gz", "amd64-2026", "amd64"),
     "musl": ("real/indexes/x86_64-musl-2020-single-instance.Packages", "musl", "amd64"),
     "prefix-x86": ("real/prefix-x86/Packages", "x86", "x86"),
+    "two-parts": ("oracle/amd64-closed.Packages", "amd64", "amd64"),
+    "two-makers": ("oracle/amd64-closed.Packages", "amd64", "amd64"),
+}
+# Several binhosts at once, as binrepos.conf has them, best first: (name, index, which of every three entries it lacks).
+BINHOSTS = {
+    "two-parts": [("first", "amd64-closed", 0), ("second", "amd64-closed", 1)],
+    "two-makers": [("gnome", "amd64-gnome-raw", None), ("closed", "amd64-closed", None)],
 }
 
 
@@ -142,6 +149,17 @@ class Portage:
             self.entries[index] = {f"{e['CPV']}@{e.get('BUILD_ID', '')}": e for e in stanzas(self.index(index))}
         return [self.entries[index][i] for i in ids]
 
+    def write_binrepos(self, path, dir, binhosts):
+        """Lays out binhosts with falling priority."""
+        with open(path, "w") as conf:
+            for at, (name, index, lacks) in enumerate(binhosts):
+                os.makedirs(f"{dir}/{name}")
+                header, *blocks = read(self.index(index)).strip("\n").split("\n\n")
+                kept = [b for i, b in enumerate(blocks) if lacks is None or i % 3 != lacks]
+                header = "\n".join(l for l in header.splitlines() if not l.startswith("PACKAGES:"))
+                open(f"{dir}/{name}/Packages", "w", encoding="utf-8").write("\n\n".join([header, *kept]) + "\n")
+                conf.write(f"[{name}]\npriority = {90 - at}\nsync-uri = file://{dir}/{name}\nverify-signature = false\n\n")
+
     def answer(self, request):
         """Runs one request in a fork and returns its answer as a dictionary."""
         shutil.rmtree(self.pfx, ignore_errors=True)
@@ -153,11 +171,18 @@ class Portage:
         bh = self.work + "/bh"
         shutil.rmtree(bh, ignore_errors=True)
         os.makedirs(bh)
-        os.symlink(self.index(request["index"]), bh + "/Packages")
+        binrepos = f"{self.work}/conf/{conf}/etc/portage/binrepos.conf"
+        if os.path.exists(binrepos):
+            os.unlink(binrepos)
+        if request["index"] in BINHOSTS:
+            self.write_binrepos(binrepos, bh, BINHOSTS[request["index"]])
+        else:
+            os.symlink(self.index(request["index"]), bh + "/Packages")
         pkgdir = self.work + "/pkgdir"
         shutil.rmtree(pkgdir, ignore_errors=True)
         os.makedirs(pkgdir)
-        env = dict(PORTAGE_CONFIGROOT=f"{self.work}/conf/{conf}", PKGDIR=pkgdir, PORTAGE_BINHOST=f"file://{bh}")
+        env = dict(PORTAGE_CONFIGROOT=f"{self.work}/conf/{conf}", PKGDIR=pkgdir,
+                   PORTAGE_BINHOST="" if request["index"] in BINHOSTS else f"file://{bh}")
         out = self.work + "/answer.json"
         if os.path.exists(out):
             os.unlink(out)
@@ -167,7 +192,7 @@ class Portage:
             os.environ.update(env)
             signal.alarm(TIMEOUT)
             try:
-                answer = run_emerge(request["atoms"], request.get("opts", []))
+                answer = run_emerge(request["atoms"], request.get("opts", []), request["index"] in BINHOSTS)
                 json.dump(answer, open(out, "w"))
             finally:
                 os._exit(0)
@@ -180,7 +205,13 @@ class Portage:
         return answer
 
 
-def run_emerge(atoms, opts):
+def origin(package):
+    """The name of the binhost a package comes from."""
+    uri = package.root_config.trees["bintree"].get_pkgindex_uri(package.cpv)
+    return os.path.basename(os.path.dirname(uri))
+
+
+def run_emerge(atoms, opts, several=False):
     import _emerge.actions as act, _emerge.main as em
     captured, spent = {}, [0.0]
     real = act.backtrack_depgraph
@@ -210,7 +241,7 @@ def run_emerge(atoms, opts):
         if ok:
             for p in graph.altlist():
                 if getattr(p, "type_name", None) == "binary" and p.operation == "merge":
-                    packages.append(f"{p.cpv}@{getattr(p.cpv, 'build_id', None) or ''}")
+                    packages.append(f"{p.cpv}@{getattr(p.cpv, 'build_id', None) or ''}" + (f"@{origin(p)}" if several else ""))
                 elif getattr(p, "operation", None) == "uninstall":
                     packages.append(f"-{p.cpv}")
     text = text.getvalue()
@@ -268,6 +299,11 @@ def groups(shared):
     own = random.Random(7)
     out["sample"] = [dict(index="sample", atoms=[a]) for a in names] \
         + [dict(index="sample", atoms=sorted(own.sample(names, n))) for n in [5, 5, 10, 10, 20, 40]]
+    two = slots(path("amd64-closed"))
+    both = sorted(set(two) | set(slots(path("amd64-gnome-raw"))))
+    for name, names, sizes in [("two-parts", two, [2, 3, 5, 8, 12, 20]), ("two-makers", both, [2, 2, 3, 5])]:
+        out[name] = [dict(index=name, atoms=[a]) for a in own.sample(names, 24)] \
+            + [dict(index=name, atoms=sorted(own.sample(names, n))) for n in sizes]
     # With a base installed: the same index again, over what an earlier answer chose, some of it in older builds.
     based = lambda index, seeds: [dict(index=index, atoms=a, base=b, age=age, opts=list(opts)) for a, b, age, opts in seeds]
     closed = slots(path("amd64-closed"))
@@ -346,6 +382,9 @@ def record(portage, shared, out_dir, names):
             stubs = f"{requests[0]['index']}.stubs"
             head = {"index": index, "stubs": stubs if os.path.exists(f"{STUBS}/{stubs}") else None, "arch": arch, "tree": CONFS[conf][0], "profile": CONFS[conf][1], "chost": CONFS[conf][2],
                     "unmask": ["app-arch/xz-utils"] if conf == "arm64" else [], "packages": list(table)}
+            binhosts = BINHOSTS.get(requests[0]["index"], [])
+            if binhosts:
+                head["binhosts"] = [{"name": n, "index": INDEXES[i][0], "lacks": lacks} for n, i, lacks in binhosts]
             f.write(json.dumps(head)[:-1] + ', "requests": [\n')
             f.write(",\n".join(json.dumps(r) for r in rows) + "\n]}\n")
 

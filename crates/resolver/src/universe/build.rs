@@ -42,6 +42,27 @@ impl Universe {
         }
     }
 
+    /// Where several binhosts have the very same build, the first that may be chosen serves, as in Portage (`bintree.py`, instance keys).
+    pub(super) fn drop_copies(&mut self) {
+        if self.source.binhosts.len() < 2 {
+            return;
+        }
+        let mut names = std::mem::take(&mut self.names);
+        for name in &mut names {
+            let mut known = HashMap::new();
+            name.available.retain(|id| {
+                let (pkg, e) = (self.pkg(*id), self.entry(*id));
+                let Origin::Binhost { binhost, .. } = pkg.origin else { return true };
+                if pkg.mask.is_some() {
+                    return true;
+                }
+                let build = (e.cpv.version.as_str(), e.build_id, e.size, e.build_time, e.mtime);
+                *known.entry(build).or_insert(binhost) == binhost
+            });
+        }
+        self.names = names;
+    }
+
     pub(super) fn mask(&mut self) {
         let masks = Masks::new(&self.source);
         let mut found: Vec<Option<Mask>> = Vec::with_capacity(self.packages.len());

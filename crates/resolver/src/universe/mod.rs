@@ -191,8 +191,9 @@ impl Universe {
             atoms: Mutex::default(),
             source,
         };
-        universe.rank();
         universe.mask();
+        universe.drop_copies();
+        universe.rank();
         universe
     }
 

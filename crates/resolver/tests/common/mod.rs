@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use contract::BinhostRef;
+use contract::{BinhostRef, PlannedPackage};
 use gentoo::Atom;
 use gentoo::index::{Entry, Packages};
 use resolver::{Binhost, Installed, Profile, Source, Universe, Wanted};
@@ -25,6 +25,26 @@ pub struct Recording {
     pub unmask: Vec<String>,
     pub packages: Vec<String>,
     pub requests: Vec<Recorded>,
+    /// Where several binhosts were asked at once, best first; then packages are named `CPV@BUILD_ID@BINHOST`.
+    #[serde(default)]
+    pub binhosts: Vec<Part>,
+}
+
+impl Recording {
+    /// The name a package has in the recording.
+    pub fn name_of(&self, package: &PlannedPackage) -> String {
+        let id = id_of(&package.cpv, package.build_id);
+        if self.binhosts.is_empty() { id } else { format!("{id}@{}", package.binhost) }
+    }
+}
+
+/// A binhost that has all or most of an index.
+#[derive(Deserialize)]
+pub struct Part {
+    pub name: String,
+    pub index: String,
+    /// Which of every three entries it lacks.
+    pub lacks: Option<usize>,
 }
 
 /// A request and what Portage answered. Packages are numbers in the group's list of `CPV@BUILD_ID`.
@@ -108,6 +128,20 @@ pub fn index_of(recording: &Recording) -> Packages {
     Packages::parse(text.as_bytes()).unwrap()
 }
 
+/// The binhosts of a recording.
+pub fn binhosts(recording: &Recording) -> Vec<Binhost> {
+    if recording.binhosts.is_empty() {
+        return vec![binhost("recorded", index_of(recording))];
+    }
+    let part = |part: &Part| {
+        let mut index = Packages::from_bytes(std::fs::read(shared().join(&part.index)).unwrap()).unwrap();
+        let entries = index.entries.into_iter().enumerate();
+        index.entries = entries.filter(|(at, _)| part.lacks.is_none_or(|lacks| at % 3 != lacks)).map(|(_, e)| e).collect();
+        binhost(&part.name, index)
+    };
+    recording.binhosts.iter().map(part).collect()
+}
+
 pub fn binhost(name: &str, index: Packages) -> Binhost {
     let access = BinhostRef { name: name.into(), uri: format!("file:///{name}"), index_sha256: String::new(), timestamp: 0 };
     Binhost { access, index: Arc::new(index) }
@@ -130,7 +164,7 @@ pub fn source(recording: &Recording, trees: &Trees) -> Source {
         arch: recording.arch.clone(),
         chost: Some(recording.chost.clone()),
         prefer_binhost_order: false,
-        ..Source::new(vec![binhost("recorded", index_of(recording))], profile)
+        ..Source::new(binhosts(recording), profile)
     }
 }
 
@@ -146,8 +180,11 @@ impl<'a> Asker<'a> {
         Asker { recording, source: source(recording, trees), universes: BTreeMap::new() }
     }
 
-    pub fn index(&self) -> &Packages {
-        &self.source.binhosts[0].index
+    /// The entry of a planned package.
+    pub fn entry(&self, package: &PlannedPackage) -> &Entry {
+        let binhost = self.source.binhosts.iter().find(|b| b.access.name == package.binhost).unwrap();
+        let same = |e: &&Entry| e.cpv.to_string() == package.cpv && e.build_id == package.build_id;
+        binhost.index.entries.iter().find(same).unwrap()
     }
 
     pub fn implicit(&self) -> &gentoo::useflags::ImplicitIuse {

@@ -1,16 +1,14 @@
-//! Whether a merge order is valid, told from the plan and the index alone.
+//! Whether a merge order is valid, told from the planned packages alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contract::Plan;
 use gentoo::dep::Tree;
-use gentoo::index::{Entry, Packages};
+use gentoo::index::Entry;
 use gentoo::useflags::ImplicitIuse;
 use gentoo::{Atom, Dep};
 
 /// What is wrong with the order: packages merged before something that they need and that does not need them in turn.
-pub fn faults(plan: &Plan, index: &Packages, implicit: &ImplicitIuse, ignore_built: bool) -> Vec<String> {
-    let entries: Vec<&Entry> = plan.packages.iter().map(|p| entry_of(index, &p.cpv, p.build_id)).collect();
+pub fn faults(entries: &[&Entry], implicit: &ImplicitIuse, ignore_built: bool) -> Vec<String> {
     let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (at, entry) in entries.iter().enumerate() {
         by_name.entry(entry.cpv.cp()).or_default().push(at);
@@ -21,7 +19,7 @@ pub fn faults(plan: &Plan, index: &Packages, implicit: &ImplicitIuse, ignore_bui
     };
     // `may` has every package that could serve, `must` those without which a dependency is not satisfied.
     let (mut may, mut must): (Vec<BTreeSet<usize>>, Vec<BTreeSet<usize>>) = (Vec::new(), Vec::new());
-    for entry in &entries {
+    for entry in entries {
         let (mut own_may, mut own_must) = (BTreeSet::new(), BTreeSet::new());
         for text in [&entry.rdepend, &entry.idepend] {
             let tree = Dep::parse(text).unwrap().evaluate(&|flag| entry.use_flags.iter().any(|f| f == flag));
@@ -72,8 +70,4 @@ fn matches(atom: &Atom, entry: &Entry, implicit: &ImplicitIuse, ignore_built: bo
     }
     atom.matches(&entry.cpv, &entry.slot, &entry.subslot, &entry.repo)
         && atom.use_deps.iter().all(|d| d.satisfied_by(&entry.built_use(implicit), &|_| false))
-}
-
-pub fn entry_of<'a>(index: &'a Packages, cpv: &str, build_id: Option<u32>) -> &'a Entry {
-    index.entries.iter().find(|e| e.cpv.to_string() == cpv && e.build_id == build_id).unwrap()
 }
