@@ -5,6 +5,7 @@ mod configure;
 mod error;
 mod merge;
 mod observer;
+pub mod prefix;
 pub mod sandbox;
 mod stage3;
 

@@ -1,12 +1,14 @@
 //! What passes between the parts of Hatchery: the order a person places, the plan the resolver makes of it, and the messages
 //! of the lease protocol between server and worker. Types and their hashes only: no I/O, no policy.
 
+pub mod eprefix;
 pub mod format;
 pub mod hash;
 pub mod lease;
 pub mod order;
 pub mod plan;
 
+pub use eprefix::check_eprefix;
 pub use format::Format;
 pub use hash::{ImageHash, PlanHash, RootHash};
 pub use lease::{Artifact, Event, Failure, Job, Lease, Step};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::eprefix::check_eprefix;
 use crate::format::Format;
 
 /// An order for images of one system.
@@ -23,6 +24,10 @@ pub struct Order {
     pub packages: Vec<String>,
     /// The formats wanted; at least one.
     pub formats: Vec<Format>,
+    /// EPREFIX: the folder of a foreign system that a Gentoo Prefix is wanted for, like `/home/larry/gentoo`; none means a system of
+    /// its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
     /// Personal settings: put in last, never part of a shared cache key.
     #[serde(default)]
     pub system: System,
@@ -140,8 +145,28 @@ impl Order {
             return Err(OrderError::new("formats", "a format is named twice"));
         }
         self.system.check()?;
+        self.check_prefix()?;
         if let Some(email) = &self.notify.email {
             check_email(email)?;
+        }
+        Ok(())
+    }
+}
+
+impl Order {
+    /// A prefix lives on a system that is there already, so nothing that makes a system can be asked of it.
+    fn check_prefix(&self) -> Result<(), OrderError> {
+        let Some(prefix) = &self.prefix else { return Ok(()) };
+        check_eprefix("prefix", prefix)?;
+        if let Some(format) = self.formats.iter().find(|format| !format.is_tar() && **format != Format::Zip) {
+            let message =
+                format!("a prefix is unpacked into a folder of a running system, so it cannot be {format}: choose tar or zip");
+            return Err(OrderError::new("formats", message));
+        }
+        if self.system != System::default() {
+            let message = "a prefix takes host name, users, passwords, keys, time zone and services from the system it is on: leave \
+                           these settings out, or order without a prefix";
+            return Err(OrderError::new("system", message));
         }
         Ok(())
     }
@@ -301,6 +326,24 @@ mod tests {
     fn unknown_fields_are_refused() {
         let err = Order::from_toml("arch='amd64'\nformats=['iso']\npackages=['a/b']\nroot_password='x'").unwrap_err();
         assert!(err.message.contains("root_password"), "{err}");
+    }
+
+    #[test]
+    fn a_prefix_is_a_plain_path_and_asks_for_nothing_that_makes_a_system() {
+        let with = |prefix: &str| Order { prefix: Some(prefix.into()), formats: vec![Format::TarBz2, Format::Zip], ..order() };
+        with("/home/larry/gentoo-1.0").check().unwrap();
+        let long = format!("/home/{}", "x".repeat(100));
+        for bad in [
+            "", "/", "gentoo", "/home/", "/home//x", "/a/../b", "/a/./b", "/a b", "/a'b", "/a:b", "/a\nb", "/é", "/-a", "/usr/x",
+            "/etc", &long,
+        ] {
+            assert_eq!(with(bad).check().unwrap_err().field, "prefix", "{bad:?}");
+        }
+        let bootable = Order { formats: vec![Format::Zip, Format::Iso], ..with("/home/x") };
+        assert_eq!(bootable.check().unwrap_err().field, "formats");
+        let mut settings = with("/home/x");
+        settings.system.services = vec!["sshd".into()];
+        assert_eq!(settings.check().unwrap_err().field, "system");
     }
 
     #[test]

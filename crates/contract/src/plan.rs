@@ -28,6 +28,9 @@ pub struct Plan {
     /// What the packages are merged over; none makes the root of packages alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Stage3>,
+    /// EPREFIX: the folder of a foreign system the packages are moved to; none means that they make a system of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
     /// Every package, in merge order.
     pub packages: Vec<PlannedPackage>,
     /// What whoever ordered should know, in sentences: that a cycle was broken which Portage would have refused, for one.
@@ -162,6 +165,9 @@ impl Plan {
         }
         if let Some(base) = &self.base {
             h.field("stage3").field(base.size.to_le_bytes()).field(&base.sha512).field(&base.blake2b);
+        }
+        if let Some(prefix) = &self.prefix {
+            h.field("prefix").field(prefix);
         }
         PlanHash(h.finish())
     }

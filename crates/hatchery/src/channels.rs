@@ -35,6 +35,7 @@ fn gentoo(data_dir: &Path) -> ChannelConfig {
         accept_keywords: None,
         accept_license: None,
         base: None,
+        prefix: None,
         binhosts: vec![BinhostConfig {
             name: "gentoo".into(),
             uri: "https://distfiles.gentoo.org/releases/amd64/binpackages/23.0/x86-64".into(),
@@ -59,6 +60,7 @@ fn sample(dir: &Path) -> ChannelConfig {
         accept_keywords: None,
         accept_license: None,
         base: None,
+        prefix: None,
         binhosts: vec![BinhostConfig {
             name: "sample".into(),
             uri: format!("file://{}", dir.join("binhost").display()),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use contract::{Format, Order, Plan};
-use server::{BinhostConfig, Catalogue, ChannelConfig, Config, Planned, Refusal};
+use server::{BinhostConfig, Catalogue, ChannelConfig, Config, Planned, PrefixConfig, Refusal};
 
 use crate::{Outcome, channels, cmd_order};
 
@@ -44,6 +44,12 @@ pub struct SourceArgs {
     /// The OpenPGP certificates that those binhosts' packages must be signed by
     #[arg(long, value_name = "FILE", requires = "binhost")]
     keyring: Option<PathBuf>,
+    /// Those binhosts have Gentoo Prefix packages, built at this EPREFIX
+    #[arg(long, value_name = "EPREFIX", requires = "binhost")]
+    built_at: Option<String>,
+    /// A package (as a CPV) that the system around a prefix brings, like sys-libs/glibc-2.36; repeat it
+    #[arg(long, value_name = "CPV", requires = "built_at")]
+    host_provides: Vec<String>,
     /// Take unsigned packages (all XPAK) from those binhosts
     #[arg(long, requires = "binhost")]
     allow_unsigned: bool,
@@ -123,6 +129,7 @@ impl SourceArgs {
             // Licence groups are defined by a Gentoo tree; without one, they cannot be told apart.
             accept_license: self.profile.is_none().then(|| "*".to_owned()),
             base: None,
+            prefix: self.built_at.clone().map(|built_at| PrefixConfig { built_at, host_provides: self.host_provides.clone() }),
             binhosts: binhosts.collect::<anyhow::Result<_>>()?,
         }];
         order.channel = Some(AD_HOC.into());

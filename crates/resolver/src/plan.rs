@@ -148,6 +148,7 @@ impl Universe {
             base: None,
             notes: Vec::new(),
             summary: Summary::estimate(&packages),
+            prefix: None,
             packages,
         }
     }

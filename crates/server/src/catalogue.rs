@@ -45,6 +45,7 @@ impl Catalogue {
         order.check()?;
         let preset = self.find_preset(order)?;
         let channel = self.find_channel(order, preset.as_ref()).await?;
+        check_prefix(order, &channel)?;
         let snapshot = channel.snapshot().await.map_err(|reason| self.unavailable(&order.arch, &reason))?;
         let title = preset.as_ref().map_or_else(|| "Own choice of packages".to_owned(), |p| p.title.clone());
         let _turn = self.planning.acquire().await.map_err(|e| Refusal::Internal(Box::new(e)))?;
@@ -88,21 +89,22 @@ impl Catalogue {
             }
             return Ok(channel.clone());
         }
-        if let Some(channel) = self.channels.default_for(&order.arch).await {
+        if let Some(channel) = self.channels.default_for(&order.arch, order.prefix.is_some()).await {
             return Ok(channel.clone());
         }
         let reasons: Vec<String> = self
             .channels
             .all()
             .iter()
-            .filter(|c| c.config.arch == order.arch)
+            .filter(|c| c.config.arch == order.arch && c.config.prefix.is_some() == order.prefix.is_some())
             .filter_map(|c| match c.availability() {
                 Availability::Unavailable(reason) => Some(reason.to_string()),
                 Availability::Unknown | Availability::Available(_) => None,
             })
             .collect();
         if reasons.is_empty() {
-            return Err(OrderError::new("arch", format!("this site has no channel for “{}”", order.arch)).into());
+            let kind = if order.prefix.is_some() { " with packages for a prefix" } else { "" };
+            return Err(OrderError::new("arch", format!("this site has no channel for “{}”{kind}", order.arch)).into());
         }
         Err(Refusal::Unavailable { reason: reasons.join("; "), advice: None })
     }
@@ -111,6 +113,38 @@ impl Catalogue {
     fn unavailable(&self, arch: &str, reason: &Unavailable) -> Refusal {
         let advice = self.channels.known_good(arch).map(|c| format!("The channel “{}” works; order from it.", c.config.name));
         Refusal::Unavailable { reason: format!("{reason}."), advice }
+    }
+}
+
+/// Packages that were built for a prefix go into one, and no others do.
+fn check_prefix(order: &Order, channel: &Channel) -> Result<(), OrderError> {
+    let title = &channel.config.title;
+    match (&order.prefix, &channel.config.prefix) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => {
+            let message = format!(
+                "the channel “{title}” has packages for a prefix: name the folder it is for, like /home/larry/gentoo, or choose another \
+                 channel"
+            );
+            Err(OrderError::new("prefix", message))
+        }
+        (Some(_), None) => {
+            let message =
+                format!("the channel “{title}” has no packages for a prefix: leave the folder empty, or choose another channel");
+            Err(OrderError::new("prefix", message))
+        }
+        (Some(wanted), Some(config)) if wanted.len() > config.built_at.len() => {
+            let message = format!(
+                "{wanted} has {} characters, and this channel's packages were built at {}, which has {}: a longer path does not fit into \
+                 their programs, so choose one of at most {} characters",
+                wanted.len(),
+                config.built_at,
+                config.built_at.len(),
+                config.built_at.len()
+            );
+            Err(OrderError::new("prefix", message))
+        }
+        (Some(_), Some(_)) => Ok(()),
     }
 }
 

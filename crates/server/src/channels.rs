@@ -102,9 +102,9 @@ impl Channels {
         self.list.iter().find(|c| c.config.name == name)
     }
 
-    /// The channel for an order that names none: the first of its architecture that can be read.
-    pub async fn default_for(&self, arch: &str) -> Option<&Arc<Channel>> {
-        for channel in self.list.iter().filter(|c| c.config.arch == arch) {
+    /// The channel for an order that names none: the first of its architecture, and of its kind, that can be read.
+    pub async fn default_for(&self, arch: &str, prefix: bool) -> Option<&Arc<Channel>> {
+        for channel in self.list.iter().filter(|c| c.config.arch == arch && c.config.prefix.is_some() == prefix) {
             if channel.snapshot().await.is_ok() {
                 return Some(channel);
             }
@@ -227,6 +227,9 @@ impl Channel {
         }
         if let Some(licences) = &self.config.accept_license {
             profile.set_accept_license(licences);
+        }
+        if let Some(prefix) = &self.config.prefix {
+            profile.provided.extend(prefix.provided().map_err(|e| self.unavailable(e))?);
         }
         Ok(profile)
     }

@@ -120,6 +120,9 @@ pub struct ChannelConfig {
     /// The stage3 that images of this channel are built on; none makes them of packages alone.
     #[serde(default)]
     pub base: Option<BaseConfig>,
+    /// The binhosts hold Gentoo Prefix packages: orders are for a folder of a foreign system, and for nothing else.
+    #[serde(default)]
+    pub prefix: Option<PrefixConfig>,
     /// Best first: a later binhost fills what the earlier ones lack.
     #[serde(rename = "binhost")]
     pub binhosts: Vec<BinhostConfig>,
@@ -141,6 +144,17 @@ pub struct BaseConfig {
     /// Take a stage3 without a signature.
     #[serde(default)]
     pub allow_unsigned: bool,
+}
+
+/// A channel of Gentoo Prefix packages.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrefixConfig {
+    /// The EPREFIX that the packages were built at. They can be moved to any path that is not longer.
+    pub built_at: String,
+    /// What the host brings, as CPVs (portage(5), package.provided): the C library of a prefix-guest, for one.
+    #[serde(default)]
+    pub host_provides: Vec<String>,
 }
 
 /// One binhost of a channel.
@@ -206,6 +220,12 @@ impl Config {
             if let Some(base) = &channel.base {
                 base.folder_and_list()?;
             }
+            if let Some(prefix) = &channel.prefix {
+                prefix.check().map_err(|problem| ConfigError::Invalid(format!("channel {}: {problem}", channel.name)))?;
+                if channel.base.is_some() {
+                    return invalid(format!("channel {} has a stage3 as its base, and a prefix has none", channel.name));
+                }
+            }
             if channel.binhosts.is_empty() {
                 return invalid(format!("channel {} has no binhost", channel.name));
             }
@@ -268,6 +288,18 @@ impl BaseConfig {
                 self.stage3.escape_debug()
             ))
         })
+    }
+}
+
+impl PrefixConfig {
+    fn check(&self) -> Result<(), String> {
+        contract::check_eprefix("built_at", &self.built_at).map_err(|e| e.to_string())?;
+        self.provided().map(drop)
+    }
+
+    /// [`PrefixConfig::host_provides`], read.
+    pub(crate) fn provided(&self) -> Result<Vec<gentoo::Cpv>, String> {
+        self.host_provides.iter().map(|cpv| gentoo::Cpv::parse(cpv).map_err(|e| format!("host_provides: {e}"))).collect()
     }
 }
 

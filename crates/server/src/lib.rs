@@ -24,7 +24,7 @@ mod status;
 mod tokens;
 
 pub use catalogue::{Catalogue, Planned};
-pub use config::{BinhostConfig, ChannelConfig, Config, ConfigError, MailConfig, MailSecurity};
+pub use config::{BinhostConfig, ChannelConfig, Config, ConfigError, MailConfig, MailSecurity, PrefixConfig};
 pub use orders::Refusal;
 pub use planner::PlanRefused;
 pub use presets::{Preset, Presets};

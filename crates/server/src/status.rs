@@ -70,6 +70,9 @@ pub struct OrderStatus {
     pub image_name: String,
     pub preset: Option<String>,
     pub packages: Vec<String>,
+    /// The folder that a Gentoo Prefix was ordered for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
     /// Bytes of packages the plan fetches.
     pub download_size: u64,
     /// How much the plan is.
@@ -121,6 +124,7 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
         image_name: build.image_name,
         preset: order.request.preset,
         packages: order.request.packages,
+        prefix: order.request.prefix,
         download_size: build.summary.download_size,
         summary: build.summary,
         notes: build.notes,

@@ -87,7 +87,11 @@ pub fn build(job: &Job, workshop: &Workshop, out_dir: &Path, watch: &dyn Watch) 
     let mut root = merge(job, &plan, workshop, watch)?;
     plan.summary.installed_size = root.tree.totals().bytes;
     plan.summary.measured = true;
-    let boot = configure(job, &plan, &mut root, workshop, watch)?;
+    // A prefix lives on a system that has its settings, and boots nothing.
+    let boot = match plan.prefix {
+        None => configure(job, &plan, &mut root, workshop, watch)?,
+        Some(_) => None,
+    };
     let files = write_formats(job, &plan, &mut root, boot.as_ref(), workshop, out_dir, watch)?;
     Ok(Built { files, plan, messages: root.messages })
 }
@@ -136,7 +140,12 @@ fn merge(job: &Job, plan: &Plan, workshop: &Workshop, watch: &dyn Watch) -> Resu
             .map_err(composer::FetchError::from)
     };
     watch.log("merging packages");
-    composer::merge(request, &mut open, &StepWatch { step: Step::Merge, watch }).map_err(|e| compose_failure(Step::Merge, &e))
+    let watch = StepWatch { step: Step::Merge, watch };
+    let root = match &plan.prefix {
+        None => composer::merge(request, &mut open, &watch),
+        Some(prefix) => composer::prefix::compose(&request, prefix, &mut open, &watch),
+    };
+    root.map_err(|e| compose_failure(Step::Merge, &e))
 }
 
 /// The root of the plan's stage3, where it has one.

@@ -1,19 +1,19 @@
 //! Merging: the packages of a plan become a root, as emerge would make it into an empty directory.
 
-mod accounts;
-mod config_memory;
+pub(crate) mod accounts;
+pub(crate) mod config_memory;
 mod contents;
-mod env_update;
-mod files;
+pub(crate) mod env_update;
+pub(crate) mod files;
 mod intake;
 mod own_accounts;
-mod package;
+pub(crate) mod package;
 mod phases;
 mod protect;
 mod removal;
 mod running;
 mod skeleton;
-mod vdb;
+pub(crate) mod vdb;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

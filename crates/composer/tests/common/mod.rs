@@ -147,6 +147,7 @@ pub fn plan(packages: Vec<PlannedPackage>) -> Plan {
         base: None,
         notes: Vec::new(),
         summary: contract::Summary::estimate(&packages),
+        prefix: None,
         packages,
     }
 }

@@ -15,6 +15,8 @@ pub struct FormInput {
     pub preset: String,
     pub channel: String,
     pub packages: String,
+    /// The folder of a Gentoo Prefix.
+    pub prefix: String,
     pub formats: Vec<String>,
     pub hostname: String,
     pub ssh_keys: String,
@@ -58,6 +60,7 @@ impl FormInput {
                 "locale" => input.locale = value,
                 "timezone" => input.timezone = value,
                 "keymap" => input.keymap = value,
+                "prefix" => input.prefix = value,
                 "services" => input.services = value,
                 "email" => input.email = value,
                 "had_password" => submitted.had_password = true,
@@ -80,6 +83,7 @@ impl FormInput {
             &self.preset,
             &self.channel,
             &self.packages,
+            &self.prefix,
             &self.hostname,
             &self.ssh_keys,
             &self.locale,
@@ -117,6 +121,7 @@ impl FormInput {
             channel: optional(&self.channel),
             preset: optional(&self.preset),
             packages: self.packages(),
+            prefix: optional(&self.prefix),
             formats,
             ..Order::default()
         };

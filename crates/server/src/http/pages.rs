@@ -65,6 +65,8 @@ struct ChannelView {
     available: Option<bool>,
     /// What is known of it, in words.
     state: String,
+    /// Its packages are for a prefix, whose path may have so many characters.
+    prefix_limit: Option<usize>,
 }
 
 #[derive(Template)]
@@ -237,6 +239,7 @@ fn channel_view(channel: &crate::channels::Channel) -> ChannelView {
         description: config.description.clone(),
         available,
         state,
+        prefix_limit: config.prefix.as_ref().map(|prefix| prefix.built_at.len()),
     }
 }
 
@@ -270,6 +273,7 @@ impl OrderForm<'_> {
             "preset",
             "channel",
             "packages",
+            "prefix",
             "formats",
             "system.hostname",
             "system.root_password_hash",
@@ -283,6 +287,11 @@ impl OrderForm<'_> {
         self.error.as_ref().filter(|e| !shown.contains(&e.field.as_str())).map(|e| e.to_string())
     }
 
+    /// The longest path a prefix may have on any channel; `None` where no channel has packages for one.
+    fn prefix_limit(&self) -> Option<usize> {
+        self.channels.iter().filter_map(|c| c.prefix_limit).max()
+    }
+
     fn wants(&self, format: Format) -> bool {
         self.input.formats.iter().any(|f| f == format.name())
     }
@@ -292,11 +301,13 @@ impl OrderForm<'_> {
         if !self.input.channel.is_empty() {
             return channel.name == self.input.channel;
         }
+        let whole = |c: &&ChannelView| c.prefix_limit.is_none();
         let first = self
             .channels
             .iter()
+            .filter(whole)
             .find(|c| c.available == Some(true))
-            .or_else(|| self.channels.iter().find(|c| c.available.is_none()));
+            .or_else(|| self.channels.iter().filter(whole).find(|c| c.available.is_none()));
         first.is_some_and(|c| c.name == channel.name)
     }
 }
