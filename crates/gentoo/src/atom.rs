@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::ParseError;
 use crate::cpv::{Cpv, split_pf};
+use crate::error::shown;
 use crate::names::{is_category, is_package, is_repository, is_slot};
 use crate::useflags::UseDep;
 use crate::version::Version;
@@ -183,7 +184,7 @@ fn parse_atom(text: &str) -> Result<Atom, String> {
     let (rest, use_deps) = split_use_deps(rest)?;
     let (rest, repo) = match rest.split_once("::") {
         Some((head, repo)) if is_repository(repo) => (head, Some(repo.to_owned())),
-        Some((_, repo)) => return Err(format!("“{}” is not a repository name", repo.escape_debug())),
+        Some((_, repo)) => return Err(format!("“{}” is not a repository name", shown(repo))),
         None => (rest, None),
     };
     let (rest, slot) = match rest.split_once(':') {
@@ -218,12 +219,21 @@ fn split_use_deps(text: &str) -> Result<(&str, Vec<UseDep>), String> {
     let Some((head, rest)) = text.split_once('[') else { return Ok((text, Vec::new())) };
     let list = rest.strip_suffix(']').ok_or("its USE dependencies do not end with “]”")?;
     let deps: Vec<UseDep> = list.split(',').map(UseDep::parse_inner).collect::<Result<_, _>>()?;
-    for (index, dep) in deps.iter().enumerate() {
-        if deps[..index].iter().any(|earlier| earlier.flag == dep.flag && earlier.default != dep.default) {
-            return Err(format!("the flag “{}” has two different defaults", dep.flag));
-        }
+    match clash_of_defaults(&deps) {
+        Some(flag) => Err(format!("the flag “{flag}” has two different defaults")),
+        None => Ok((head, deps)),
     }
-    Ok((head, deps))
+}
+
+/// A flag that is asked for twice with different defaults.
+fn clash_of_defaults(deps: &[UseDep]) -> Option<&str> {
+    // Comparing each with each would be quick for the few flags of a real atom and slow for thousands of atoms with thousands of flags.
+    let mut defaults: Vec<(&str, Option<bool>)> = deps.iter().map(|dep| (dep.flag.as_str(), dep.default)).collect();
+    defaults.sort_unstable();
+    defaults.windows(2).find_map(|pair| match pair {
+        [(flag, one), (same, other)] if flag == same && one != other => Some(*flag),
+        _ => None,
+    })
 }
 
 #[derive(Default)]
@@ -247,7 +257,7 @@ fn parse_slot(text: &str) -> Result<Slot, String> {
         None => (name, None),
     };
     if let Some(bad) = [Some(slot), subslot].into_iter().flatten().find(|s| !is_slot(s)) {
-        return Err(format!("“{}” is not a slot", bad.escape_debug()));
+        return Err(format!("“{}” is not a slot", shown(bad)));
     }
     Ok(Slot { slot: Some(slot.to_owned()), subslot: subslot.map(str::to_owned), operator })
 }
@@ -273,7 +283,7 @@ fn parse_name(text: &str) -> Result<Name, String> {
     };
     let (category, tail) = rest.split_once('/').ok_or("expected category/package")?;
     if !is_category(category) {
-        return Err(format!("“{}” is not a category", category.escape_debug()));
+        return Err(format!("“{}” is not a category", shown(category)));
     }
     let (package, version) = match operator {
         None => (tail, None),
@@ -294,7 +304,7 @@ fn parse_name(text: &str) -> Result<Name, String> {
         return Err("it has a version but no operator; put “=” before it".to_owned());
     }
     if !is_package(package) {
-        return Err(format!("“{}” is not a package name", package.escape_debug()));
+        return Err(format!("“{}” is not a package name", shown(package)));
     }
     Ok((category.to_owned(), package.to_owned(), version))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::error::shown;
 use crate::names::is_use_flag;
 use crate::{Atom, ParseError};
 
@@ -63,7 +64,7 @@ impl Opening {
                     None => (condition, false),
                 };
                 if !is_use_flag(flag) {
-                    return Err(format!("“{}” is not a USE flag", flag.escape_debug()));
+                    return Err(format!("“{}” is not a USE flag", shown(flag)));
                 }
                 Opening::UseConditional { flag: flag.to_owned(), negated }
             }
@@ -112,7 +113,7 @@ impl<T> Tree<T> {
                 _ => {
                     let opening = Opening::from_word(word).map_err(bad)?;
                     if opening.is_some() && words.next() != Some("(") {
-                        return Err(bad(format!("“{word}” must be followed by “(”")));
+                        return Err(bad(format!("“{}” must be followed by “(”", shown(word))));
                     }
                     opening
                 }

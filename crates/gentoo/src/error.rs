@@ -17,10 +17,15 @@ const SHOWN: usize = 120;
 
 impl ParseError {
     pub(crate) fn new(what: &'static str, input: &str, reason: impl Into<String>) -> Self {
-        let mut shown: String = input.chars().take(SHOWN).flat_map(char::escape_debug).collect();
-        if input.chars().nth(SHOWN).is_some() {
-            shown.push('…');
-        }
-        ParseError { what, input: shown, reason: reason.into() }
+        ParseError { what, input: shown(input), reason: reason.into() }
     }
+}
+
+/// Foreign text for a message: its beginning, control characters escaped.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }

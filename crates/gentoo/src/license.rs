@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::ParseError;
 use crate::dep::Tree;
+use crate::error::shown;
 use crate::license_names::{FREE, OTHER_REDISTRIBUTABLE};
 use crate::names::is_license;
 
@@ -23,7 +24,7 @@ impl License {
     pub fn parse(text: &str) -> Result<License, ParseError> {
         let leaf = |word: &str| match is_license(word) {
             true => Ok(word.to_owned()),
-            false => Err(format!("“{}” is not the name of a licence", word.escape_debug())),
+            false => Err(format!("“{}” is not the name of a licence", shown(word))),
         };
         Tree::parse_with("licence expression", text, leaf).map(License)
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::dep::Tree;
+use crate::error::shown;
 use crate::names::is_use_flag;
 use crate::{Eapi, ParseError};
 
@@ -36,7 +37,7 @@ impl RequiredUse {
             };
             match is_use_flag(flag) {
                 true => Ok(FlagTerm { flag: flag.to_owned(), negated }),
-                false => Err(format!("“{}” is not a USE flag", flag.escape_debug())),
+                false => Err(format!("“{}” is not a USE flag", shown(flag))),
             }
         };
         Tree::parse_with("REQUIRED_USE", text, leaf).map(RequiredUse)
@@ -64,18 +65,22 @@ impl RequiredUse {
 
 /// The truth of a part; none for a conditional that does not apply and so does not count, as if it were not there.
 fn satisfied(tree: &Tree<FlagTerm>, eapi: Eapi, enabled: &dyn Fn(&str) -> bool) -> Option<bool> {
-    let values = || tree.children().iter().filter_map(|child| satisfied(child, eapi, enabled));
-    let true_ones = || values().filter(|value| *value).count();
-    let empty = || eapi.empty_groups_are_true() && values().next().is_none();
+    // Every child is looked at once: twice each would cost two to the power of the depth.
+    let (mut count, mut true_ones) = (0_usize, 0_usize);
+    for value in tree.children().iter().filter_map(|child| satisfied(child, eapi, enabled)) {
+        count += 1;
+        true_ones += usize::from(value);
+    }
+    let empty = eapi.empty_groups_are_true() && count == 0;
     match tree {
         Tree::Atom(term) => Some(enabled(&term.flag) != term.negated),
-        Tree::All(_) if values().next().is_none() => None,
-        Tree::All(_) => Some(values().all(|value| value)),
-        Tree::AnyOf(_) => Some(empty() || true_ones() > 0),
-        Tree::ExactlyOne(_) => Some(empty() || true_ones() == 1),
-        Tree::AtMostOne(_) => Some(true_ones() <= 1),
+        Tree::All(_) if count == 0 => None,
+        Tree::All(_) => Some(true_ones == count),
+        Tree::AnyOf(_) => Some(empty || true_ones > 0),
+        Tree::ExactlyOne(_) => Some(empty || true_ones == 1),
+        Tree::AtMostOne(_) => Some(true_ones <= 1),
         Tree::UseConditional { flag, negated, .. } if enabled(flag) == *negated => None,
-        Tree::UseConditional { .. } => Some(values().all(|value| value)),
+        Tree::UseConditional { .. } => Some(true_ones == count),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crate::error::shown;
 use crate::names::is_use_flag;
 use crate::{ParseError, Words};
 
@@ -59,7 +60,7 @@ impl UseDep {
             (Some('!'), Some('?')) => UseDepKind::DisabledIf,
             (None, Some('=')) => UseDepKind::Same,
             (Some('!'), Some('=')) => UseDepKind::Opposite,
-            _ => return Err(format!("“{}” is not a form of USE dependency", text.escape_debug())),
+            _ => return Err(format!("“{}” is not a form of USE dependency", shown(text))),
         };
         let (flag, default) = match (rest.strip_suffix("(+)"), rest.strip_suffix("(-)")) {
             (Some(flag), _) => (flag, Some(true)),
@@ -67,7 +68,7 @@ impl UseDep {
             _ => (rest, None),
         };
         if !is_use_flag(flag) {
-            return Err(format!("“{}” is not a USE flag", flag.escape_debug()));
+            return Err(format!("“{}” is not a USE flag", shown(flag)));
         }
         Ok(UseDep { flag: flag.to_owned(), kind, default })
     }

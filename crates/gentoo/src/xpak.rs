@@ -14,7 +14,8 @@ const END: &[u8] = b"STOP";
 const TRAILER: u64 = 8;
 /// Bytes of a segment besides index and data.
 const FRAME: usize = 24;
-const MAX_SEGMENT: u64 = 128 << 20;
+/// Real ones stay below 4 MiB.
+const MAX_SEGMENT: u64 = 64 << 20;
 /// Enough of the archive to tell its compression.
 const MAGIC: u64 = 512;
 
@@ -65,9 +66,15 @@ pub(crate) fn parse(segment: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Problem
         return Err(malformed("its parts do not add up to its length"));
     }
     let mut metadata = BTreeMap::new();
+    let mut used = 0;
     while !index.is_empty() {
         let (name, value, rest) = entry(index, data)?;
         index = rest;
+        // Entries may lie anywhere in the data, but a million of them over the same megabytes would be a bomb.
+        used += value.len();
+        if used > data.len() {
+            return Err(malformed("its entries overlap"));
+        }
         if metadata.insert(name.clone(), value.to_vec()).is_some() {
             return Err(Problem::Doubled { name });
         }

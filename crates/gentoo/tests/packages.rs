@@ -437,3 +437,22 @@ mod hostile {
         }
     }
 }
+
+/// Issue 4: a few kilobytes of index over the same megabytes of data would have become gigabytes of metadata.
+#[test]
+fn overlapping_xpak_entries_are_refused() {
+    let data = vec![b'x'; 1 << 20];
+    let mut index = Vec::new();
+    for number in 0..50_000_u32 {
+        let name = number.to_string();
+        let value = data.len() as u32;
+        for part in [&(name.len() as u32).to_be_bytes()[..], name.as_bytes(), &[0; 4], &value.to_be_bytes()] {
+            index.extend_from_slice(part);
+        }
+    }
+    let lengths = [index.len() as u32, data.len() as u32].map(u32::to_be_bytes).concat();
+    let segment = [b"XPAKPACK", lengths.as_slice(), &index, &data, b"XPAKSTOP"].concat();
+    let image = Compression::None.writer(vec![0; 1024]).unwrap().finish().unwrap();
+    let bytes = [image.as_slice(), &segment, &(segment.len() as u32).to_be_bytes(), b"STOP"].concat();
+    assert!(matches!(problem(&bytes, Signatures::Ignored), Problem::Xpak { why: "its entries overlap" }));
+}

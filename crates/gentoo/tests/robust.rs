@@ -135,3 +135,34 @@ fn long_strings_are_read_in_linear_work_or_refused() {
     let digits = "9".repeat(1_000_000);
     assert!(Version::parse(&digits).unwrap() < Version::parse(&format!("1{digits}")).unwrap());
 }
+
+/// Issue 3: looking at each group twice cost two to the power of the depth.
+#[test]
+fn nested_groups_are_judged_in_linear_work() {
+    for opening in ["( ", "|| ( ", "^^ ( ", "?? ( ", "x? ( "] {
+        let text = opening.repeat(MAX_DEPTH) + "x" + &" )".repeat(MAX_DEPTH);
+        let required = RequiredUse::parse(&text).unwrap();
+        for eapi in ["6", "8"] {
+            assert!(required.is_satisfied(Eapi::parse(eapi).unwrap(), &|flag| flag == "x"), "{opening}");
+        }
+    }
+    let text = "|| ( ".repeat(MAX_DEPTH) + "x" + &" )".repeat(MAX_DEPTH);
+    assert_eq!(RequiredUse::parse(&text).unwrap().violations(Eapi::LATEST, &|_| false), [text]);
+}
+
+/// Issue 3: a message repeats the beginning of what it is about, not megabytes.
+#[test]
+fn messages_stay_short() {
+    let long = "é".repeat(1_000_000);
+    for text in [long.clone(), format!("{long}?"), format!("|| {long}"), format!("x? {long}")] {
+        for message in [
+            Dep::parse(&text).unwrap_err().to_string(),
+            RequiredUse::parse(&text).unwrap_err().to_string(),
+            License::parse(&text).unwrap_err().to_string(),
+            Atom::parse(&text).unwrap_err().to_string(),
+            Version::parse(&text).unwrap_err().to_string(),
+        ] {
+            assert!(message.len() < 4096, "{} bytes", message.len());
+        }
+    }
+}

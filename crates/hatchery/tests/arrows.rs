@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("worker", &["composer", "image", "binhost", "gentoo", "contract"]),
     ("hatchery", &["server", "worker", "resolver", "binhost", "gentoo", "contract", "composer", "image", "sample"]),
     ("e2e", &[]),
+    ("fuzz-targets", &["gentoo", "image", "composer", "contract"]),
 ];
 
 #[test]

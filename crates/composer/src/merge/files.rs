@@ -66,6 +66,7 @@ impl Merge<'_> {
     pub fn merge(mut self, image: &mut Image, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Merged, ComposeError> {
         let paths: Vec<Vec<u8>> =
             image.tree.iter().map(|(path, _)| path.to_vec()).filter(|path| !path.is_empty() && wanted(path)).collect();
+        refuse_line_breaks(image, &paths)?;
         self.refuse_collisions(image, &paths)?;
         let mut merged = Merged::default();
         let mut links: HashMap<LinkId, LinkId> = HashMap::new();
@@ -197,6 +198,22 @@ impl Merge<'_> {
             *link = *links.entry(*link).or_insert_with(|| self.root.new_link());
         }
         entry
+    }
+}
+
+/// As in Portage: CONTENTS has one line for each file, and a name with a line break in it would forge others.
+fn refuse_line_breaks(image: &Image, paths: &[Vec<u8>]) -> Result<(), ComposeError> {
+    let breaks = |text: &[u8]| text.iter().any(|b| matches!(b, b'\n' | b'\r'));
+    let target_breaks = |path: &[u8]| match image.tree.get(path).map(|entry| &entry.kind) {
+        Some(Kind::Symlink(target)) => breaks(target),
+        _ => false,
+    };
+    match paths.iter().find(|path| breaks(path) || target_breaks(path)) {
+        None => Ok(()),
+        Some(path) => Err(ComposeError::new(
+            format!("the package is refused: the name of {}, or where it links to, contains a line break", shown(path)),
+            "Tell the operator of the binhost; leave the package out meanwhile.",
+        )),
     }
 }
 

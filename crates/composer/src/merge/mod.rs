@@ -6,6 +6,7 @@ mod contents;
 pub(crate) mod env_update;
 pub(crate) mod files;
 mod intake;
+mod meter;
 mod own_accounts;
 pub(crate) mod package;
 mod phases;
@@ -28,7 +29,7 @@ use crate::sandbox::PhaseHost;
 use crate::{ComposeError, Observer};
 pub(crate) use accounts::Names;
 use files::{Merged, Owners};
-pub(crate) use package::{Devices, Image};
+pub(crate) use package::{Devices, Image, TarRules};
 use phases::Scripts;
 use vdb::{Installed, Vdb};
 

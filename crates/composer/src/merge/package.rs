@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use gentoo::binpkg::BinaryPackage;
-use image::{BlobId, Entry, Kind, Store, Tree};
+use image::{BlobId, Entry, Kind, Store, StoreError, Tree};
 use md5::{Digest, Md5};
 use tar::{Archive, EntryType};
 
 use super::accounts::Names;
+use super::meter::Meter;
 use crate::ComposeError;
 
-/// Most bytes, and most entries, that one package may unpack to.
-const MAX_BYTES: u64 = 64 * 1024 * 1024 * 1024;
-const MAX_ENTRIES: usize = 2_000_000;
+/// Most entries that one package may have: the sources of a kernel are some 90,000.
+const MAX_ENTRIES: usize = 500_000;
 /// Where pax headers keep extended attributes.
 const PAX_XATTR: &str = "SCHILY.xattr.";
 
@@ -22,6 +22,16 @@ const PAX_XATTR: &str = "SCHILY.xattr.";
 pub enum Devices {
     Refused,
     Taken,
+}
+
+/// What an archive is held to, and whom its owners are.
+#[derive(Clone, Copy, Debug)]
+pub struct TarRules<'a> {
+    /// Bytes of the archive as it is stored; what it may unpack to follows from it.
+    pub compressed: u64,
+    pub devices: Devices,
+    /// The accounts that owners' names stand for.
+    pub names: &'a Names,
 }
 
 /// The image of one package.
@@ -36,41 +46,48 @@ impl Image {
     /// Reads the image of a package. Owners are those of the target, by name first (GLEP 78 says so of extraction).
     pub fn read(package: &BinaryPackage, names: &Names, store: &Store) -> Result<Image, ComposeError> {
         let stream = package.image().map_err(|error| unreadable(&error))?;
-        Image::read_tar(stream, names, store, Devices::Refused)
+        Image::read_tar(stream, &TarRules { compressed: package.image_size(), devices: Devices::Refused, names }, store)
     }
 
-    /// Reads a tar stream.
-    pub fn read_tar(stream: impl Read, names: &Names, store: &Store, devices: Devices) -> Result<Image, ComposeError> {
+    /// Reads a tar stream to its end.
+    pub fn read_tar(stream: impl Read, rules: &TarRules<'_>, store: &Store) -> Result<Image, ComposeError> {
         let mut image = Image { tree: Tree::new(), md5: BTreeMap::new() };
-        let mut archive = Archive::new(stream.take(MAX_BYTES));
-        for (count, entry) in archive.entries().map_err(|error| unreadable(&error))?.enumerate() {
-            if count >= MAX_ENTRIES {
-                return Err(refused(format!("it has more than {MAX_ENTRIES} files")));
-            }
-            image.add(entry.map_err(|error| unreadable(&error))?, names, store, devices)?;
+        let mut meter = Meter::new(rules.compressed);
+        let mut archive = Archive::new(meter.stream(stream));
+        let mut entries = archive.entries().map_err(unpackable)?;
+        for _ in 0..=MAX_ENTRIES {
+            meter.before_headers();
+            let Some(entry) = entries.next() else {
+                drop(entries);
+                // To the end of the stream, where its own checksum is.
+                io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(unpackable)?;
+                return Ok(image);
+            };
+            meter.after_headers();
+            image.add(entry.map_err(unpackable)?, &mut meter, rules, store)?;
         }
-        Ok(image)
+        Err(refused(format!("it has more than {MAX_ENTRIES} files")))
     }
 
     fn add<R: Read>(
         &mut self,
         mut entry: tar::Entry<'_, R>,
-        names: &Names,
+        meter: &mut Meter,
+        rules: &TarRules<'_>,
         store: &Store,
-        devices: Devices,
     ) -> Result<(), ComposeError> {
         let raw = entry.path_bytes().into_owned();
         let path = BinaryPackage::image_path(&raw).map_err(|error| refused(error.to_string()))?.unwrap_or_default();
         let kind = match entry.header().entry_type() {
             EntryType::Directory => Kind::Dir,
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(&mut entry, store)?,
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(meter.content(&mut entry), store)?,
             EntryType::Link => return self.hard_link(&entry, &path),
             EntryType::Symlink => {
                 let target = entry.link_name_bytes().ok_or_else(|| refused(format!("{} is a link to nothing", shown(&path))))?;
                 Kind::Symlink(target.into_owned())
             }
             EntryType::Fifo => Kind::Fifo,
-            EntryType::Char | EntryType::Block if devices == Devices::Taken => device(entry.header())?,
+            EntryType::Char | EntryType::Block if rules.devices == Devices::Taken => device(entry.header())?,
             EntryType::Char | EntryType::Block => {
                 return Err(refused(format!("{} is a device, which no package may hold (GLEP 78)", shown(&path))));
             }
@@ -86,15 +103,18 @@ impl Image {
             mode = 0o777;
         }
         let xattrs = xattrs(&mut entry).map_err(|error| unreadable(&error))?;
-        let entry =
-            Entry { kind, mode, uid: names.uid(user.as_deref(), uid), gid: names.gid(group.as_deref(), gid), mtime, xattrs };
+        let (uid, gid) = (rules.names.uid(user.as_deref(), uid), rules.names.gid(group.as_deref(), gid));
+        let entry = Entry { kind, mode, uid, gid, mtime, xattrs };
         self.tree.insert(&path, entry).map_err(|error| refused(error.to_string()))?;
         Ok(())
     }
 
-    fn file<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, store: &Store) -> Result<Kind, ComposeError> {
-        let mut reader = Md5Reader::new(entry);
-        let (blob, size) = store.put(&mut reader)?;
+    fn file<R: Read>(&mut self, content: R, store: &Store) -> Result<Kind, ComposeError> {
+        let mut reader = Md5Reader::new(content);
+        let (blob, size) = store.put(&mut reader).map_err(|error| match error {
+            StoreError::Source(error) => unpackable(error),
+            other => other.into(),
+        })?;
         self.md5.insert(blob, reader.finish());
         Ok(Kind::File { blob, size, link: None })
     }
@@ -200,6 +220,14 @@ fn refused(why: String) -> ComposeError {
         format!("the package is refused: {why}"),
         "Tell the operator of the binhost; leave the package out meanwhile.",
     )
+}
+
+/// The stream is damaged, or gives more than it may.
+fn unpackable(error: io::Error) -> ComposeError {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => refused(error.to_string()),
+        _ => unreadable(&error),
+    }
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> ComposeError {

@@ -14,7 +14,7 @@ const MAX_SIGNATURE: u64 = 64 << 10;
 /// The compressed metadata; Portage's own limit for remote ones is 10 MB.
 const MAX_METADATA: u64 = 32 << 20;
 /// The metadata after decompression. The largest part is environment.bz2, some 100 KB.
-const MAX_METADATA_INFLATED: u64 = 128 << 20;
+const MAX_METADATA_INFLATED: u64 = 64 << 20;
 
 /// A verified GPKG.
 pub(crate) struct Contents {

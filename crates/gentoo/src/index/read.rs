@@ -202,9 +202,9 @@ pub(super) fn set_field(entry: &mut Entry, field: &Field<'_>) -> Result<(), Inde
         "USE" => entry.use_flags = field.text().into(),
         key => match text_field(entry, key) {
             Some(text) => *text = field.text(),
-            None => {
-                entry.extra.insert(field.keep(key), field.text());
-            }
+            // An empty field is one that is absent: Portage does not write it.
+            None if field.value.is_empty() => drop(entry.extra.remove(key)),
+            None => drop(entry.extra.insert(field.keep(key), field.text())),
         },
     }
     Ok(())
