@@ -217,11 +217,11 @@ def run_emerge(atoms, opts, several=False):
     real = act.backtrack_depgraph
 
     def capture(*a, **k):
-        s = time.time()
+        s = time.process_time()
         try:
             captured["r"] = real(*a, **k)
         finally:
-            spent[0] += time.time() - s
+            spent[0] += time.process_time() - s
         return captured["r"]
 
     act.backtrack_depgraph = capture
