@@ -7,7 +7,7 @@ use std::io::Read;
 use gentoo::Cpv;
 
 use super::vdb::Vdb;
-use crate::sandbox::{Command, Listener, PhaseHost, Ran, RunEnd};
+use crate::sandbox::{Command, Excess, Limits, Listener, PhaseHost, Ran, RunEnd};
 use crate::{ComposeError, Observer};
 
 /// Our bash library with PMS's commands.
@@ -159,6 +159,7 @@ impl Subject<'_> {
             ],
             outputs: vec!["environment.new".into(), "messages".into()],
             timeout: TIME_LIMIT,
+            limits: Limits::default(),
         };
         let mut listener = Relay { subject: self, phase: None };
         let ran = host.run(&command, &mut listener)?;
@@ -187,6 +188,7 @@ impl Subject<'_> {
             RunEnd::Exit(_) => format!("failed{}", said.unwrap_or_default()),
             RunEnd::Signal(signal) => format!("was killed by signal {signal}; it may have gone over a limit of memory"),
             RunEnd::TimedOut => format!("took longer than {} minutes and was stopped", TIME_LIMIT / 60),
+            RunEnd::OverLimit(excess) => format!("was stopped, as it took {}", too_much(*excess)),
             RunEnd::Cancelled => "was stopped".to_owned(),
         };
         let advice = "The package's own script failed. Its last lines say why: often a tool is missing that the package forgot to depend on \
@@ -280,6 +282,17 @@ impl Subject<'_> {
         };
         let spoken = messages.into_iter().filter(|(_, said)| !said.trim().is_empty());
         spoken.map(|(class, said)| format!("{}{}: {}", self.cpv, label(&class), said.trim_matches('\n'))).collect()
+    }
+}
+
+/// What a script may not have so much of.
+fn too_much(excess: Excess) -> String {
+    const GIB: u64 = 1024 * 1024 * 1024;
+    let limits = Limits::default();
+    match excess {
+        Excess::Memory => format!("more than {} GiB of memory", limits.memory / GIB),
+        Excess::Processes => format!("more than {} processes at once", limits.processes),
+        Excess::Disk => format!("more than {} GiB of disk, or nearly all that was free", limits.disk / GIB),
     }
 }
 

@@ -29,7 +29,7 @@ const GIB: u64 = 1024 * 1024 * 1024;
 /// Limits on every process of a phase: address space and file size in bytes, processes and open files by number.
 const LIMITS: [(Resource, u64); 5] = [
     (Resource::RLIMIT_AS, 8 * GIB),
-    (Resource::RLIMIT_FSIZE, 16 * GIB),
+    (Resource::RLIMIT_FSIZE, 4 * GIB),
     (Resource::RLIMIT_NPROC, 4096),
     (Resource::RLIMIT_NOFILE, 4096),
     (Resource::RLIMIT_CORE, 0),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use super::helper::INSIDE;
+use super::limits::Limits;
 use super::mirror::OnDisk;
 use super::wire::{Area, Reply, Request, RunEnd, RunRequest, receive, send, to_text};
 use super::{SandboxError, helper_program, idmap};
@@ -31,6 +32,7 @@ pub struct Command {
     pub outputs: Vec<String>,
     /// Seconds until it is killed.
     pub timeout: u64,
+    pub limits: Limits,
 }
 
 /// How a command ended.
@@ -136,6 +138,7 @@ impl PhaseHost {
             files,
             outputs: command.outputs.clone(),
             timeout: command.timeout,
+            limits: command.limits,
         }))?;
         let mut tail = std::collections::VecDeque::new();
         let mut outputs = BTreeMap::new();

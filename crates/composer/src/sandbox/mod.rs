@@ -7,9 +7,11 @@ mod disk;
 mod helper;
 mod host;
 mod idmap;
+mod limits;
 mod mirror;
 mod run;
 mod scan;
+mod seccomp;
 mod watch;
 mod wire;
 
@@ -19,6 +21,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 pub use host::{Command, Listener, PhaseHost, Ran};
+pub use limits::{Excess, Limits};
 pub use mirror::Scan;
 pub use wire::{Area, RunEnd};
 

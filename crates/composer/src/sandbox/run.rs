@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -18,6 +18,8 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getpid};
 
 use super::helper::{Pipe, wipe};
+use super::limits::{Meter, PERIOD};
+use super::seccomp::filter;
 use super::wire::{Reply, Request, RunEnd, RunRequest, receive, send};
 
 /// The directory, in the work directory, that a command sees as `/tmp/portage`.
@@ -33,7 +35,7 @@ const MAX_OUTPUT: u64 = 64 * 1024 * 1024;
 const MAX_QUERY: usize = 16 * 1024;
 
 /// What bubblewrap is asked for in every case. Capabilities are those of the namespace; these suffice to own files and change users.
-const ISOLATION: [&str; 38] = [
+const ISOLATION: [&str; 44] = [
     "--die-with-parent",
     "--new-session",
     "--unshare-pid",
@@ -72,12 +74,23 @@ const ISOLATION: [&str; 38] = [
     "/proc",
     "--dev",
     "/dev",
+    // A filesystem in memory without a limit is a way around the limit of memory.
+    "--size",
+    SMALL,
+    "--tmpfs",
+    "/dev/shm",
+    "--remount-ro",
+    "/dev",
 ];
+/// Bytes that /tmp may hold, and /run and /dev/shm; they are in memory.
+const LARGE: &str = "536870912";
+const SMALL: &str = "67108864";
 
 /// Tries bubblewrap with everything a phase needs, on nothing.
 pub fn probe(pipe: &mut Pipe) -> io::Result<()> {
+    let filter = filter()?;
     let output = Command::new("bwrap")
-        .args(["--ro-bind", "/", "/"])
+        .args(["--ro-bind", "/", "/", "--seccomp", &filter.as_raw_fd().to_string()])
         .args(ISOLATION)
         .args(["--tmpfs", "/tmp", "--", "bwrap", "--version"])
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
@@ -96,13 +109,16 @@ pub fn probe(pipe: &mut Pipe) -> io::Result<()> {
 pub fn run(pipe: &mut Pipe, what: &RunRequest) -> io::Result<()> {
     let mut questions = prepare(what)?;
     let (reader, writer) = io::pipe()?;
-    let mut child = command(what)
+    let filter = filter()?;
+    let meter = Meter::start(what.limits)?;
+    let deadline = Instant::now() + Duration::from_secs(what.timeout);
+    let mut child = command(what, &filter)
         .stdout(writer.try_clone()?)
         .stderr(writer)
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("bwrap cannot be started: {error}")))?;
     // When the composer goes away this process ends at once, and its namespace with it.
-    let end = attend(pipe, &mut child, reader, &mut questions, what.timeout)?;
+    let end = attend(pipe, &mut child, reader, &mut questions, &mut Watch { meter, deadline })?;
     kill_all()?;
     reap()?;
     for name in &what.outputs {
@@ -158,9 +174,10 @@ fn prepare(what: &RunRequest) -> io::Result<Questions> {
     Ok(Questions { query: fifo("query", OFlag::O_NONBLOCK)?, answer: fifo("answer", OFlag::O_NONBLOCK)?, pending: Vec::new() })
 }
 
-fn command(what: &RunRequest) -> Command {
+fn command(what: &RunRequest, filter: &PipeReader) -> Command {
     let mut command = Command::new("bwrap");
-    command.args(["--bind", "target", "/"]).args(ISOLATION).args(["--tmpfs", "/tmp", "--tmpfs", "/run"]);
+    command.args(["--seccomp", &filter.as_raw_fd().to_string(), "--bind", "target", "/"]).args(ISOLATION);
+    command.args(["--size", LARGE, "--tmpfs", "/tmp", "--size", SMALL, "--tmpfs", "/run"]);
     command.args(["--bind", PORTAGE, "/tmp/portage", "--bind", "image", "/tmp/portage/image", "--chdir", "/tmp/portage/work"]);
     for (name, value) in &what.env {
         command.args(["--setenv", name, value]);
@@ -169,24 +186,39 @@ fn command(what: &RunRequest) -> Command {
     command
 }
 
-/// Passes lines and questions on until the command has ended, its time is up, or the composer says stop.
+/// What a command is stopped for.
+struct Watch {
+    meter: Meter,
+    deadline: Instant,
+}
+
+impl Watch {
+    fn verdict(&mut self) -> io::Result<Option<RunEnd>> {
+        match Instant::now() >= self.deadline {
+            true => Ok(Some(RunEnd::TimedOut)),
+            false => Ok(self.meter.excess()?.map(RunEnd::OverLimit)),
+        }
+    }
+}
+
+/// Passes lines and questions on until the command has ended, has gone over a limit, or the composer says stop.
 fn attend(
     pipe: &mut Pipe,
     child: &mut Child,
     mut reader: PipeReader,
     questions: &mut Questions,
-    timeout: u64,
+    watch: &mut Watch,
 ) -> io::Result<RunEnd> {
-    let deadline = Instant::now() + Duration::from_secs(timeout);
     let mut lines = Lines::default();
     let mut verdict = None;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() && verdict.is_none() {
-            verdict = Some(RunEnd::TimedOut);
-            kill_all()?;
+        if verdict.is_none() {
+            verdict = watch.verdict()?;
+            if verdict.is_some() {
+                kill_all()?;
+            }
         }
-        let ready = wait(pipe, &reader, questions, left.min(Duration::from_secs(1)))?;
+        let ready = wait(pipe, &reader, questions, PERIOD)?;
         if !(ready.composer || ready.question || ready.output) {
             pipe.tell(&Reply::Tick)?;
             // Bubblewrap may fail and leave a child that waits for it for ever, with our pipe in its hands.

@@ -12,6 +12,9 @@ use super::disk::{Disk, Seen, below, xattr_names};
 use super::watch::Touched;
 use super::wire::{Reply, WireEntry, WireKind, send, to_text};
 
+/// Most bytes that commands may leave in new and changed files.
+const MAX_CHANGED: u64 = 16 * 1024 * 1024 * 1024;
+
 /// What is on disk now at the paths that were looked at.
 #[derive(Default)]
 struct Found {
@@ -46,6 +49,7 @@ impl Disk {
 
     fn report(&mut self, found: &Found, out: &mut dyn Write) -> io::Result<()> {
         let mut sent: HashMap<u64, Vec<u8>> = HashMap::new();
+        let mut total: u64 = 0;
         for (path, (seen, meta)) in &found.there {
             let known = self.seen.get(path);
             if known == Some(seen) {
@@ -57,6 +61,11 @@ impl Disk {
             let at = self.root.join(OsStr::from_bytes(path));
             let entry = describe(&at, meta, self.link_of(meta), &sent)?;
             let body = entry.body();
+            // Holes take no room on disk, where the limit is, and much in the store.
+            total = total.saturating_add(body);
+            if total > MAX_CHANGED {
+                return Err(io::Error::other("a script left more than 16 GiB of new files"));
+            }
             send(out, &Reply::Found { path: to_text(path), entry })?;
             if meta.is_file() && meta.nlink() > 1 {
                 sent.entry(seen.ino).or_insert_with(|| path.clone());

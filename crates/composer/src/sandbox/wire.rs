@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 
+use super::limits::{Excess, Limits};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Longest header accepted, in bytes. Symbolic links, paths and attributes are all far smaller.
@@ -117,6 +118,7 @@ pub struct RunRequest {
     pub outputs: Vec<String>,
     /// Seconds until it is killed.
     pub timeout: u64,
+    pub limits: Limits,
 }
 
 /// From the process inside.
@@ -134,7 +136,7 @@ pub enum Reply {
     Line {
         line: String,
     },
-    /// A second has passed: a chance to cancel.
+    /// Nothing happened for a while: a chance to cancel.
     Tick,
     /// The script asks: words of a query such as `has_version`, the atom.
     Query {
@@ -157,6 +159,7 @@ pub enum RunEnd {
     Exit(i32),
     Signal(i32),
     TimedOut,
+    OverLimit(Excess),
     Cancelled,
 }
 
