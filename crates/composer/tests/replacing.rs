@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Bench, Item, Log, Pack, base_system, script, text};
+use common::{Bench, Item, Log, Pack, base_system, libraries_of, plan, planned, script, text, which};
 use composer::Root;
 use image::Tree;
 
@@ -138,4 +138,71 @@ fn a_plan_for_nothing_new_leaves_a_base_as_it_is() {
         .filter(|path| !path.starts_with("var/db/pkg/x/b-1"))
         .collect();
     assert_eq!(changed, ["usr/b", "var/cache/edb/counter"]);
+}
+
+/// A library of this machine, as the package in question would have it: its content and soname.
+fn some_library() -> (Vec<u8>, String) {
+    let path = libraries_of(&which("bash").unwrap()).into_iter().find(|path| path.contains("libtinfo")).unwrap();
+    (std::fs::read(&path).unwrap(), path.rsplit('/').next().unwrap().to_owned())
+}
+
+#[test]
+fn libraries_that_others_need_are_preserved_until_they_do_not() {
+    let (content, soname) = some_library();
+    let line = |path: &str, soname: &str, needed: &str| format!("x86_64;{path};{soname};;{needed};x86_64");
+    let file = format!("usr/lib64/{soname}.0");
+    let old = Pack::new("x/lib-1")
+        .item(&file, Item::File(0o755, content))
+        .item(&format!("usr/lib64/{soname}"), Item::Link(format!("{soname}.0")))
+        .item("usr/lib64/libunused.so.1", text("1"))
+        .item("etc/env.d/50lib", text("LDPATH=\"/usr/lib64\"\n"))
+        .meta(
+            "NEEDED.ELF.2",
+            &format!(
+                "{}\n{}",
+                line(&format!("/{file}"), &soname, "libc.so.6"),
+                line("/usr/lib64/libunused.so.1", "libunused.so.1", "")
+            ),
+        );
+    let app = |version: &str, needed: &str| {
+        Pack::new(&format!("x/app-{version}"))
+            .item("usr/bin/app", script(version))
+            .meta("NEEDED.ELF.2", &line("/usr/bin/app", "", needed))
+    };
+    let new = Pack::new("x/lib-2")
+        .item("usr/lib64/libnew.so.2", text("2"))
+        .item("etc/env.d/50lib", text("LDPATH=\"/usr/lib64\"\n"))
+        .meta("NEEDED.ELF.2", &line("/usr/lib64/libnew.so.2", "libnew.so.2", ""));
+    let (bench, root, log) = upgraded(&[old, app("1", &soname)], &|_, _| {}, &[new]);
+    assert!(root.tree.contains(&file) && root.tree.contains(format!("usr/lib64/{soname}")), "{log}");
+    assert!(!root.tree.contains("usr/lib64/libunused.so.1"));
+    let contents = bench.read(&root, "var/db/pkg/x/lib-2/CONTENTS");
+    assert!(
+        contents.contains(&format!("obj /{file} ")) && contents.contains(&format!("sym /usr/lib64/{soname} -> ")),
+        "{contents}"
+    );
+    let registry = bench.read(&root, "var/lib/portage/preserved_libs_registry");
+    let expected = format!(
+        "{{\n\t\"x/lib:0\": [\n\t\t\"x/lib-2\",\n\t\t\"3\",\n\t\t[\n\t\t\t\"/usr/lib64/{soname}\",\n\t\t\t\"/{file}\"\n\t\t]\n\t]\n}}"
+    );
+    assert_eq!(registry, expected);
+    let root = bench.merge_over(&root.tree, &[app("2", "libnew.so.2")], &Log::default()).unwrap();
+    assert!(!root.tree.contains(&file) && !root.tree.contains(format!("usr/lib64/{soname}")));
+    assert_eq!(bench.read(&root, "var/lib/portage/preserved_libs_registry"), "{}");
+    assert!(!bench.read(&root, "var/db/pkg/x/lib-2/CONTENTS").contains(&soname));
+}
+
+#[test]
+fn install_mask_leaves_files_out_and_is_recorded() {
+    let pack = Pack::new("x/a-1")
+        .item("usr/share/doc/a/README", text("r"))
+        .item("usr/lib/liba.la", text("l"))
+        .item("usr/bin/a", script("a"));
+    let bench = Bench::new();
+    let mut plan = plan(vec![planned("x/a-1")]);
+    plan.install_mask = "/usr/share/doc *.la".into();
+    let root = bench.merge_plan(&plan, &[pack], &Log::default()).unwrap();
+    assert!(root.tree.contains("usr/bin/a") && !root.tree.contains("usr/share/doc") && !root.tree.contains("usr/lib/liba.la"));
+    assert_eq!(bench.read(&root, "var/db/pkg/x/a-1/INSTALL_MASK"), "/usr/share/doc *.la\n");
+    assert!(!bench.read(&root, "var/db/pkg/x/a-1/CONTENTS").contains("doc"));
 }

@@ -31,6 +31,9 @@ pub struct Plan {
     /// EPREFIX: the folder of a foreign system the packages are moved to; none means that they make a system of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
+    /// INSTALL_MASK (make.conf(5)): what is left out of every package.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub install_mask: String,
     /// Every package, in merge order.
     pub packages: Vec<PlannedPackage>,
     /// What whoever ordered should know, in sentences: that a cycle was broken which Portage would have refused, for one.
@@ -168,6 +171,9 @@ impl Plan {
         }
         if let Some(prefix) = &self.prefix {
             h.field("prefix").field(prefix);
+        }
+        if !self.install_mask.is_empty() {
+            h.field("install mask").field(&self.install_mask);
         }
         PlanHash(h.finish())
     }

@@ -36,6 +36,7 @@ fn gentoo(data_dir: &Path) -> ChannelConfig {
         accept_license: None,
         base: None,
         prefix: None,
+        install_mask: String::new(),
         binhosts: vec![BinhostConfig {
             name: "gentoo".into(),
             uri: "https://distfiles.gentoo.org/releases/amd64/binpackages/23.0/x86-64".into(),
@@ -61,6 +62,7 @@ fn sample(dir: &Path) -> ChannelConfig {
         accept_license: None,
         base: None,
         prefix: None,
+        install_mask: String::new(),
         binhosts: vec![BinhostConfig {
             name: "sample".into(),
             uri: format!("file://{}", dir.join("binhost").display()),

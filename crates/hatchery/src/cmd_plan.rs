@@ -130,6 +130,7 @@ impl SourceArgs {
             accept_license: self.profile.is_none().then(|| "*".to_owned()),
             base: None,
             prefix: self.built_at.clone().map(|built_at| PrefixConfig { built_at, host_provides: self.host_provides.clone() }),
+            install_mask: String::new(),
             binhosts: binhosts.collect::<anyhow::Result<_>>()?,
         }];
         order.channel = Some(AD_HOC.into());

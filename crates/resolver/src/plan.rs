@@ -146,6 +146,7 @@ impl Universe {
             services: wanted.services.clone(),
             // Whoever gave the installed packages knows what they are of.
             base: None,
+            install_mask: String::new(),
             notes: Vec::new(),
             summary: Summary::estimate(&packages),
             prefix: None,

@@ -117,6 +117,9 @@ pub struct ChannelConfig {
     /// Instead of `@BINARY-REDISTRIBUTABLE`. Widen it only where images are not passed on to others.
     #[serde(default)]
     pub accept_license: Option<String>,
+    /// INSTALL_MASK (make.conf(5)): what is left out of every package, like `/usr/share/doc -/usr/share/doc/x`.
+    #[serde(default)]
+    pub install_mask: String,
     /// The stage3 that images of this channel are built on; none makes them of packages alone.
     #[serde(default)]
     pub base: Option<BaseConfig>,

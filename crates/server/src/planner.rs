@@ -24,6 +24,7 @@ pub fn plan(channel: &Channel, snapshot: &Snapshot, order: &Order, preset: Optio
         Wanted { atoms: atoms(channel, order, preset), services: preset.map(|p| p.services.clone()).unwrap_or_default() };
     let resolved = snapshot.universe.resolve(&wanted);
     let mut plan = resolved.map_err(|explanation| PlanRefused { channel: channel.config.name.clone(), explanation })?.plan;
+    plan.install_mask = channel.config.install_mask.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some(base) = &snapshot.base {
         plan.base = Some(base.clone());
         plan.summary.download_size = plan.summary.download_size.saturating_add(base.size);

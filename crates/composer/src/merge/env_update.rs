@@ -76,14 +76,20 @@ impl Environment {
         Environment { variables, ldpath }
     }
 
-    /// CONFIG_PROTECT and its mask; /etc is protected and /etc/env.d is not whatever the files say (make.globals).
+    /// CONFIG_PROTECT and its mask; /etc is protected and /etc/env.d is not whatever the files say (profiles/base/make.defaults).
     pub fn protection(&self) -> Protection {
         let dirs = |name: &str, always: &str| {
             let value = self.variables.get(name).map_or("", String::as_str);
-            let all = std::iter::once(always).chain(value.split_whitespace());
+            let all = always.split_whitespace().chain(value.split_whitespace());
             all.map(|dir| dir.trim_matches('/').as_bytes().to_vec()).filter(|dir| !dir.is_empty()).collect()
         };
-        Protection { protect: dirs("CONFIG_PROTECT", "/etc"), mask: dirs("CONFIG_PROTECT_MASK", "/etc/env.d") }
+        Protection { protect: dirs("CONFIG_PROTECT", "/etc"), mask: dirs("CONFIG_PROTECT_MASK", "/etc/env.d /etc/gconf") }
+    }
+
+    /// The folders of info pages, INFOPATH and INFODIR.
+    pub fn info_dirs(&self) -> Vec<&str> {
+        let values = ["INFOPATH", "INFODIR"].into_iter().filter_map(|name| self.variables.get(name));
+        values.flat_map(|value| value.split(':')).filter(|dir| !dir.is_empty()).collect()
     }
 
     /// Writes the files that programs read.

@@ -8,9 +8,11 @@ use gentoo::binpkg::BinaryPackage;
 
 use super::accounts::Names;
 use super::config_memory::ConfigMemory;
-use super::contents;
+use super::contents::{self, Contents};
 use super::env_update::Environment;
 use super::files::{Merge, Merged, Owners};
+use super::info;
+use super::install_mask::InstallMask;
 use super::package::Image;
 use super::phases::{Phase, Scripts};
 use super::protect::Replaced;
@@ -68,12 +70,27 @@ impl Merger<'_> {
         };
         let merged = merge.merge(image, wanted)?;
         memory.write(&before, &mut self.tree, store)?;
-        self.libraries_changed |= merged.contents.keys().any(|path| concerns_libraries(path));
+        self.note_changes(&merged.contents);
         Ok(merged)
     }
 
-    /// Takes the replaced instances out: pkg_prerm, their files, pkg_postrm, their records.
-    pub(super) fn remove_replaced(&mut self, removed: Vec<Removed>, package: &Package) -> Result<(), ComposeError> {
+    /// Takes out of the image what INSTALL_MASK says, and notes that in the record.
+    pub(super) fn mask(&mut self, package: &mut Package) -> Result<(), ComposeError> {
+        let mask = self.request.plan.install_mask.as_str();
+        if !mask.is_empty() {
+            package.metadata.insert("INSTALL_MASK".into(), format!("{mask}\n").into_bytes());
+            InstallMask::parse(mask).apply(&mut package.image.tree)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the replaced instances out: pkg_prerm, their files, pkg_postrm, their records. Returns what is kept of them.
+    pub(super) fn remove_replaced(
+        &mut self,
+        removed: Vec<Removed>,
+        package: &mut Package,
+    ) -> Result<BTreeSet<Vec<u8>>, ComposeError> {
+        let preserved = self.preserve(&removed, package)?;
         for mut old in removed {
             let cpv = old.cpv.to_string();
             self.observer.log(&format!("{cpv}: replaced by {}", package.cpv));
@@ -82,9 +99,10 @@ impl Merger<'_> {
             self.run_removal(&mut old, Phase::Postrm)?;
             self.vdb.remove(&old.cpv);
             self.outgoing.remove(&cpv);
+            self.unregister_preserved(&old.cpv)?;
             self.tree.remove_all(vdb::record_dir(&old.cpv));
         }
-        Ok(())
+        Ok(preserved)
     }
 
     fn unmerge(&mut self, old: &Removed, package: &Package) -> Result<(), ComposeError> {
@@ -103,8 +121,15 @@ impl Merger<'_> {
             kept: &package.merged.contents,
         };
         unmerge.run(&old.contents)?;
-        self.libraries_changed |= old.contents.keys().any(|path| concerns_libraries(path));
+        self.note_changes(&old.contents);
         memory.write(&before, &mut self.tree, store)
+    }
+
+    /// What has to be made anew because of these paths.
+    fn note_changes(&mut self, contents: &Contents) {
+        self.libraries_changed |= contents.keys().any(|path| concerns_libraries(path));
+        let folders: BTreeSet<&[u8]> = contents.keys().filter_map(|path| info::folder_of(path)).collect();
+        self.info_changed.extend(folders.into_iter().filter_map(|folder| self.tree.resolve(folder).ok()));
     }
 
     pub(super) fn tell_remarks(&mut self, cpv: &Cpv, merged: &Merged) {

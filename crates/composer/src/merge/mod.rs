@@ -5,11 +5,15 @@ pub(crate) mod config_memory;
 mod contents;
 pub(crate) mod env_update;
 pub(crate) mod files;
+mod info;
+mod install_mask;
 mod intake;
+mod linkage;
 mod meter;
 mod own_accounts;
 pub(crate) mod package;
 mod phases;
+mod preserved;
 mod protect;
 mod removal;
 mod running;
@@ -150,6 +154,8 @@ struct Merger<'a> {
     image_on_disk: bool,
     /// Libraries or env.d changed since ldconfig ran.
     libraries_changed: bool,
+    /// Folders (real paths) whose info pages changed.
+    info_changed: BTreeSet<Vec<u8>>,
     /// When the merge began, seconds since the epoch: what is later was made by it.
     began: i64,
 }
@@ -178,6 +184,7 @@ impl<'a> Merger<'a> {
             waiting: Vec::new(),
             image_on_disk: false,
             libraries_changed: false,
+            info_changed: BTreeSet::new(),
             began,
         })
     }
@@ -189,6 +196,7 @@ impl<'a> Merger<'a> {
         if by_hand {
             package.scripts.defined.clear();
         }
+        self.mask(&mut package)?;
         let waits = !package.scripts.defined.is_empty() && !self.is_ready()?;
         if !waits {
             self.run_before(&mut package)?;
@@ -198,8 +206,9 @@ impl<'a> Merger<'a> {
         let merged = self.merge_files(&mut package.image, &package.cpv, removed.last(), &|_| true)?;
         self.tell_remarks(&package.cpv, &merged);
         package.merged = merged;
-        self.remove_replaced(removed, &package)?;
+        let preserved = self.remove_replaced(removed, &mut package)?;
         package.counter = self.vdb.add(Installed::new(package.cpv.clone(), &package.metadata));
+        self.register_preserved(&package, &preserved)?;
         self.write_record(&package)?;
         self.missing.remove(&package.cpv.cp());
         if waits {
@@ -222,6 +231,8 @@ impl<'a> Merger<'a> {
         self.tree.set_time(self.request.plan_time());
         self.libraries_changed = true;
         self.refresh_libraries()?;
+        self.prune_preserved()?;
+        self.refresh_info()?;
         self.vdb.write_counter(&mut self.tree, self.request.store)?;
         vdb::write_world(&mut self.tree, self.request.store, &self.request.plan.world)?;
         if let Some(host) = self.host.take() {

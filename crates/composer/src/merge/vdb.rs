@@ -12,6 +12,8 @@ use crate::ComposeError;
 
 const VDB: &str = "var/db/pkg";
 const COUNTER: &str = "var/cache/edb/counter";
+/// The file of a record that says what its programs and libraries need.
+pub const NEEDED: &str = "NEEDED.ELF.2";
 const WORLD: &str = "var/lib/portage/world";
 const WORLD_SETS: &str = "var/lib/portage/world_sets";
 /// Members that the merge itself writes, whatever the package says.
@@ -88,6 +90,17 @@ impl Vdb {
 
     pub fn installed(&self) -> &[Installed] {
         &self.installed
+    }
+
+    /// The NEEDED.ELF.2 texts of all packages, in the order they were merged.
+    pub fn needed(&self, tree: &Tree, store: &Store) -> Result<Vec<String>, ComposeError> {
+        let mut installed: Vec<&Installed> = self.installed.iter().collect();
+        installed.sort_by_key(|package| package.counter);
+        let read = |package: &Installed| {
+            let text = tree.read_file(store, format!("{}/{NEEDED}", record_dir(&package.cpv)))?;
+            Ok(text.map(|text| String::from_utf8_lossy(&text).into_owned()))
+        };
+        installed.into_iter().filter_map(|package| read(package).transpose()).collect()
     }
 
     /// What a package replaces: the instances in its slot, and of the very same version; in the order they were merged.

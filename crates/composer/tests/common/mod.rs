@@ -72,8 +72,13 @@ impl Pack {
         self.meta("DEFINED_PHASES", &defined.join(" "))
     }
 
-    /// The package as a verified GPKG, its directories made on demand.
+    /// The package as a verified GPKG.
     pub fn build(&self) -> BinaryPackage {
+        BinaryPackage::open(self.file(), &self.cpv, Signatures::Ignored).unwrap()
+    }
+
+    /// The package's file, its directories made on demand.
+    pub fn file(&self) -> std::fs::File {
         let mut file = tempfile::tempfile().unwrap();
         let pf = self.cpv.split_once('/').unwrap().1;
         let description = Description { basename: pf, metadata: &self.metadata, compression: Compression::Zstd, mtime: TIME };
@@ -111,7 +116,7 @@ impl Pack {
         })
         .unwrap();
         file.rewind().unwrap();
-        BinaryPackage::open(file, &self.cpv, Signatures::Ignored).unwrap()
+        file
     }
 }
 
@@ -145,6 +150,7 @@ pub fn plan(packages: Vec<PlannedPackage>) -> Plan {
         world: vec!["app-shells/bash".into()],
         services: Vec::new(),
         base: None,
+        install_mask: String::new(),
         notes: Vec::new(),
         summary: contract::Summary::estimate(&packages),
         prefix: None,
@@ -247,11 +253,11 @@ pub fn host_tools(cpv: &str, tools: &str) -> Pack {
         .item("etc/env.d/00host", text("LDPATH=\"/lib64:/usr/lib64:/lib/x86_64-linux-gnu\"\n"))
 }
 
-fn which(tool: &str) -> Option<PathBuf> {
+pub fn which(tool: &str) -> Option<PathBuf> {
     ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].iter().map(|dir| Path::new(dir).join(tool)).find(|path| path.is_file())
 }
 
-fn libraries_of(program: &Path) -> Vec<String> {
+pub fn libraries_of(program: &Path) -> Vec<String> {
     let output = Command::new("ldd").arg(program).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let path = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(str::to_owned);
