@@ -134,3 +134,76 @@ fn move_environment(packed: &[u8], relocation: &Relocation) -> Result<Option<Vec
     BzEncoder::new(moved.as_ref(), Compression::best()).read_to_end(&mut packed).map_err(unreadable)?;
     Ok(Some(packed))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Entry;
+
+    fn relocation() -> Relocation {
+        Relocation::new("/tmp/gentoo", "/opt/gp").unwrap()
+    }
+
+    #[test]
+    fn an_image_moves_and_becomes_its_unpackers() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let mut tree = Tree::new();
+        for (path, text, mode) in [
+            ("tmp/gentoo/bin/su", "\0/tmp/gentoo/etc\0", 0o4711),
+            ("tmp/gentoo/etc/secret", "at /tmp/gentoo\n", 0o040),
+            ("tmp/gentoo-other/x", "not ours", 0o644),
+            ("etc/host", "not ours", 0o644),
+        ] {
+            tree.make_dirs(path.rsplit_once('/').unwrap().0).unwrap();
+            let (blob, size) = store.put_bytes(text.as_bytes()).unwrap();
+            tree.insert(path, Entry::file(blob, size, mode).with_owner(250, 250)).unwrap();
+        }
+        tree.hard_link("tmp/gentoo/etc/secret", "tmp/gentoo/etc/again").unwrap();
+        tree.symlink("tmp/gentoo/sh", "/tmp/gentoo/bin/sh").unwrap();
+        tree.get_mut("tmp/gentoo/etc").unwrap().mode = 0o555;
+        let mut image = Image { tree, md5: Default::default() };
+        let remarks = move_image(&mut image, &relocation(), &store).unwrap();
+
+        let tree = &image.tree;
+        let entry = |path: &str| tree.get(path).unwrap_or_else(|| panic!("{path} is gone"));
+        let paths: Vec<String> = tree.iter().map(|(path, _)| String::from_utf8_lossy(path).into_owned()).collect();
+        assert!(paths.iter().all(|path| path.is_empty() || path.starts_with("opt")), "{paths:?}");
+        assert_eq!(tree.read_file(&store, "opt/gp/bin/su").unwrap().unwrap(), b"\0/////opt/gp/etc\0");
+        assert_eq!(tree.read_file(&store, "opt/gp/etc/secret").unwrap().unwrap(), b"at /opt/gp\n");
+        assert_eq!(entry("opt/gp/sh").kind, Kind::Symlink(b"/opt/gp/bin/sh".to_vec()));
+        assert_eq!((entry("opt/gp/bin/su").mode, entry("opt/gp/bin/su").uid), (0o711, 0));
+        assert_eq!((entry("opt/gp/etc/secret").mode, entry("opt/gp/etc").mode), (0o440, 0o755));
+        assert!(entry("opt/gp/etc/secret").link().is_some());
+        assert_eq!(entry("opt/gp/etc/secret").link(), entry("opt/gp/etc/again").link());
+        assert_eq!(remarks.iter().filter(|remark| remark.contains("outside of the prefix")).count(), 2, "{remarks:?}");
+        assert!(remarks.iter().any(|remark| remark.contains("/opt/gp/bin/su loses its set-id bits")), "{remarks:?}");
+    }
+
+    #[test]
+    fn the_record_speaks_of_the_new_place() {
+        let mut packed = Vec::new();
+        BzEncoder::new(&b"declare -x EPREFIX=\"/tmp/gentoo\"\n"[..], Compression::best()).read_to_end(&mut packed).unwrap();
+        let mut metadata: BTreeMap<String, Vec<u8>> = [
+            ("EPREFIX", b"/tmp/gentoo\n".to_vec()),
+            ("NEEDED", b"/tmp/gentoo/bin/sed libc.so.6\n".to_vec()),
+            ("SLOT", b"0\n".to_vec()),
+            (ENVIRONMENT, packed),
+        ]
+        .map(|(name, content)| (name.to_owned(), content))
+        .into();
+        let cpv = Cpv::parse("sys-apps/sed-4.7").unwrap();
+        assert_eq!(built_at(&cpv, &metadata).unwrap(), "/tmp/gentoo");
+        move_metadata(&mut metadata, &relocation()).unwrap();
+        let text = |name: &str| String::from_utf8_lossy(&metadata[name]).into_owned();
+        assert_eq!((text("EPREFIX").as_str(), text("NEEDED").as_str()), ("/opt/gp\n", "/opt/gp/bin/sed libc.so.6\n"));
+        let mut plain = String::new();
+        MultiBzDecoder::new(metadata[ENVIRONMENT].as_slice()).read_to_string(&mut plain).unwrap();
+        assert_eq!(plain, "declare -x EPREFIX=\"/opt/gp\"\n");
+
+        metadata.insert(ENVIRONMENT.into(), b"no bzip2".to_vec());
+        assert!(move_metadata(&mut metadata, &relocation()).unwrap_err().message.contains("saved environment"));
+        metadata.insert("EPREFIX".into(), b"\n".to_vec());
+        assert!(built_at(&cpv, &metadata).unwrap_err().message.contains("was not built for a prefix"));
+    }
+}
