@@ -1,11 +1,13 @@
 #!/bin/sh
-# The first program of a Hatchery image: finds the medium by its label, puts a writable layer in memory over its read-only root, and
-# hands over to the system's own init.
+# The first program of a Hatchery image. On a medium: finds it by its label, and puts a writable layer in memory over its read-only
+# root. On a disk: mounts the root that the command line names. Then it hands over to the system's own init.
 #
 # Words of the kernel command line it knows:
 #   hatchery.label=ID   the medium's volume id
 #   hatchery.toram      copy the root into memory first, so that the medium can be taken out
 #   hatchery.wait=N     seconds to wait for the medium (60)
+#   root=WHERE          a disk's root instead of a medium: UUID=…, LABEL=… or /dev/…
+#   rootfstype= rootflags= ro rw   how it is mounted (ro)
 #   init=PATH           another program to hand over to
 
 PATH=/bin
@@ -15,6 +17,10 @@ PATH=/bin
 seen=
 found=
 base=/run/hatchery
+root=
+type=
+flags=
+access=ro
 
 main() {
     mount_kernel_filesystems
@@ -23,9 +29,13 @@ main() {
     for module in $early_modules; do
         load "$module"
     done
-    wait_for_medium
-    keep_in_memory
-    mount_root
+    if [ -n "$root" ]; then
+        wait_for_root
+    else
+        wait_for_medium
+        keep_in_memory
+        mount_root
+    fi
     hand_over "$@"
 }
 
@@ -50,6 +60,10 @@ read_command_line() {
             hatchery.label=*) label=${word#*=} ;;
             hatchery.toram) toram=yes ;;
             hatchery.wait=*) patience=${word#*=} ;;
+            root=*) root=${word#*=} ;;
+            rootfstype=*) type=${word#*=} ;;
+            rootflags=*) flags=${word#*=} ;;
+            ro | rw) access=$word ;;
             init=*) init=${word#*=} ;;
         esac
     done
@@ -79,6 +93,33 @@ wait_for_medium() {
         waited=$((waited + 1))
         load_for_devices
     done
+}
+
+wait_for_root() {
+    waited=0
+    load_for_devices
+    until mount_disk; do
+        if [ "$waited" -ge "$patience" ]; then
+            rescue "the root $root did not show up within $patience seconds, or could not be mounted."
+            waited=0
+        fi
+        sleep 1
+        waited=$((waited + 1))
+        load_for_devices
+    done
+}
+
+# Mounts the root of a disk. Its filesystem's driver is loaded by the kernel's own request.
+mount_disk() {
+    case $root in
+        UUID=* | LABEL=*) found=$(findfs "$root" 2>/dev/null) || return 1 ;;
+        *) found=$root ;;
+    esac
+    [ -b "$found" ] || return 1
+    for try in ${type:-ext4 btrfs xfs}; do
+        mount -t "$try" -o "$access${flags:+,$flags}" "$found" /newroot && return 0
+    done 2>/dev/null
+    return 1
 }
 
 # Mounts the medium. ISO 9660 keeps its volume descriptor at byte 32768: "CD001" at 1, the volume id, padded with spaces, at 40.

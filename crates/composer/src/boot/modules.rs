@@ -63,6 +63,8 @@ const ON_DEMAND: &[&str] = &[
     // Filesystems and what they want by name.
     "udf",
     "ext4",
+    "btrfs",
+    "xfs",
     "vfat",
     "nls_ascii",
     "nls_cp437",

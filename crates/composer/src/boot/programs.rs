@@ -10,8 +10,10 @@ use crate::ComposeError;
 
 /// What /init and the rescue shell call. A busybox without the first ones cannot do the work; the rest is for the person in the shell.
 const NEEDED: &[&str] = &["sh", "mount", "umount", "mkdir", "cat", "dd", "sleep", "insmod", "switch_root", "cp"];
-const HANDY: &[&str] =
-    &["setsid", "cttyhack", "ls", "dmesg", "reboot", "poweroff", "grep", "find", "lsmod", "ps", "vi", "blkid", "mv", "rm", "ln"];
+const HANDY: &[&str] = &[
+    "setsid", "cttyhack", "ls", "dmesg", "reboot", "poweroff", "grep", "find", "lsmod", "ps", "vi", "blkid", "findfs", "mv",
+    "rm", "ln",
+];
 
 /// Programs and libraries are some MB; more is not what it says it is.
 const MAX_PROGRAM: u64 = 64 << 20;
