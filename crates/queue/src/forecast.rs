@@ -1,0 +1,318 @@
+//! When each build will be ready: the queue is played many times over as [`policy`](crate::policy) would serve it, each time with other
+//! build times out of what was seen, with builds that fail early, and with orders still to come.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+
+use crate::Random;
+use crate::calibration::Range;
+use crate::cost::{CostModel, Work};
+use crate::policy::{self, Claim, Waiting};
+
+/// How often the queue is played.
+const DRAWS: usize = 160;
+/// Most builds served in one play, those still to come included.
+const MAX_SERVED: usize = 20_000;
+/// From the end of a build until its worker has the next one. Seconds.
+const HANDOVER: f64 = 0.5;
+
+/// A build that waits, and what there is to do for it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub waiting: Waiting,
+    pub work: Work,
+}
+
+/// A build that a worker has in hand.
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub id: u64,
+    pub work: Work,
+    pub worker: String,
+    /// Seconds since the worker began.
+    pub elapsed: f64,
+    /// The steps that are done, with their seconds.
+    pub done: Vec<(u8, f64)>,
+    /// The step at hand, how much of it is done (0 to 1), and its seconds so far.
+    pub current: Option<(u8, f64, f64)>,
+}
+
+/// Orders still to come, as they came lately.
+#[derive(Clone, Debug, Default)]
+pub struct Arrivals {
+    /// New builds a second.
+    pub per_second: f64,
+    /// Build times of such builds. Seconds.
+    pub seconds: Vec<f64>,
+    /// Seconds of their users' work that were before them when they came ([`Claim::work_before`]).
+    pub work_before: Vec<f64>,
+}
+
+/// All that decides when builds are ready.
+#[derive(Clone, Debug, Default)]
+pub struct Queue {
+    /// Seconds, of the clock by which [`Waiting`] says since when.
+    pub now: f64,
+    pub waiting: Vec<Entry>,
+    pub running: Vec<Running>,
+    /// Workers at hand that have nothing to do.
+    pub idle: Vec<String>,
+    /// See [`policy::claims`].
+    pub used: BTreeMap<u64, f64>,
+    pub arrivals: Arrivals,
+    /// The share of builds that fail, and so end early.
+    pub failing: f64,
+}
+
+/// The forecast of a whole queue, before calibration.
+#[derive(Clone, Debug, Default)]
+pub struct Forecast {
+    ranges: HashMap<u64, Range>,
+}
+
+impl Forecast {
+    /// When the build with this id is ready, if it does not fail; none for a build that is not in the queue, or when there is no worker.
+    pub fn range(&self, id: u64) -> Option<Range> {
+        self.ranges.get(&id).copied()
+    }
+}
+
+/// Plays the queue. The same queue and seed give the same forecast.
+pub fn forecast(queue: &Queue, model: &CostModel, seed: u64) -> Forecast {
+    let waiting: Vec<Waiting> = queue.waiting.iter().map(|e| e.waiting.clone()).collect();
+    let claims = policy::claims(&waiting, &queue.used);
+    let usual = |entry: &Entry| Next { id: entry.waiting.id, seconds: model.seconds(&entry.work, None) };
+    let mut line: Vec<(Claim, Next)> = claims.into_iter().zip(queue.waiting.iter().map(usual)).collect();
+    line.sort_by_key(|(claim, _)| *claim);
+    let running: Vec<(u64, f64, Left)> =
+        queue.running.iter().map(|r| (r.id, model.speed(Some(&r.worker)), Left::of(r, model))).collect();
+    let idle: Vec<f64> = queue.idle.iter().map(|name| model.speed(Some(name))).collect();
+    let mut random = Random::new(seed);
+    let mut times: HashMap<u64, Vec<f64>> = HashMap::new();
+    for _ in 0..DRAWS {
+        let mut play = Play { queue, model, random: &mut random, workers: BinaryHeap::new(), speeds: Vec::new() };
+        play.start(&running, &idle, &mut |id, time| times.entry(id).or_default().push(time));
+        play.serve(&line, &mut |id, time| times.entry(id).or_default().push(time));
+    }
+    let ranges = times.into_iter().filter_map(|(id, times)| Some((id, Range::of(times)?)));
+    Forecast { ranges: ranges.collect() }
+}
+
+/// A time that can be sorted.
+#[derive(Clone, Copy, PartialEq)]
+struct Time(f64);
+
+impl Eq for Time {}
+
+impl Ord for Time {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Time {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The queue played once.
+struct Play<'a> {
+    queue: &'a Queue,
+    model: &'a CostModel,
+    random: &'a mut Random,
+    /// When each worker is free, soonest first, with its place in `speeds`.
+    workers: BinaryHeap<Reverse<(Time, usize)>>,
+    speeds: Vec<f64>,
+}
+
+/// A build in the line, and what it usually takes. Seconds.
+struct Next {
+    id: u64,
+    seconds: f64,
+}
+
+impl Play<'_> {
+    /// What runs runs to its end, and who is idle is free now.
+    fn start(&mut self, running: &[(u64, f64, Left)], idle: &[f64], ready: &mut impl FnMut(u64, f64)) {
+        for (id, speed, left) in running {
+            let left = left.draw(self.model, self.random);
+            ready(*id, left);
+            let ends = self.end_of(left);
+            self.worker_is_free(*speed, ends);
+        }
+        // The quickest of those that are idle gets the first build.
+        for speed in idle {
+            self.worker_is_free(*speed, *speed * 1e-6);
+        }
+    }
+
+    /// Workers take what is next, until all that waits now was taken.
+    fn serve(&mut self, line: &[(Claim, Next)], ready: &mut impl FnMut(u64, f64)) {
+        let mut line = line.iter().peekable();
+        let mut to_come = self.random.waiting_time(self.queue.arrivals.per_second);
+        // Newcomers that have come, best claim first, with the seconds they take.
+        let mut newcomers: BinaryHeap<Reverse<(Claim, Time)>> = BinaryHeap::new();
+        for _ in 0..MAX_SERVED {
+            let Some((claim, next)) = line.peek() else { return };
+            let Some(Reverse((Time(time), worker))) = self.workers.pop() else { return };
+            while to_come <= time {
+                let before = self.random.pick(&self.queue.arrivals.work_before, 0.0);
+                let seconds = self.random.pick(&self.queue.arrivals.seconds, 0.0);
+                newcomers.push(Reverse((Claim::of_newcomer(self.queue.now + to_come, before), Time(seconds))));
+                to_come += self.random.waiting_time(self.queue.arrivals.per_second);
+            }
+            let seconds = match newcomers.peek() {
+                Some(Reverse((newcomer, Time(seconds)))) if newcomer < claim => {
+                    let seconds = *seconds;
+                    newcomers.pop();
+                    seconds
+                }
+                _ => {
+                    let speed = self.speeds.get(worker).copied().unwrap_or(1.0);
+                    let seconds = next.seconds * speed * self.model.draw_deviation(self.random).exp();
+                    ready(next.id, time + HANDOVER + seconds);
+                    line.next();
+                    seconds
+                }
+            };
+            let ends = self.end_of(seconds);
+            self.workers.push(Reverse((Time(time + HANDOVER + ends), worker)));
+        }
+    }
+
+    fn worker_is_free(&mut self, speed: f64, at: f64) {
+        self.workers.push(Reverse((Time(at), self.speeds.len())));
+        self.speeds.push(speed);
+    }
+
+    /// When a build that takes so long gives its worker back: earlier where it fails.
+    fn end_of(&mut self, seconds: f64) -> f64 {
+        if self.random.unit() < self.queue.failing { seconds * self.random.unit() } else { seconds }
+    }
+}
+
+/// What is left of a running build, before chance.
+enum Left {
+    /// Nothing is known but what it is expected to take in all, and how long it has run.
+    OfAll { total: f64, elapsed: f64 },
+    /// The seconds left at the pace it has shown, and how much of the chance is still open (0 to 1).
+    AtPace { seconds: f64, open: f64 },
+}
+
+impl Left {
+    fn of(running: &Running, model: &CostModel) -> Left {
+        let speed = model.speed(Some(&running.worker));
+        let total = model.seconds(&running.work, Some(&running.worker));
+        let Some((step, share, in_step)) = running.current else {
+            return Left::OfAll { total, elapsed: running.elapsed };
+        };
+        let share = share.clamp(0.0, 1.0);
+        let mut steps: Vec<u8> = running.work.parts.iter().map(|p| p.step).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        let expected = |wanted: &dyn Fn(u8) -> bool| -> f64 {
+            steps.iter().filter(|s| wanted(**s)).map(|s| model.step_seconds(&running.work, *s) * speed).sum()
+        };
+        // A step that shows how far it is tells its own time, the better the farther it is.
+        let guess = expected(&|s| s == step);
+        let here = if share > 0.0 { guess * (1.0 - share) + in_step } else { guess.max(in_step) };
+        let left = here * (1.0 - share) + expected(&|s| s > step);
+        let (was, should) = (running.done.iter().map(|(_, s)| s).sum::<f64>(), expected(&|s| s < step));
+        let trust = should / (should + 0.3 * total);
+        let pace = if was > 0.0 && should > 0.0 { trust * (was / should).ln().clamp(-1.0, 1.0) } else { 0.0 };
+        Left::AtPace { seconds: left * pace.exp(), open: (left / total.max(left)).sqrt() }
+    }
+
+    /// How long it still takes, by chance. Seconds.
+    fn draw(&self, model: &CostModel, random: &mut Random) -> f64 {
+        let deviation = model.draw_deviation(random);
+        match self {
+            Left::OfAll { total, elapsed } => (total * deviation.exp() - elapsed).max(0.02 * total),
+            Left::AtPace { seconds, open } => (seconds * (deviation * open).exp()).max(0.1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::{Part, Sample};
+    use crate::policy::Wanting;
+
+    fn work(seconds: f64) -> Work {
+        let part = |step, share: f64| Part { step, kind: format!("step {step}"), amount: seconds * share, guess: 1.0 };
+        Work { parts: vec![part(0, 0.4), part(1, 0.6)] }
+    }
+
+    fn model() -> CostModel {
+        let mut random = Random::new(5);
+        let mut sample = |seconds: f64| {
+            let mut noise = || (0.05 * random.normal()).exp();
+            Sample { work: work(seconds), worker: "w".into(), steps: vec![(0, 0.4 * seconds * noise()), (1, 0.6 * seconds * noise())] }
+        };
+        CostModel::learn(&(0..100).map(|i| sample(50.0 + f64::from(i))).collect::<Vec<_>>())
+    }
+
+    fn entry(id: u64, user: u64, since: f64) -> Entry {
+        let wanted_by = vec![Wanting { user, since, doubtful: false }];
+        Entry { waiting: Waiting { id, rank: 0, wanted_by, cost: 100.0 }, work: work(100.0) }
+    }
+
+    fn middle(forecast: &Forecast, id: u64) -> f64 {
+        forecast.range(id).unwrap().middle
+    }
+
+    #[test]
+    fn the_queue_is_played_by_the_policy_on_all_workers() {
+        let model = model();
+        let mut queue = Queue { waiting: (1..=4).map(|id| entry(id, 1, 0.0)).collect(), idle: vec!["w".into()], ..Queue::default() };
+        queue.waiting.push(entry(5, 2, 30.0));
+        let one = forecast(&queue, &model, 1);
+        // The other user's order is served second, though it came last.
+        for (id, expected) in [(1, 100.0), (5, 200.0), (2, 300.0), (4, 500.0)] {
+            assert!((middle(&one, id) / expected - 1.0f64).abs() < 0.1, "{id}: {:?}", one.range(id));
+        }
+        queue.idle.push("w2".into());
+        let two = forecast(&queue, &model, 1);
+        assert!((middle(&two, 4) / 300.0 - 1.0).abs() < 0.1, "{:?}", two.range(4));
+        queue.idle.clear();
+        assert_eq!(forecast(&queue, &model, 1).range(1), None, "without a worker nothing is promised");
+    }
+
+    #[test]
+    fn newcomers_are_reckoned_with() {
+        let model = model();
+        let arrivals = Arrivals { per_second: 0.008, seconds: vec![100.0], work_before: vec![0.0] };
+        let mut queue = Queue { waiting: (1..=6).map(|id| entry(id, 1, 0.0)).collect(), idle: vec!["w".into()], ..Queue::default() };
+        let calm = forecast(&queue, &model, 1);
+        queue.arrivals = arrivals;
+        let busy = forecast(&queue, &model, 1);
+        assert!((middle(&busy, 1) / middle(&calm, 1) - 1.0).abs() < 0.1, "who is first stays first");
+        assert!(middle(&busy, 6) > 1.5 * middle(&calm, 6), "{:?} {:?}", calm.range(6), busy.range(6));
+    }
+
+    #[test]
+    fn what_runs_is_judged_by_what_it_has_done() {
+        let model = model();
+        let left = |elapsed: f64, done: Vec<(u8, f64)>, current| {
+            let running = Running { id: 1, work: work(100.0), worker: "w".into(), elapsed, done, current };
+            let queue = Queue { running: vec![running], ..Queue::default() };
+            forecast(&queue, &model, 1).range(1).unwrap()
+        };
+        let fresh = left(0.0, vec![], None);
+        let half = left(70.0, vec![(0, 40.0)], Some((1, 0.5, 30.0)));
+        assert!((half.middle - 30.0).abs() < 4.0, "{half:?}");
+        assert!(half.high90 - half.low90 < fresh.high90 - fresh.low90);
+        let slow = left(110.0, vec![(0, 80.0)], Some((1, 0.5, 30.0)));
+        assert!(slow.middle > 1.1 * half.middle, "{slow:?}");
+        let overdue = left(500.0, vec![], None);
+        assert!(overdue.middle > 0.0 && overdue.middle < 10.0, "{overdue:?}");
+    }
+
+    #[test]
+    fn the_same_question_has_the_same_answer() {
+        let queue = Queue { waiting: vec![entry(1, 1, 0.0)], idle: vec!["w".into()], ..Queue::default() };
+        assert_eq!(forecast(&queue, &model(), 4).range(1), forecast(&queue, &model(), 4).range(1));
+    }
+}
