@@ -6,7 +6,9 @@ use queue::simulation::{Outcome, Scenario, Score, Served, run};
 
 fn main() {
     let seeds: u64 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(10);
-    println!("| seed | orders | in the 90% range | in the 50% range | 90% uncalibrated | width of 90% / build | error of the middle | wait / build |");
+    println!(
+        "| seed | orders | in the 90% range | in the 50% range | 90% uncalibrated | width of 90% / build | error of the middle | wait / build |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     let outcomes: Vec<Outcome> = (1..=seeds).map(|seed| run(&Scenario::usual(seed))).collect();
     let late = |s: &Served| s.known >= 200;

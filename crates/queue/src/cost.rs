@@ -85,7 +85,8 @@ impl CostModel {
             fit.learn_speeds();
         }
         let mut model = fit.model();
-        model.residuals = samples.iter().map(|s| (s.seconds().max(LEAST) / model.seconds(&s.work, Some(&s.worker))).ln()).collect();
+        model.residuals =
+            samples.iter().map(|s| (s.seconds().max(LEAST) / model.seconds(&s.work, Some(&s.worker))).ln()).collect();
         model
     }
 
@@ -267,6 +268,10 @@ mod tests {
         let steps = vec![(0, 0.0), (1, f64::MAX), (9, 5.0)];
         let model = CostModel::learn(&vec![Sample { work: work(0.0, 1e18), worker: String::new(), steps }; 5]);
         assert!(model.seconds(&work(1.0, 1.0), None).is_finite());
-        assert!(CostModel::learn(&[Sample { work: Work::default(), worker: "w".into(), steps: vec![] }]).seconds(&Work::default(), None) > 0.0);
+        assert!(
+            CostModel::learn(&[Sample { work: Work::default(), worker: "w".into(), steps: vec![] }])
+                .seconds(&Work::default(), None)
+                > 0.0
+        );
     }
 }

@@ -249,7 +249,11 @@ mod tests {
         let mut random = Random::new(5);
         let mut sample = |seconds: f64| {
             let mut noise = || (0.05 * random.normal()).exp();
-            Sample { work: work(seconds), worker: "w".into(), steps: vec![(0, 0.4 * seconds * noise()), (1, 0.6 * seconds * noise())] }
+            Sample {
+                work: work(seconds),
+                worker: "w".into(),
+                steps: vec![(0, 0.4 * seconds * noise()), (1, 0.6 * seconds * noise())],
+            }
         };
         CostModel::learn(&(0..100).map(|i| sample(50.0 + f64::from(i))).collect::<Vec<_>>())
     }
@@ -266,7 +270,8 @@ mod tests {
     #[test]
     fn the_queue_is_played_by_the_policy_on_all_workers() {
         let model = model();
-        let mut queue = Queue { waiting: (1..=4).map(|id| entry(id, 1, 0.0)).collect(), idle: vec!["w".into()], ..Queue::default() };
+        let mut queue =
+            Queue { waiting: (1..=4).map(|id| entry(id, 1, 0.0)).collect(), idle: vec!["w".into()], ..Queue::default() };
         queue.waiting.push(entry(5, 2, 30.0));
         let one = forecast(&queue, &model, 1);
         // The other user's order is served second, though it came last.
@@ -284,7 +289,8 @@ mod tests {
     fn newcomers_are_reckoned_with() {
         let model = model();
         let arrivals = Arrivals { per_second: 0.008, seconds: vec![100.0], work_before: vec![0.0] };
-        let mut queue = Queue { waiting: (1..=6).map(|id| entry(id, 1, 0.0)).collect(), idle: vec!["w".into()], ..Queue::default() };
+        let mut queue =
+            Queue { waiting: (1..=6).map(|id| entry(id, 1, 0.0)).collect(), idle: vec!["w".into()], ..Queue::default() };
         let calm = forecast(&queue, &model, 1);
         queue.arrivals = arrivals;
         let busy = forecast(&queue, &model, 1);

@@ -105,9 +105,8 @@ impl Outcome {
     /// The score of the orders that `counts` takes.
     pub fn score(&self, counts: impl Fn(&Served) -> bool) -> Score {
         let served: Vec<&Served> = self.served.iter().filter(|s| counts(s)).collect();
-        let share = |holds: &dyn Fn(&Served) -> bool| {
-            served.iter().filter(|s| holds(s)).count() as f64 / served.len().max(1) as f64
-        };
+        let share =
+            |holds: &dyn Fn(&Served) -> bool| served.iter().filter(|s| holds(s)).count() as f64 / served.len().max(1) as f64;
         Score {
             orders: served.len(),
             in90: share(&|s| s.named.holds90(s.actual)),
@@ -183,9 +182,14 @@ enum Event {
     /// One order of a burst by this user.
     OrderOf(usize),
     /// A worker ends the attempt it has in hand.
-    Ends { worker: usize, attempt: usize },
+    Ends {
+        worker: usize,
+        attempt: usize,
+    },
     /// A lease lapses.
-    Lapses { build: usize },
+    Lapses {
+        build: usize,
+    },
     Leaves,
     Returns,
 }
@@ -338,14 +342,19 @@ impl<'a> World<'a> {
     fn order(&mut self, user: usize) {
         let popular = self.random.unit() < self.scenario.popular;
         // The channels move on every four hours, and with them what is popular.
-        let what = if popular { (self.now / 14_400.0) as u64 * 6 + self.random.below(6) as u64 } else { 1_000_000 + self.random.next_u64() / 2 };
+        let what = if popular {
+            (self.now / 14_400.0) as u64 * 6 + self.random.below(6) as u64
+        } else {
+            1_000_000 + self.random.next_u64() / 2
+        };
         if self.ready.get(&what).is_some_and(|since| self.now - since < 86_400.0) {
             self.outcome.found_ready += 1;
             return;
         }
         let order = Order { user: user as u64, since: self.now, known: self.samples.len(), before: 0, promise: None };
         let alive = |b: &usize| self.waiting.contains(b) || self.in_hand().any(|r| r == *b);
-        let known = (0..self.builds.len()).rev().find(|b| self.builds.get(*b).is_some_and(|build| build.what == what) && alive(b));
+        let known =
+            (0..self.builds.len()).rev().find(|b| self.builds.get(*b).is_some_and(|build| build.what == what) && alive(b));
         let build = match known {
             Some(build) => {
                 self.outcome.joined += 1;
@@ -474,7 +483,8 @@ impl<'a> World<'a> {
             Calibration::learn(self.promises.get(self.promises.len().saturating_sub(MAX_PROMISES)..).unwrap_or_default());
         let forecast = forecast::forecast(&queue, &model, self.count as u64).range(build as u64);
         let waiting: Vec<Waiting> = queue.waiting.iter().map(|e| e.waiting.clone()).collect();
-        let place = policy::turns(&waiting, &queue.used).into_iter().position(|i| waiting.get(i).is_some_and(|w| w.id == build as u64));
+        let place =
+            policy::turns(&waiting, &queue.used).into_iter().position(|i| waiting.get(i).is_some_and(|w| w.id == build as u64));
         if is_new {
             let claims = policy::claims(&waiting, &queue.used);
             if let Some((claim, entry)) = claims.last().zip(waiting.last()) {
@@ -496,7 +506,8 @@ impl<'a> World<'a> {
             let model = self.model();
             let queue = self.queue(&model);
             let waiting: Vec<Waiting> = queue.waiting.into_iter().map(|e| e.waiting).collect();
-            let Some(build) = policy::turns(&waiting, &queue.used).first().and_then(|i| waiting.get(*i)).map(|w| w.id as usize) else {
+            let Some(build) = policy::turns(&waiting, &queue.used).first().and_then(|i| waiting.get(*i)).map(|w| w.id as usize)
+            else {
                 return;
             };
             self.waiting.retain(|b| *b != build);

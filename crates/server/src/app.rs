@@ -14,9 +14,13 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::files::Files;
 use crate::mail::Mailer;
+use crate::outlook::Outlooks;
 
 /// A worker that did not ask or report for so long is not counted on.
 const WORKER_ABSENT: Duration = Duration::from_secs(120);
+
+/// A worker that asked so lately is idle and will ask again at once.
+const ASKING: Duration = Duration::from_secs(3);
 
 /// The state of a running server.
 pub struct App {
@@ -31,6 +35,7 @@ pub struct App {
     pub worker_token: String,
     pub operator_token: String,
     pub workers: Workers,
+    pub outlooks: Outlooks,
     /// Turns true when the server is to end.
     pub stopping: watch::Receiver<bool>,
 }
@@ -39,13 +44,6 @@ impl App {
     /// The address of an order's page.
     pub fn order_url(&self, order: &str) -> String {
         format!("{}/orders/{order}", self.public_url)
-    }
-
-    /// Seconds until the build is ready, where that can be said.
-    pub async fn seconds_until_ready(&self, build: &str) -> crate::db::Result<Option<u64>> {
-        let unfinished = self.db.unfinished().await?;
-        let samples = self.db.samples().await?;
-        Ok(crate::estimate::seconds_until_ready(build, &unfinished, &samples, self.workers.present(), crate::clock::now()))
     }
 }
 
@@ -59,6 +57,29 @@ impl Workers {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|_, when| when.elapsed() < WORKER_ABSENT);
         seen.insert(name.to_owned(), Instant::now());
+    }
+
+    /// Those that were there lately. Who builds does not ask for work, so of some it is not known whether they are idle.
+    pub fn known_idle(&self) -> Vec<String> {
+        self.seen_within(WORKER_ABSENT)
+    }
+
+    /// Those that ask for work at this very moment, but for one.
+    pub fn asking_now(&self, but: &str) -> Vec<String> {
+        self.seen_within(ASKING).into_iter().filter(|name| name != but).collect()
+    }
+
+    fn seen_within(&self, time: Duration) -> Vec<String> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().filter(|(_, when)| when.elapsed() < time).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A worker took a build, and is idle no more.
+    pub fn took_work(&self, name: &str) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(past) = seen.get(name).and_then(|when| when.checked_sub(ASKING)) {
+            seen.insert(name.to_owned(), past);
+        }
     }
 
     /// How many are there.

@@ -1,6 +1,7 @@
 //! News of changes inside one server process. It carries no data: who hears it reads the database, which is the truth.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, broadcast};
 
@@ -16,13 +17,15 @@ pub enum Change {
 /// Tells live pages and reconcilers that there is something new to read.
 pub struct Bus {
     changes: broadcast::Sender<Change>,
+    /// Counts changes, so that what was worked out before one is known to be old.
+    version: AtomicU64,
     /// A notice waits to be sent.
     pub mail: Notify,
 }
 
 impl Bus {
     pub fn new() -> Self {
-        Bus { changes: broadcast::Sender::new(1_024), mail: Notify::new() }
+        Bus { changes: broadcast::Sender::new(1_024), version: AtomicU64::new(0), mail: Notify::new() }
     }
 
     /// Hears every change from now on; who lags behind is told so and reads everything again.
@@ -35,8 +38,14 @@ impl Bus {
         self.send(Change::Build(build.into()));
     }
 
+    /// The number of the last change of the queue.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
     /// The build changed its state, and with it the queue.
     pub fn state_changed(&self, build: &str) {
+        self.version.fetch_add(1, Ordering::AcqRel);
         self.send(Change::Build(build.into()));
         self.send(Change::Queue);
     }

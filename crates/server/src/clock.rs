@@ -7,6 +7,11 @@ pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// Seconds since the epoch, with their fraction; 0 when the clock stands before it.
+pub fn exact_now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}
+
 /// Days since the epoch (UTC).
 pub fn today() -> i64 {
     now().div_euclid(86_400)
@@ -54,6 +59,17 @@ pub fn duration(seconds: u64) -> String {
         90..5_400 => format!("about {} minutes", (seconds + 30) / 60),
         _ => format!("about {} hours", (seconds + 1_800) / 3_600),
     }
+}
+
+/// `2 to 5 minutes`: a range of times.
+pub fn between(low: u64, high: u64) -> String {
+    let (unit, name) = match high {
+        0..120 => (1, "seconds"),
+        120..7_200 => (60, "minutes"),
+        _ => (3_600, "hours"),
+    };
+    let (low, high) = (low / unit, high.div_ceil(unit));
+    format!("{low} to {high} {name}")
 }
 
 /// `42 s`, `3 min 5 s`: a time that was measured.
@@ -108,6 +124,10 @@ mod tests {
         assert_eq!(size(999_999), "1.0 MB");
         assert_eq!(size(1_234_567_890), "1.2 GB");
         assert_eq!([measured(42), measured(185), measured(7_260)], ["42 s", "3 min 5 s", "2 h 1 min"]);
+        assert_eq!(
+            [between(5, 119), between(100, 121), between(0, 7_300)],
+            ["5 to 119 seconds", "1 to 3 minutes", "0 to 3 hours"]
+        );
         assert_eq!(duration(61), "about a minute");
         assert_eq!(duration(95), "about 2 minutes");
         assert_eq!(duration(7_200), "about 2 hours");

@@ -32,6 +32,8 @@ pub struct Config {
     pub index_ttl_seconds: u64,
     /// Orders are refused while so many builds wait.
     pub max_waiting: u64,
+    /// The site is reached through one proxy, which says in `X-Forwarded-For` who asks.
+    pub behind_proxy: bool,
     /// Largest file a worker may send. Bytes.
     pub max_artifact_bytes: u64,
     /// How to send mail; none means that no mail is sent, and the order form says so.
@@ -54,6 +56,7 @@ impl Default for Config {
             lease_ttl_seconds: 60,
             index_ttl_seconds: 900,
             max_waiting: 1_000,
+            behind_proxy: false,
             max_artifact_bytes: 32 << 30,
             mail: None,
             channels: Vec::new(),

@@ -4,7 +4,9 @@ use contract::hash::FieldHasher;
 use contract::{Format, Order, OrderError, Plan};
 
 use crate::app::App;
+use crate::client::Client;
 use crate::db::{NewBuild, NewOrder, Placed};
+use crate::outlook;
 use crate::planner::PlanRefused;
 use crate::secret::{self, NoRandomness};
 
@@ -47,7 +49,7 @@ pub struct Taken {
 }
 
 /// Takes an order. With an idempotency key, the same request again leads to the same order.
-pub async fn place(app: &App, order: &Order, idempotency_key: Option<&str>) -> Result<Taken, Refusal> {
+pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Option<&str>) -> Result<Taken, Refusal> {
     let key = idempotency_key.map(|key| hash("hatchery idempotency key", [key]));
     let request_hash = request_hash(order)?;
     if let Some(key) = &key
@@ -73,6 +75,7 @@ pub async fn place(app: &App, order: &Order, idempotency_key: Option<&str>) -> R
         title: &planned.title,
         request: &without_secrets(order),
         email: order.notify.email.as_deref(),
+        user: &client.user(&app.operator_token),
         idempotency_key: key.as_deref(),
         request_hash: &request_hash,
     };
@@ -87,14 +90,28 @@ pub async fn place(app: &App, order: &Order, idempotency_key: Option<&str>) -> R
         formats: &formats,
         system: &order.system,
         plan: &planned.plan,
+        work: &outlook::work_of(&planned.plan.summary, &formats),
     };
     let placed = app.db.place(&new_order, &new_build).await?;
     if let Placed::New { build, joined } = &placed {
         tracing::info!(build = %build, joined, channel = %planned.channel.config.name, "order taken");
         app.bus.state_changed(build);
         app.bus.mail.notify_one();
+        promise(app, &order_id, build, *joined).await?;
     }
     answer(placed, order_id)
+}
+
+/// Keeps what a new order is told of when it will be ready, to be compared with what comes.
+async fn promise(app: &App, order: &str, build: &str, joined: bool) -> Result<(), Refusal> {
+    let outlook = app.outlook().await?;
+    if let Some(seconds) = outlook.work_before(build).filter(|_| !joined) {
+        app.db.note_work_before(build, seconds).await?;
+    }
+    if let Some((forecast, named)) = outlook.ready(build) {
+        app.db.promise(order, &forecast, &named).await?;
+    }
+    Ok(())
 }
 
 /// The order that the form with this key led to before, if any.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -16,10 +17,12 @@ use tokio::sync::{Semaphore, watch};
 use crate::app::{self, App, Workers};
 use crate::bus::Bus;
 use crate::catalogue::Catalogue;
+use crate::client::Peer;
 use crate::config::{Config, ConfigError};
 use crate::db::Db;
 use crate::files::Files;
 use crate::mail::Mailer;
+use crate::outlook::Outlooks;
 use crate::{http, reconcile, tokens};
 
 /// A client that takes longer to send its request's head is hung up on.
@@ -80,6 +83,7 @@ impl Server {
             worker_token,
             operator_token,
             workers: Workers::default(),
+            outlooks: Outlooks::default(),
             stopping,
             config,
         };
@@ -120,10 +124,10 @@ impl Server {
                 () = &mut shutdown => break,
                 permit = connections.clone().acquire_owned() => permit.ok(),
             };
-            let stream = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 () = &mut shutdown => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         // Out of file descriptors, or a client that was gone at once: neither ends the server.
                         tracing::warn!(%error, "a connection could not be accepted");
@@ -132,7 +136,11 @@ impl Server {
                     }
                 },
             };
-            let service = TowerToHyperService::new(router.clone());
+            let routes = TowerToHyperService::new(router.clone());
+            let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+                request.extensions_mut().insert(Peer(peer));
+                routes.call(request)
+            });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)

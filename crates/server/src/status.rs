@@ -1,6 +1,7 @@
 //! An order as it stands, for the page, the API and the live events.
 
 use contract::{Artifact, Failure, Format, Step, Summary};
+use queue::Range;
 use serde::Serialize;
 
 use crate::app::App;
@@ -33,8 +34,12 @@ pub struct StepStatus {
 pub struct Ready {
     /// Seconds from now, where they can be estimated.
     pub seconds: Option<u64>,
-    /// The same in words.
+    /// The same in words, with the range.
     pub text: String,
+    /// Every other time it is between these. Seconds from now.
+    pub range50: Option<[u64; 2]>,
+    /// Nine of ten times it is between these. Seconds from now.
+    pub range90: Option<[u64; 2]>,
 }
 
 /// A file to download.
@@ -98,7 +103,7 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
     let build = app.db.build(&order.build).await?.ok_or(sqlx::Error::RowNotFound)?;
     let state = if order.cancelled { BuildState::Cancelled } else { build.state };
     let position = match state {
-        BuildState::Waiting => Some(app.db.waiting_before(build.place).await? + 1),
+        BuildState::Waiting => app.outlook().await?.position(&build.id),
         BuildState::Building | BuildState::Ready | BuildState::Failed | BuildState::Cancelled => None,
     };
     let artifacts = match state {
@@ -148,17 +153,35 @@ async fn downloads(app: &App, order: &OrderRow) -> db::Result<Vec<Download>> {
 
 async fn ready(app: &App, build: &Build, state: BuildState) -> db::Result<Ready> {
     match state {
-        BuildState::Ready => return Ok(Ready { seconds: Some(0), text: "ready".into() }),
-        BuildState::Failed | BuildState::Cancelled => return Ok(Ready { seconds: None, text: "never".into() }),
+        BuildState::Ready => return Ok(Ready::words(Some(0), "ready")),
+        BuildState::Failed | BuildState::Cancelled => return Ok(Ready::words(None, "never")),
         BuildState::Waiting | BuildState::Building => {}
     }
     if state == BuildState::Waiting && app.workers.present() == 0 {
-        return Ok(Ready { seconds: None, text: "not yet known: no worker is connected at the moment".into() });
+        return Ok(Ready::words(None, "not yet known: no worker is connected at the moment"));
     }
-    Ok(match app.seconds_until_ready(&build.id).await? {
-        Some(seconds) => Ready { seconds: Some(seconds), text: format!("in {}", clock::duration(seconds)) },
-        None => Ready { seconds: None, text: "not yet known: too few builds of this size were seen".into() },
+    Ok(match app.outlook().await?.ready(&build.id) {
+        Some((_, range)) => Ready::within(range),
+        None => Ready::words(None, "not yet known: no worker is at hand"),
     })
+}
+
+impl Ready {
+    /// Words for a state that needs no range.
+    fn words(seconds: Option<u64>, text: &str) -> Ready {
+        Ready { seconds, text: text.to_owned(), range50: None, range90: None }
+    }
+
+    fn within(range: Range) -> Ready {
+        let whole = |seconds: f64| seconds.clamp(0.0, 1e9).round() as u64;
+        let (low, high) = (whole(range.low90), whole(range.high90));
+        Ready {
+            seconds: Some(whole(range.middle)),
+            text: format!("in {}, nine of ten times in {}", clock::duration(whole(range.middle)), clock::between(low, high)),
+            range50: Some([whole(range.low50), whole(range.high50)]),
+            range90: Some([low, high]),
+        }
+    }
 }
 
 /// All steps in their order, whether heard of or not.

@@ -65,24 +65,25 @@ pub struct NewBuild<'a> {
     pub formats: &'a [Format],
     pub system: &'a System,
     pub plan: &'a Plan,
+    /// What there is to do, for predicting how long it takes.
+    pub work: &'a queue::Work,
 }
 
 /// How far a step has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepProgress {
     pub step: Step,
     pub done: u64,
     pub total: u64,
     pub what: String,
     /// When the step was first heard of, seconds since the epoch.
-    pub since: i64,
+    pub since: f64,
 }
 
 /// A build as it stands.
 #[derive(Clone, Debug)]
 pub struct Build {
     pub id: String,
-    pub place: i64,
     pub channel: String,
     pub arch: String,
     pub image_name: String,
@@ -100,26 +101,9 @@ pub struct Build {
     pub messages: Vec<String>,
 }
 
-/// A build that waits or is being built, as far as an estimate needs it.
-#[derive(Clone, Debug)]
-pub struct Unfinished {
-    pub id: String,
-    pub building: bool,
-    pub plan_bytes: u64,
-    pub started: Option<i64>,
-}
-
-/// How long a finished build took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    pub plan_bytes: u64,
-    pub seconds: u64,
-}
-
 #[derive(FromRow)]
 struct BuildRow {
     id: String,
-    place: i64,
     channel: String,
     arch: String,
     image_name: String,
@@ -141,7 +125,6 @@ impl TryFrom<BuildRow> for Build {
     fn try_from(row: BuildRow) -> Result<Self> {
         Ok(Build {
             id: row.id,
-            place: row.place,
             channel: row.channel,
             arch: row.arch,
             image_name: row.image_name,
@@ -164,7 +147,7 @@ impl Db {
     /// The build with this identifier.
     pub async fn build(&self, id: &str) -> Result<Option<Build>> {
         let row: Option<BuildRow> = sqlx::query_as(
-            "SELECT id, place, channel, arch, image_name, formats, summary, notes, created, state, attempts, progress,
+            "SELECT id, channel, arch, image_name, formats, summary, notes, created, state, attempts, progress,
                     started, ended, failure, messages
              FROM builds WHERE id = ?",
         )
@@ -200,15 +183,6 @@ impl Db {
             .collect()
     }
 
-    /// How many builds wait before the one at `place`.
-    pub async fn waiting_before(&self, place: i64) -> Result<u64> {
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM builds WHERE state = 'waiting' AND place < ?")
-            .bind(place)
-            .fetch_one(&self.pool)
-            .await?;
-        Ok(to_u64(count))
-    }
-
     /// How many builds wait, and how many are being built.
     pub async fn queue_length(&self) -> Result<(u64, u64)> {
         let (queued, building): (i64, i64) = sqlx::query_as(
@@ -220,40 +194,10 @@ impl Db {
         Ok((to_u64(queued), to_u64(building)))
     }
 
-    /// Every build that is not ended, in the order it will be served.
-    pub async fn unfinished(&self) -> Result<Vec<Unfinished>> {
-        let rows: Vec<(String, String, i64, Option<i64>)> = sqlx::query_as(
-            "SELECT id, state, plan_bytes, started FROM builds WHERE state IN ('waiting', 'building')
-             ORDER BY state = 'waiting', place",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows
-            .into_iter()
-            .map(|(id, state, bytes, started)| Unfinished {
-                id,
-                building: state == BuildState::Building.name(),
-                plan_bytes: to_u64(bytes),
-                started,
-            })
-            .collect())
-    }
-
-    /// The last builds that became ready: newest first, at most 200.
-    pub async fn samples(&self) -> Result<Vec<Sample>> {
-        let rows: Vec<(i64, i64)> = sqlx::query_as(
-            "SELECT plan_bytes, ended - started FROM builds
-             WHERE state = 'ready' AND started IS NOT NULL AND ended >= started ORDER BY ended DESC LIMIT 200",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.into_iter().map(|(bytes, seconds)| Sample { plan_bytes: to_u64(bytes), seconds: to_u64(seconds) }).collect())
-    }
-
     /// The newest builds for the public queue page: those not ended, then the last ended ones.
     pub async fn recent(&self, limit: u32) -> Result<Vec<Build>> {
         let rows: Vec<BuildRow> = sqlx::query_as(
-            "SELECT id, place, channel, arch, image_name, formats, summary, notes, created, state, attempts, progress,
+            "SELECT id, channel, arch, image_name, formats, summary, notes, created, state, attempts, progress,
                     started, ended, failure, messages
              FROM builds
              ORDER BY CASE state WHEN 'building' THEN 0 WHEN 'waiting' THEN 1 ELSE 2 END,

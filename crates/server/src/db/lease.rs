@@ -8,7 +8,7 @@ use sqlx::{FromRow, Sqlite, Transaction};
 
 use super::outbox::{self, NoticeKind};
 use super::{BuildState, Db, Result, StepProgress, from_json, log, to_i64, to_json, to_u64};
-use crate::clock::now;
+use crate::clock::{exact_now, now};
 
 /// A build given to a worker.
 #[derive(Clone, Debug)]
@@ -74,21 +74,20 @@ struct LeasedRow {
 }
 
 impl Db {
-    /// Gives the next waiting build to a worker: the one with the first place among those of its architectures.
-    pub async fn lease(&self, lease: &str, worker: &str, arches: &[String], ttl_seconds: u64) -> Result<Option<Leased>> {
+    /// Gives a waiting build to a worker. None when it does not wait any more.
+    pub async fn lease(&self, build: &str, lease: &str, worker: &str, ttl_seconds: u64) -> Result<Option<Leased>> {
         let row: Option<LeasedRow> = sqlx::query_as(
             "UPDATE builds
              SET state = 'building', lease = ?1, worker = ?2, lease_expires = ?3, started = ?4,
                  attempts = attempts + 1, next_sequence = 0, progress = '[]'
-             WHERE id = (SELECT id FROM builds WHERE state = 'waiting' AND arch IN (SELECT value FROM json_each(?5))
-                         ORDER BY place LIMIT 1)
+             WHERE id = ?5 AND state = 'waiting'
              RETURNING id, channel, image_name, notice, formats, system, plan, attempts",
         )
         .bind(lease)
         .bind(worker)
         .bind(now().saturating_add(to_i64(ttl_seconds)))
         .bind(now())
-        .bind(to_json(arches)?)
+        .bind(build)
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| {
@@ -277,7 +276,7 @@ fn note_progress(steps: &mut Vec<StepProgress>, event: &Event) {
             known.what = what;
         }
         None => {
-            steps.push(StepProgress { step: *step, done: *done, total: *total, what, since: now() });
+            steps.push(StepProgress { step: *step, done: *done, total: *total, what, since: exact_now() });
             steps.sort_by_key(|s| s.step);
         }
     }
@@ -302,6 +301,7 @@ async fn finish(
     lock: &Plan,
     messages: &[String],
 ) -> Result<()> {
+    note_times(tx, build).await?;
     for artifact in artifacts {
         sqlx::query("INSERT INTO artifacts (build, name, attempt, format, size, sha256, sha512) VALUES (?, ?, ?, ?, ?, ?, ?)")
             .bind(build)
@@ -323,6 +323,39 @@ async fn finish(
         .execute(&mut **tx)
         .await?;
     outbox::tell_all(tx, build, NoticeKind::Ready).await
+}
+
+/// Keeps how long each step took, and how long each order waited that was promised a time.
+async fn note_times(tx: &mut Transaction<'static, Sqlite>, build: &str) -> Result<()> {
+    let now = exact_now();
+    let progress: String =
+        sqlx::query_scalar("SELECT progress FROM builds WHERE id = ?").bind(build).fetch_one(&mut **tx).await?;
+    let steps: Vec<StepProgress> = from_json(&progress)?;
+    sqlx::query("UPDATE builds SET step_seconds = ? WHERE id = ?")
+        .bind(to_json(&step_seconds(&steps, now))?)
+        .bind(build)
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query(
+        "UPDATE promises SET actual = max(?1 - made, 0), ended = ?1
+         WHERE ended IS NULL AND order_id IN (SELECT id FROM orders WHERE build = ?2 AND cancelled IS NULL)",
+    )
+    .bind(now)
+    .bind(build)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// How long each step took: from its first sign to that of the next, the last one to `end`. By the place of each in [`Step::ALL`].
+pub(crate) fn step_seconds(steps: &[StepProgress], end: f64) -> Vec<(u8, f64)> {
+    let ends = steps.iter().skip(1).map(|s| s.since).chain([end]);
+    steps.iter().zip(ends).map(|(step, end)| (step_number(step.step), (end - step.since).max(0.0))).collect()
+}
+
+/// The place of a step among all.
+pub(crate) fn step_number(step: Step) -> u8 {
+    Step::ALL.iter().position(|s| *s == step).and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX)
 }
 
 /// The lock may add hashes and the measured size to the plan, and nothing else.

@@ -6,13 +6,18 @@ mod lease;
 mod log;
 mod orders;
 mod outbox;
+mod queue;
 mod wishes;
 
-pub use builds::{Build, BuildState, NewBuild, Sample, StepProgress, Unfinished};
+pub use builds::{Build, BuildState, NewBuild, StepProgress};
 pub use lease::{EndError, FilesToKeep, LeaseLost, Leased, Upload};
+pub(crate) use lease::{step_number, step_seconds};
 pub use log::LogLine;
 pub use orders::{NewOrder, OrderRow, Placed};
 pub use outbox::Notice;
+#[cfg(test)]
+pub use queue::WantedRow;
+pub use queue::{QueueRows, RECENT, RunningRow, WaitingRow};
 pub use wishes::CountedWish;
 
 use std::path::Path;

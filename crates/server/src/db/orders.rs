@@ -13,6 +13,8 @@ pub struct NewOrder<'a> {
     /// Without password hashes.
     pub request: &'a Order,
     pub email: Option<&'a str>,
+    /// Tells users apart without saying who they are.
+    pub user: &'a str,
     /// Hash of a key that makes repeating the request harmless.
     pub idempotency_key: Option<&'a str>,
     /// Hash of the request, to tell a repetition from another order under the same key.
@@ -90,8 +92,8 @@ impl Db {
             None => {
                 sqlx::query(
                     "INSERT INTO builds (id, join_key, channel, arch, image_name, notice, formats, system, plan, plan_bytes, summary,
-                                         notes, created)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                         notes, work, created)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 )
                 .bind(build.id)
                 .bind(build.join_key)
@@ -105,6 +107,7 @@ impl Db {
                 .bind(to_i64(build.plan.download_size()))
                 .bind(to_json(&build.plan.summary)?)
                 .bind(to_json(&build.plan.notes)?)
+                .bind(to_json(build.work)?)
                 .bind(now())
                 .execute(&mut *tx)
                 .await?;
@@ -112,15 +115,17 @@ impl Db {
             }
         };
         sqlx::query(
-            "INSERT INTO orders (id, build, created, title, request, email, idempotency_key, request_hash)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO orders (id, build, created, since, title, request, email, user, idempotency_key, request_hash)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(order.id)
         .bind(&build_id)
         .bind(now())
+        .bind(now())
         .bind(order.title)
         .bind(to_json(order.request)?)
         .bind(order.email)
+        .bind(order.user)
         .bind(order.idempotency_key)
         .bind(order.request_hash)
         .execute(&mut *tx)
@@ -166,6 +171,16 @@ impl Db {
             })
         })
         .transpose()
+    }
+
+    /// A file of the order was downloaded.
+    pub async fn picked_up(&self, order: &str) -> Result<()> {
+        sqlx::query("UPDATE orders SET picked_up = ? WHERE id = ? AND picked_up IS NULL")
+            .bind(now())
+            .bind(order)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// Cancels an order that is not ended, and its build when nobody else wants it. Returns whether anything changed.

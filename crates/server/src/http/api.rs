@@ -13,6 +13,7 @@ use super::problem::Problem;
 use super::{SharedApp, read_body};
 use crate::app::App;
 use crate::channels::Availability;
+use crate::client::Client;
 use crate::db::BuildState;
 use crate::orders::{self, Refusal};
 use crate::presets::Preset;
@@ -70,10 +71,10 @@ pub async fn plan_only(State(app): SharedApp, headers: HeaderMap, body: Body) ->
 }
 
 /// `POST /api/v1/orders`
-pub async fn place(State(app): SharedApp, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+pub async fn place(State(app): SharedApp, client: Client, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?.map(str::to_owned);
     let order = order_of(&headers, body).await?;
-    let taken = orders::place(&app, &order, key.as_deref()).await?;
+    let taken = orders::place(&app, &order, client, key.as_deref()).await?;
     let status = find(&app, &taken.order).await?;
     let location = format!("/api/v1/orders/{}", taken.order);
     let answer = NewOrder { id: status.id, url: status.url, state: status.state, position: status.position, ready: status.ready };

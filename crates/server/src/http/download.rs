@@ -60,6 +60,9 @@ pub async fn artifact(
             response
         }
     };
+    if method == Method::GET {
+        app.db.picked_up(&id).await?;
+    }
     set(&mut response, header::ETAG, &etag);
     set(&mut response, header::ACCEPT_RANGES, "bytes");
     set(&mut response, header::CONTENT_TYPE, "application/octet-stream");

@@ -9,6 +9,7 @@ mod operator;
 mod packages;
 mod pages;
 mod problem;
+mod stats;
 mod worker;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/orders/{id}/packages", get(packages::of_order))
         .route("/orders/{id}/cancel", post(pages::cancel))
         .route("/queue", get(pages::queue))
+        .route("/stats", get(stats::page))
         .route("/assets/{name}", get(assets::asset))
         .route("/favicon.ico", get(assets::favicon))
         .route("/robots.txt", get(assets::robots));
@@ -46,6 +48,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(api::health))
         .route("/api/v1/presets", get(api::presets))
         .route("/api/v1/channels", get(api::channels))
+        .route("/api/v1/stats", get(stats::api))
         .route("/api/v1/packages", get(packages::search))
         .route("/api/v1/plan", post(api::plan_only))
         .route("/api/v1/orders", post(api::place))

@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::{SharedApp, assets, read_body};
 use crate::app::App;
 use crate::channels::Availability;
+use crate::client::Client;
 use crate::clock;
 use crate::db::{Build, BuildState, LogLine};
 use crate::orders::{self, Refusal};
@@ -132,7 +133,7 @@ pub async fn order_form(State(app): SharedApp, RawQuery(query): RawQuery) -> Pag
 }
 
 /// `POST /orders`: takes the form, and leads to the order's page or shows the form again.
-pub async fn place_order(State(app): SharedApp, headers: HeaderMap, body: Body) -> Page {
+pub async fn place_order(State(app): SharedApp, client: Client, headers: HeaderMap, body: Body) -> Page {
     let form_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if !form_type.starts_with("application/x-www-form-urlencoded") {
         return Err(Problem::new(
@@ -144,7 +145,7 @@ pub async fn place_order(State(app): SharedApp, headers: HeaderMap, body: Body) 
     let bytes = read_body(body, MAX_ORDER).await?;
     let mut submitted = FormInput::parse(&bytes);
     let had_password = submitted.has_password();
-    match take(&app, &mut submitted).await {
+    match take(&app, client, &mut submitted).await {
         Ok(order) => Ok((StatusCode::SEE_OTHER, [(header::LOCATION, format!("/orders/{order}"))]).into_response()),
         Err(Refusal::Invalid(error)) => {
             Ok(form(&app, StatusCode::UNPROCESSABLE_ENTITY, &submitted.input, Some(error), Trouble::default()))
@@ -172,7 +173,7 @@ fn offers(refusal: &Refusal, input: &FormInput) -> Vec<Offer> {
     offers.collect()
 }
 
-async fn take(app: &App, submitted: &mut Submitted) -> Result<String, Refusal> {
+async fn take(app: &App, client: Client, submitted: &mut Submitted) -> Result<String, Refusal> {
     submitted.take_offer()?;
     let key = submitted.input.key();
     if let Some(key) = &key
@@ -182,7 +183,7 @@ async fn take(app: &App, submitted: &mut Submitted) -> Result<String, Refusal> {
     }
     let password_hash = submitted.password_hash().await?;
     let order = submitted.input.order(app, password_hash)?;
-    match (orders::place(app, &order, key.as_deref()).await, key) {
+    match (orders::place(app, &order, client, key.as_deref()).await, key) {
         // The same form came twice at once, and the other was first. The salt of the password makes them differ.
         (Err(Refusal::KeyReused), Some(key)) => orders::order_of_form(app, &key).await?.ok_or(Refusal::KeyReused),
         (taken, _) => Ok(taken?.order),
@@ -207,7 +208,14 @@ pub async fn cancel(State(app): SharedApp, Path(id): Path<String>) -> Page {
 /// `GET /queue`: what is built for everybody, without anybody's secrets.
 pub async fn queue(State(app): SharedApp) -> Page {
     let (waiting, building) = app.db.queue_length().await?;
-    let builds = app.db.recent(QUEUE_ROWS).await?;
+    let mut builds = app.db.recent(QUEUE_ROWS).await?;
+    let outlook = app.outlook().await?;
+    // The sort keeps the order of those that do not wait: what is built stands before, what has ended after them.
+    builds.sort_by_key(|b| match b.state {
+        BuildState::Building => (0, 0),
+        BuildState::Waiting => (1, outlook.position(&b.id).unwrap_or(u64::MAX)),
+        BuildState::Ready | BuildState::Failed | BuildState::Cancelled => (2, 0),
+    });
     let workers = app.workers.present();
     Ok(render(StatusCode::OK, &QueuePage { version: &assets::VERSION, waiting, building, workers, builds }))
 }

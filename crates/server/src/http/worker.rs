@@ -45,12 +45,12 @@ pub async fn lease(State(app): SharedApp, body: Body) -> Result<Response, Proble
     let request: LeaseRequest = json(body, MAX_EVENTS).await?;
     let name: String = request.worker.chars().filter(|c| !c.is_control()).take(64).collect();
     app.workers.saw(&name);
-    loop {
+    for build in next_builds(&app, &name, &request.arches).await? {
         let lease = secret::token::<16>().map_err(|e| Problem::internal(&e))?;
         let ttl_seconds = app.config.lease_ttl_seconds;
-        let Some(leased) = app.db.lease(&lease, &name, &request.arches, ttl_seconds).await? else {
-            return Ok(StatusCode::NO_CONTENT.into_response());
-        };
+        // Somebody else may have been quicker, or it was cancelled; then it is the next one's turn.
+        let Some(leased) = app.db.lease(&build, &lease, &name, ttl_seconds).await? else { continue };
+        app.workers.took_work(&name);
         app.bus.state_changed(&leased.id);
         let build = leased.id.clone();
         match access(&app, &leased) {
@@ -65,6 +65,18 @@ pub async fn lease(State(app): SharedApp, body: Body) -> Result<Response, Proble
             }
         }
     }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The builds a worker may have, in their turn: none when quicker workers are idle that can take all there are.
+async fn next_builds(app: &App, worker: &str, arches: &[String]) -> Result<Vec<String>, Problem> {
+    if app.db.queue_length().await?.0 == 0 {
+        return Ok(Vec::new());
+    }
+    let outlook = app.outlook().await?;
+    let turns: Vec<String> = outlook.turns(arches).map(str::to_owned).collect();
+    let others: Vec<f64> = app.workers.asking_now(worker).iter().map(|name| outlook.speed(name)).collect();
+    Ok(if queue::policy::gets_a_build(outlook.speed(worker), &others, turns.len()) { turns } else { Vec::new() })
 }
 
 /// Where the binhosts of a plan are now. The configuration may have changed since the order was placed.

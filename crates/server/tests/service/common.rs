@@ -108,6 +108,24 @@ pub fn operator_token(dir: &Path) -> String {
     std::fs::read_to_string(dir.join("data/operator.token")).unwrap()
 }
 
+/// Makes everything the database knows so many days older. The site must not be running.
+pub fn days_go_by(dir: &Path, days: i64) {
+    let by = days * 86_400;
+    let aged = [
+        format!("UPDATE builds SET created = created - {by}, started = started - {by}, ended = ended - {by}"),
+        format!("UPDATE orders SET created = created - {by}, since = since - {by}, picked_up = picked_up - {by}"),
+    ];
+    let url = format!("sqlite://{}", dir.join("data/hatchery.sqlite").display());
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        use sqlx::Connection;
+        let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        for statement in aged {
+            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut database).await.unwrap();
+        }
+        database.close().await.unwrap();
+    });
+}
+
 fn config(dir: &Path, setup: &Setup) -> server::Config {
     let channel_dir = dir.join("binhost");
     if !channel_dir.exists() {

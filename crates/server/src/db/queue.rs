@@ -1,0 +1,193 @@
+//! The queue as the policy and the forecast need it, and what was learnt of builds and promises so far.
+
+use queue::calibration::{MAX_PROMISES, Promise};
+use queue::cost::MAX_SAMPLES;
+use queue::{Range, Sample, Work};
+
+use super::{Db, Result, StepProgress, from_json, to_json};
+use crate::clock::{exact_now, now};
+
+/// What users got is remembered for so long. Seconds.
+const REMEMBERED: i64 = 6 * 3_600;
+/// New builds of so long ago tell how many will come. Seconds.
+pub const RECENT: i64 = 3_600;
+/// A ready image that nobody picked up after so long was left behind. Seconds.
+const LEFT_BEHIND: i64 = 86_400;
+/// Ended builds that tell how many fail.
+const ENDS: i64 = 200;
+
+/// A build that waits.
+pub struct WaitingRow {
+    pub id: String,
+    pub place: i64,
+    pub arch: String,
+    pub rank: i64,
+    pub work: Work,
+    pub wanted_by: Vec<WantedRow>,
+}
+
+/// An order that wants a build.
+pub struct WantedRow {
+    pub user: String,
+    pub since: i64,
+    /// The user has left earlier images lying.
+    pub doubtful: bool,
+}
+
+/// A build that a worker has in hand.
+pub struct RunningRow {
+    pub id: String,
+    pub place: i64,
+    pub worker: String,
+    pub started: i64,
+    pub work: Work,
+    pub progress: Vec<StepProgress>,
+    /// Who wants it.
+    pub users: Vec<String>,
+}
+
+/// The queue at one moment.
+#[derive(Default)]
+pub struct QueueRows {
+    pub waiting: Vec<WaitingRow>,
+    pub running: Vec<RunningRow>,
+    /// User, their share of a build's seconds, and when it ended.
+    pub served: Vec<(String, f64, i64)>,
+    /// New builds of the last [`RECENT`] seconds: their work, and the work that was before them.
+    pub came: Vec<(Work, f64)>,
+    /// Of the last ended builds, how many failed and how many there are.
+    pub failed: (u64, u64),
+}
+
+impl Db {
+    /// The queue as it is.
+    pub async fn queue_rows(&self) -> Result<QueueRows> {
+        // One reader's transaction sees one moment.
+        let mut tx = self.pool.begin().await?;
+        let mut rows = QueueRows::default();
+        let waiting: Vec<(String, i64, String, i64, String)> =
+            sqlx::query_as("SELECT id, place, arch, rank, work FROM builds WHERE state = 'waiting' ORDER BY id")
+                .fetch_all(&mut *tx)
+                .await?;
+        for (id, place, arch, rank, work) in waiting {
+            rows.waiting.push(WaitingRow { id, place, arch, rank, work: from_json(&work)?, wanted_by: Vec::new() });
+        }
+        // A user is doubtful who let an image lie for a day and has picked up none that became ready later.
+        let wanted: Vec<(String, String, i64, bool)> = sqlx::query_as(
+            "SELECT o.build, o.user, o.since, o.user <> '' AND EXISTS (
+                 SELECT 1 FROM orders l JOIN builds b ON b.id = l.build
+                 WHERE l.user = o.user AND l.picked_up IS NULL AND l.cancelled IS NULL AND b.state = 'ready' AND b.ended < ?1
+                   AND NOT EXISTS (SELECT 1 FROM orders p WHERE p.user = o.user AND p.picked_up >= b.ended))
+             FROM orders o JOIN builds w ON w.id = o.build
+             WHERE w.state = 'waiting' AND o.cancelled IS NULL",
+        )
+        .bind(now() - LEFT_BEHIND)
+        .fetch_all(&mut *tx)
+        .await?;
+        for (build, user, since, doubtful) in wanted {
+            if let Ok(at) = rows.waiting.binary_search_by(|w| w.id.as_str().cmp(&build))
+                && let Some(row) = rows.waiting.get_mut(at)
+            {
+                row.wanted_by.push(WantedRow { user, since, doubtful });
+            }
+        }
+        let running: Vec<(String, i64, Option<String>, Option<i64>, String, String)> =
+            sqlx::query_as("SELECT id, place, worker, started, work, progress FROM builds WHERE state = 'building'")
+                .fetch_all(&mut *tx)
+                .await?;
+        for (id, place, worker, started, work, progress) in running {
+            let users = sqlx::query_scalar("SELECT user FROM orders WHERE build = ? AND cancelled IS NULL")
+                .bind(&id)
+                .fetch_all(&mut *tx)
+                .await?;
+            let (work, progress) = (from_json(&work)?, from_json(&progress)?);
+            let (worker, started) = (worker.unwrap_or_default(), started.unwrap_or_else(now));
+            rows.running.push(RunningRow { id, place, worker, started, work, progress, users });
+        }
+        rows.served = sqlx::query_as(
+            "SELECT o.user, CAST(b.ended - b.started AS REAL) / (SELECT count(*) FROM orders s WHERE s.build = b.id), b.ended
+             FROM builds b JOIN orders o ON o.build = b.id
+             WHERE b.ended > ? AND b.started IS NOT NULL AND b.ended >= b.started AND o.created <= b.ended",
+        )
+        .bind(now() - REMEMBERED)
+        .fetch_all(&mut *tx)
+        .await?;
+        let came: Vec<(String, f64)> =
+            sqlx::query_as("SELECT work, work_before FROM builds WHERE created > ? ORDER BY place DESC LIMIT 500")
+                .bind(now() - RECENT)
+                .fetch_all(&mut *tx)
+                .await?;
+        for (work, before) in came {
+            rows.came.push((from_json(&work)?, before));
+        }
+        let (failed, ended): (i64, i64) = sqlx::query_as(
+            "SELECT count(*) FILTER (WHERE state = 'failed'), count(*) FROM
+                 (SELECT state FROM builds WHERE ended IS NOT NULL AND state IN ('ready', 'failed') ORDER BY ended DESC LIMIT ?)",
+        )
+        .bind(ENDS)
+        .fetch_one(&mut *tx)
+        .await?;
+        rows.failed = (super::to_u64(failed), super::to_u64(ended));
+        Ok(rows)
+    }
+
+    /// The builds to learn from, oldest first.
+    pub async fn samples(&self) -> Result<Vec<Sample>> {
+        let rows: Vec<(String, Option<String>, String)> = sqlx::query_as(
+            "SELECT work, worker, step_seconds FROM builds
+             WHERE state = 'ready' AND step_seconds <> '[]' AND ended IS NOT NULL ORDER BY ended DESC, place DESC LIMIT ?",
+        )
+        .bind(MAX_SAMPLES as i64)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .rev()
+            .map(|(work, worker, steps)| {
+                Ok(Sample { work: from_json(&work)?, worker: worker.unwrap_or_default(), steps: from_json(&steps)? })
+            })
+            .collect()
+    }
+
+    /// Keeps what an order was promised, once.
+    pub async fn promise(&self, order: &str, forecast: &Range, named: &Range) -> Result<()> {
+        sqlx::query("INSERT INTO promises (order_id, made, forecast, named) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(order)
+            .bind(exact_now())
+            .bind(to_json(forecast)?)
+            .bind(to_json(named)?)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// The work that was before a new build when it came.
+    pub async fn note_work_before(&self, build: &str, seconds: f64) -> Result<()> {
+        sqlx::query("UPDATE builds SET work_before = ? WHERE id = ?").bind(seconds).bind(build).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Promises that came true or not, oldest first: as forecast, as named, and the seconds it took.
+    pub async fn promises(&self) -> Result<Vec<(Promise, Range)>> {
+        let rows: Vec<(String, String, f64)> = sqlx::query_as(
+            "SELECT forecast, named, actual FROM promises WHERE ended IS NOT NULL AND actual IS NOT NULL ORDER BY ended DESC LIMIT ?",
+        )
+        .bind(MAX_PROMISES as i64)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .rev()
+            .map(|(forecast, named, actual)| Ok((Promise { forecast: from_json(&forecast)?, actual }, from_json(&named)?)))
+            .collect()
+    }
+
+    /// Seconds from order to image, and seconds of building, of the orders that became ready within so many seconds; newest first.
+    pub async fn delivery_times(&self, within: i64) -> Result<Vec<(i64, i64)>> {
+        sqlx::query_as(
+            "SELECT max(b.ended - o.since, 0), max(b.ended - b.started, 0) FROM orders o JOIN builds b ON b.id = o.build
+             WHERE b.state = 'ready' AND b.ended > ? AND b.started IS NOT NULL AND o.cancelled IS NULL ORDER BY b.ended DESC LIMIT 10000",
+        )
+        .bind(now() - within)
+        .fetch_all(&self.pool)
+        .await
+    }
+}

@@ -1,0 +1,264 @@
+//! The queue's outlook: whose turn is next, and when each build will be ready. Worked out from the database by the crate `queue`, and kept
+//! for a moment, as many pages ask for it at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use contract::{Format, Step, Summary};
+use queue::forecast::{Arrivals, Entry, Forecast, Queue, Running};
+use queue::policy::{self, Waiting, Wanting};
+use queue::{Calibration, CostModel, Part, Range, Work};
+
+use crate::app::App;
+use crate::clock::exact_now;
+use crate::db::{self, QueueRows, step_number, step_seconds};
+
+/// An outlook older than this is worked out anew, changes or not.
+const STALE: Duration = Duration::from_secs(5);
+
+/// The queue's outlook at one moment.
+pub struct Outlook {
+    made: Instant,
+    /// Waiting builds in the order they are served, with their architectures.
+    turns: Vec<(String, String)>,
+    positions: HashMap<String, u64>,
+    /// The work of its user's that is before each waiting build. Seconds.
+    work_before: HashMap<String, f64>,
+    numbers: HashMap<String, u64>,
+    forecast: Forecast,
+    calibration: Calibration,
+    model: Arc<CostModel>,
+}
+
+/// Keeps the newest outlook.
+#[derive(Default)]
+pub struct Outlooks {
+    kept: RwLock<Option<(u64, Arc<Outlook>)>>,
+    /// One is worked out at a time; who waited for it takes it too.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Outlook {
+    /// The builds that wait for one of these architectures, in the order they are served.
+    pub fn turns<'a>(&'a self, arches: &'a [String]) -> impl Iterator<Item = &'a str> {
+        self.turns.iter().filter(|(_, arch)| arches.contains(arch)).map(|(id, _)| id.as_str())
+    }
+
+    /// The place of a waiting build in the queue; 1 is served next.
+    pub fn position(&self, build: &str) -> Option<u64> {
+        self.positions.get(build).copied()
+    }
+
+    /// Seconds of its user's work that are before a waiting build.
+    pub fn work_before(&self, build: &str) -> Option<f64> {
+        self.work_before.get(build).copied()
+    }
+
+    /// When a build will be ready, as the forecast has it and as it is to be named; from now.
+    pub fn ready(&self, build: &str) -> Option<(Range, Range)> {
+        let forecast = self.forecast.range(*self.numbers.get(build)?)?.after(self.made.elapsed().as_secs_f64());
+        Some((forecast, self.calibration.apply(forecast)))
+    }
+
+    /// How long a worker takes, as a factor on the usual time.
+    pub fn speed(&self, worker: &str) -> f64 {
+        self.model.speed(Some(worker))
+    }
+}
+
+impl App {
+    /// The outlook as it is now, a moment old at most.
+    pub async fn outlook(&self) -> db::Result<Arc<Outlook>> {
+        let fresh = |version: u64| {
+            let kept = self.outlooks.kept.read().unwrap_or_else(PoisonError::into_inner).clone();
+            kept.filter(|(of, outlook)| *of == version && outlook.made.elapsed() < STALE).map(|(_, outlook)| outlook)
+        };
+        if let Some(outlook) = fresh(self.bus.version()) {
+            return Ok(outlook);
+        }
+        let _turn = self.outlooks.turn.lock().await;
+        // What changes while it is worked out makes it old at once.
+        let version = self.bus.version();
+        if let Some(outlook) = fresh(version) {
+            return Ok(outlook);
+        }
+        let rows = self.db.queue_rows().await?;
+        let (samples, promises) = (self.db.samples().await?, self.db.promises().await?);
+        let idle = self.workers.known_idle();
+        let outlook = tokio::task::spawn_blocking(move || {
+            let model = Arc::new(CostModel::learn(&samples));
+            let calibration = Calibration::learn(&promises.into_iter().map(|(p, _)| p).collect::<Vec<_>>());
+            work_out(rows, model, calibration, idle)
+        });
+        let outlook = Arc::new(outlook.await.map_err(|e| sqlx::Error::Decode(Box::new(e)))?);
+        *self.outlooks.kept.write().unwrap_or_else(PoisonError::into_inner) = Some((version, outlook.clone()));
+        Ok(outlook)
+    }
+}
+
+fn work_out(rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, idle: Vec<String>) -> Outlook {
+    let mut users = Users::default();
+    let now = exact_now();
+    let used = used(&rows, &model, &mut users, now);
+    let waiting: Vec<Entry> = rows.waiting.iter().map(|row| entry(row, &model, &mut users)).collect();
+    let claimants: Vec<Waiting> = waiting.iter().map(|e| e.waiting.clone()).collect();
+    let turns: Vec<&db::WaitingRow> =
+        policy::turns(&claimants, &used).into_iter().filter_map(|index| rows.waiting.get(index)).collect();
+    let work_before = policy::claims(&claimants, &used).into_iter().zip(&claimants).zip(&rows.waiting);
+    let work_before = work_before.filter_map(|((claim, waiting), row)| {
+        let since = waiting.wanted_by.first()?.since;
+        Some((row.id.clone(), claim.work_before(since).max(0.0)))
+    });
+    let busy: Vec<&str> = rows.running.iter().map(|r| r.worker.as_str()).collect();
+    let numbers = rows.waiting.iter().map(|w| (&w.id, w.place)).chain(rows.running.iter().map(|r| (&r.id, r.place)));
+    let (failed, ended) = rows.failed;
+    let queue = Queue {
+        now,
+        waiting,
+        running: rows.running.iter().map(|row| running(row, now)).collect(),
+        idle: idle.into_iter().filter(|name| !busy.contains(&name.as_str())).collect(),
+        used,
+        arrivals: Arrivals {
+            per_second: rows.came.len() as f64 / db::RECENT as f64,
+            seconds: rows.came.iter().map(|(work, _)| model.seconds(work, None)).collect(),
+            work_before: rows.came.iter().map(|(_, before)| *before).collect(),
+        },
+        failing: (failed as f64 + 0.5) / (ended as f64 + 20.0),
+    };
+    Outlook {
+        made: Instant::now(),
+        positions: turns.iter().zip(1..).map(|(row, position)| (row.id.clone(), position)).collect(),
+        work_before: work_before.collect(),
+        numbers: numbers.map(|(id, place)| (id.clone(), number(place))).collect(),
+        turns: turns.iter().map(|row| (row.id.clone(), row.arch.clone())).collect(),
+        forecast: queue::forecast::forecast(&queue, &model, 1),
+        calibration,
+        model,
+    }
+}
+
+/// Numbers for users; each order of an unknown user is a user of its own.
+#[derive(Default)]
+struct Users {
+    known: HashMap<String, u64>,
+    next: u64,
+}
+
+impl Users {
+    fn number(&mut self, user: &str) -> u64 {
+        if user.is_empty() {
+            self.next += 1;
+            return self.next;
+        }
+        let next = &mut self.next;
+        *self.known.entry(user.to_owned()).or_insert_with(|| {
+            *next += 1;
+            *next
+        })
+    }
+}
+
+/// What each user got lately or has running. Seconds.
+fn used(rows: &QueueRows, model: &CostModel, users: &mut Users, now: f64) -> BTreeMap<u64, f64> {
+    let mut used: BTreeMap<u64, f64> = BTreeMap::new();
+    for (user, seconds, ended) in rows.served.iter().filter(|(user, _, _)| !user.is_empty()) {
+        *used.entry(users.number(user)).or_default() += policy::remembered(*seconds, now - *ended as f64);
+    }
+    for row in &rows.running {
+        let share = model.seconds(&row.work, None) / row.users.len().max(1) as f64;
+        for user in row.users.iter().filter(|user| !user.is_empty()) {
+            *used.entry(users.number(user)).or_default() += share;
+        }
+    }
+    used
+}
+
+fn entry(row: &db::WaitingRow, model: &CostModel, users: &mut Users) -> Entry {
+    let wanted_by = row.wanted_by.iter().map(|wanted| Wanting {
+        user: users.number(&wanted.user),
+        since: wanted.since as f64,
+        doubtful: wanted.doubtful,
+    });
+    let waiting =
+        Waiting { id: number(row.place), rank: row.rank, wanted_by: wanted_by.collect(), cost: model.seconds(&row.work, None) };
+    Entry { waiting, work: row.work.clone() }
+}
+
+fn running(row: &db::RunningRow, now: f64) -> Running {
+    let mut done = step_seconds(&row.progress, now);
+    // The last step heard of is the one at hand.
+    let current = row.progress.last().zip(done.pop()).map(|(step, (number, seconds))| {
+        let share = if step.total == 0 { 0.0 } else { step.done as f64 / step.total as f64 };
+        (number, share, seconds)
+    });
+    let elapsed = (now - row.started as f64).max(0.0);
+    Running { id: number(row.place), work: row.work.clone(), worker: row.worker.clone(), elapsed, done, current }
+}
+
+/// Builds are numbered by their place, so that of two with equal claims the one that came first goes first.
+fn number(place: i64) -> u64 {
+    u64::try_from(place).unwrap_or(0)
+}
+
+/// What there is to do for a plan in these formats. The guesses hold until builds were seen.
+pub fn work_of(summary: &Summary, formats: &[Format]) -> Work {
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    let (fetched, installed, packages) =
+        (megabytes(summary.download_size), megabytes(summary.installed_size), summary.packages as f64);
+    let part =
+        |step: Step, kind: &str, amount: f64, guess: f64| Part { step: step_number(step), kind: kind.to_owned(), amount, guess };
+    let mut parts = vec![
+        part(Step::Fetch, "fetch MB", fetched, 0.03),
+        part(Step::Fetch, "fetch package", packages, 0.02),
+        part(Step::Merge, "merge MB", installed, 0.01),
+        part(Step::Merge, "merge package", packages, 0.1),
+        part(Step::Configure, "configure", 1.0, 1.0),
+    ];
+    if formats.iter().any(|f| f.is_bootable()) {
+        parts.push(part(Step::Configure, "boot", 1.0, 3.0));
+    }
+    parts.extend(formats.iter().map(|format| part(Step::Write, &format!("write {format}"), installed, 0.05)));
+    parts.push(part(Step::Upload, "upload MB", installed * formats.len() as f64, 0.005));
+    Work { parts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(id: &str, place: i64, user: &str, since: i64) -> db::WaitingRow {
+        let summary = Summary { packages: 100, download_size: 100_000_000, installed_size: 300_000_000, measured: false };
+        let wanted_by = vec![db::WantedRow { user: user.into(), since, doubtful: false }];
+        db::WaitingRow { id: id.into(), place, arch: "amd64".into(), rank: 0, work: work_of(&summary, &[Format::Iso]), wanted_by }
+    }
+
+    #[test]
+    fn turns_positions_and_times_agree() {
+        let rows = QueueRows {
+            waiting: vec![
+                waiting("a", 1, "x", 100),
+                waiting("b", 2, "x", 101),
+                waiting("c", 3, "y", 110),
+                waiting("d", 4, "", 105),
+            ],
+            ..QueueRows::default()
+        };
+        let model = Arc::new(CostModel::learn(&[]));
+        let outlook = work_out(rows, model, Calibration::learn(&[]), vec!["w".into()]);
+        let arches = ["amd64".to_owned()];
+        assert_eq!(outlook.turns(&arches).collect::<Vec<_>>(), ["a", "d", "c", "b"]);
+        assert_eq!(outlook.turns(&["x86".to_owned()]).count(), 0);
+        assert_eq!((outlook.position("c"), outlook.position("gone")), (Some(3), None));
+        let middle = |id: &str| outlook.ready(id).unwrap().1.middle;
+        assert!(middle("a") < middle("d") && middle("d") < middle("c") && middle("c") < middle("b"));
+        assert!(outlook.work_before("b").unwrap() > 0.0);
+    }
+
+    #[test]
+    fn without_a_worker_no_time_is_named() {
+        let rows = QueueRows { waiting: vec![waiting("a", 1, "x", 100)], ..QueueRows::default() };
+        let outlook = work_out(rows, Arc::new(CostModel::learn(&[])), Calibration::learn(&[]), Vec::new());
+        assert!(outlook.ready("a").is_none());
+    }
+}
