@@ -8,8 +8,9 @@ mod observer;
 pub mod prefix;
 pub mod sandbox;
 mod stage3;
+mod target_tool;
 
-pub use configure::{configure, configure_portage};
+pub use configure::{ConfigureRequest, configure, configure_portage};
 pub use error::ComposeError;
 pub use merge::{FetchError, MergeRequest, Root, merge};
 pub use observer::{Observer, Unobserved};

@@ -5,6 +5,7 @@
 
 mod support;
 
+use composer::Unobserved;
 use composer::boot::{self, BootRequest};
 use image::{BootMedia, Store};
 use support::{Machine, iso, put, root_of};
@@ -28,8 +29,14 @@ fn run(kernel: &str, drives: &[&[&str]]) {
         tree.symlink(format!("bin/{applet}"), "busybox").unwrap();
     }
     put(&mut tree, &store, "usr/sbin/init", 0o755, INIT.as_bytes());
-    let request = BootRequest { volume_id: "HATCHERY_TEST".into(), title: "Test".into(), image_name: "tiny".into() };
-    let media = boot::prepare(&tree, &store, &request).unwrap();
+    let request = BootRequest {
+        volume_id: "HATCHERY_TEST".into(),
+        title: "Test".into(),
+        image_name: "tiny".into(),
+        kernel_cmdline: String::new(),
+        work_dir: dir.path().join("work"),
+    };
+    let media = boot::prepare(&tree, &store, &request, &Unobserved).unwrap();
     for words in ["", "hatchery.toram"] {
         let media = BootMedia { cmdline: format!("{} {words}", media.cmdline), ..media.clone() };
         let iso = iso(&tree, &store, &media, dir.path());
@@ -82,4 +89,93 @@ fn the_standard_kernel_boots_from_cd_and_usb() {
             &["-device", "qemu-xhci", "-drive", "file=ISO,format=raw,if=none,id=stick", "-device", "usb-storage,drive=stick"],
         ],
     );
+}
+
+/// What dracut and its module for live media call.
+const DRACUT: &[&str] = &[
+    "dracut-core",
+    "dracut-live",
+    "kmod",
+    "libkmod2",
+    "udev",
+    "libudev1",
+    "cpio",
+    "dmsetup",
+    "libdevmapper1.02.1",
+    "gzip",
+    "tar",
+    "busybox-static",
+    "util-linux",
+    "mount",
+    "libc6",
+    "libc-bin",
+    "bash",
+    "coreutils",
+    "grep",
+    "sed",
+    "findutils",
+    "mawk",
+    "procps",
+    "libselinux1",
+    "libpcre2-8-0",
+    "libacl1",
+    "libattr1",
+    "libgmp10",
+    "libblkid1",
+    "libmount1",
+    "libuuid1",
+    "libsmartcols1",
+    "libtinfo6",
+    "libncursesw6",
+    "libcap2",
+    "libcrypt1",
+    "libsystemd0",
+    "liblz4-1",
+    "libgcrypt20",
+    "libgpg-error0",
+    "liblzma5",
+    "libzstd1",
+    "libgcc-s1",
+    "libssl3",
+    "zlib1g",
+    "@linux-image-cloud-amd64",
+];
+
+const DRACUT_INIT: &str = "#!/bin/busybox sh
+busybox grep ' / ' /proc/mounts
+echo 'MARKER: the system runs'
+busybox poweroff -f
+";
+
+#[test]
+#[ignore = "boots a machine; see the top of the file"]
+fn the_image_s_own_dracut_is_used_where_there_is_one() {
+    composer::sandbox::use_helper(env!("CARGO_BIN_EXE_phase-host"));
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path().join("store")).unwrap();
+    let Some(mut tree) = root_of(&store, DRACUT) else {
+        println!("skipped: Debian's packages cannot be fetched here");
+        return;
+    };
+    tree.symlink("bin/sh", "bash").unwrap();
+    tree.symlink("usr/bin/awk", "mawk").unwrap();
+    tree.remove_all("usr/sbin/init");
+    put(&mut tree, &store, "usr/sbin/init", 0o755, DRACUT_INIT.as_bytes());
+    put(&mut tree, &store, "etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/bash\n");
+    put(&mut tree, &store, "etc/group", 0o644, b"root:x:0:\n");
+    for folder in ["dev", "proc", "sys", "run", "tmp", "root"] {
+        tree.make_dirs(folder).unwrap();
+    }
+    let request = BootRequest {
+        volume_id: "HATCHERY_TEST".into(),
+        title: "Test".into(),
+        image_name: "dracut".into(),
+        kernel_cmdline: String::new(),
+        work_dir: dir.path().join("work"),
+    };
+    let media = boot::prepare(&tree, &store, &request, &Unobserved).unwrap();
+    let iso = iso(&tree, &store, &media, dir.path());
+    let mut machine = Machine::start(&["-drive", "file=ISO,format=raw,if=virtio,readonly=on"], &iso);
+    machine.wait_for("MARKER: the system runs");
+    assert!(machine.seen.contains("LiveOS_rootfs / overlay rw"), "{}", machine.seen);
 }

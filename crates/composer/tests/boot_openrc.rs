@@ -6,6 +6,7 @@
 mod support;
 
 use composer::boot::{self, BootRequest};
+use composer::{ConfigureRequest, Unobserved};
 use contract::{System, User};
 use image::{Store, Tree};
 use support::{Machine, iso, put, root_of};
@@ -94,7 +95,16 @@ fn configured(store: &Store) -> Option<Tree> {
     put(&mut tree, store, "etc/pam.d/login", 0o644, PAM.as_bytes());
     put(&mut tree, store, "etc/pam.d/other", 0o644, PAM.as_bytes());
     put(&mut tree, store, "etc/init.d/hostname", 0o755, HOSTNAME.as_bytes());
-    let messages = composer::configure(&mut tree, store, &settings(), &[], "This is a test.", "hatchery-test").unwrap();
+    let work_dir = tempfile::tempdir().unwrap();
+    let request = ConfigureRequest {
+        store,
+        system: &settings(),
+        services: &[],
+        notice: "This is a test.",
+        image_name: "hatchery-test",
+        work_dir: work_dir.path(),
+    };
+    let messages = composer::configure(&mut tree, &request, &Unobserved).unwrap();
     println!("{messages:?}");
     Some(tree)
 }
@@ -108,8 +118,14 @@ fn a_configured_image_comes_up_and_lets_its_user_in() {
         println!("skipped: Debian's packages cannot be fetched here");
         return;
     };
-    let request = BootRequest { volume_id: "HATCHERY_TEST".into(), title: "Test".into(), image_name: "hatchery-test".into() };
-    let media = boot::prepare(&tree, &store, &request).unwrap();
+    let request = BootRequest {
+        volume_id: "HATCHERY_TEST".into(),
+        title: "Test".into(),
+        image_name: "hatchery-test".into(),
+        kernel_cmdline: String::new(),
+        work_dir: dir.path().join("work"),
+    };
+    let media = boot::prepare(&tree, &store, &request, &Unobserved).unwrap();
     let iso = iso(&tree, &store, &media, dir.path());
     let disk = ["-drive", "file=ISO,format=raw,if=virtio,readonly=on", "-nic", "user,model=virtio-net-pci"];
     for firmware in [&[][..], &["-bios", "/usr/share/ovmf/OVMF.fd"]] {

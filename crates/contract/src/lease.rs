@@ -14,8 +14,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::format::Format;
-use crate::order::System;
 use crate::plan::Plan;
+use crate::system::System;
 
 /// A worker asking for work.
 #[derive(Clone, Debug, Serialize, Deserialize)]

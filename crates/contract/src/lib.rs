@@ -7,10 +7,12 @@ pub mod hash;
 pub mod lease;
 pub mod order;
 pub mod plan;
+pub mod system;
 
 pub use eprefix::check_eprefix;
 pub use format::Format;
 pub use hash::{ImageHash, PlanHash, RootHash};
 pub use lease::{Artifact, Event, Failure, Job, Lease, Step};
-pub use order::{Notify, Order, OrderError, System, User};
+pub use order::{Notify, Order, OrderError};
 pub use plan::{BinhostRef, PackageFormat, Plan, PlannedPackage, Stage3, Summary};
+pub use system::{ExtraFile, InterfaceAddress, Network, System, User};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::eprefix::check_eprefix;
 use crate::format::Format;
+use crate::system::System;
 
 /// An order for images of one system.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,49 +37,6 @@ pub struct Order {
     pub notify: Notify,
 }
 
-/// Personal settings of the image.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct System {
-    /// RFC 1123 host name; none means `gentoo`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hostname: Option<String>,
-    /// crypt(5) hash of root's password. Never a plain password; none locks the password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub root_password_hash: Option<String>,
-    /// OpenSSH public keys for root, one per item.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub root_ssh_keys: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub users: Vec<User>,
-    /// A locale like `de_DE.UTF-8`; none means `C.UTF-8`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub locale: Option<String>,
-    /// A name of the tz database like `Europe/Berlin`; none means `UTC`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timezone: Option<String>,
-    /// A console keymap like `de` or `us`; none means `us`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub keymap: Option<String>,
-    /// Services to start at boot, by the name of their OpenRC script or systemd unit, besides the preset's.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub services: Vec<String>,
-}
-
-/// An account to be made in the image.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct User {
-    pub name: String,
-    /// crypt(5) hash; none locks the password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password_hash: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ssh_keys: Vec<String>,
-}
-
 /// Who is told when an image is ready or has failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,9 +64,6 @@ impl OrderError {
 /// Upper bounds on an order, generous for people and tight for floods.
 const MAX_PACKAGES: usize = 2_000;
 const MAX_ATOM: usize = 512;
-const MAX_USERS: usize = 64;
-const MAX_KEYS: usize = 64;
-const MAX_KEY: usize = 16 * 1024;
 
 impl Order {
     /// Reads an order from TOML, then checks it.
@@ -172,118 +127,6 @@ impl Order {
     }
 }
 
-impl System {
-    /// Checks each setting; the values end up in files of the image, so line breaks and colons matter.
-    pub fn check(&self) -> Result<(), OrderError> {
-        if let Some(hostname) = &self.hostname {
-            let label_ok = |l: &str| {
-                !l.is_empty()
-                    && l.len() <= 63
-                    && !l.starts_with('-')
-                    && !l.ends_with('-')
-                    && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            };
-            if hostname.len() > 253 || !hostname.split('.').all(label_ok) {
-                return Err(OrderError::new(
-                    "system.hostname",
-                    "use letters, digits and hyphens, with dots between parts of at most 63 characters",
-                ));
-            }
-        }
-        if let Some(hash) = &self.root_password_hash {
-            check_password_hash("system.root_password_hash", hash)?;
-        }
-        check_keys("system.root_ssh_keys", &self.root_ssh_keys)?;
-        if self.users.len() > MAX_USERS {
-            return Err(OrderError::new("system.users", format!("at most {MAX_USERS} users can be named")));
-        }
-        let mut names = BTreeSet::new();
-        for user in &self.users {
-            user.check()?;
-            if !names.insert(&user.name) {
-                return Err(OrderError::new("system.users", format!("the user “{}” is named twice", user.name)));
-            }
-        }
-        if let Some(locale) = &self.locale {
-            let fine = locale.len() <= 64
-                && locale.starts_with(|c: char| c.is_ascii_alphabetic())
-                && locale.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.@-".contains(&b));
-            if !fine {
-                return Err(OrderError::new("system.locale", "name a locale like de_DE.UTF-8"));
-            }
-        }
-        if let Some(timezone) = &self.timezone {
-            let part_ok = |p: &str| {
-                !p.is_empty() && p != "." && p != ".." && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+-".contains(&b))
-            };
-            if timezone.len() > 64 || !timezone.split('/').all(part_ok) {
-                return Err(OrderError::new("system.timezone", "name a time zone like Europe/Berlin"));
-            }
-        }
-        if let Some(keymap) = &self.keymap {
-            check_word("system.keymap", keymap, 64)?;
-        }
-        for service in &self.services {
-            check_word("system.services", service, 128)?;
-        }
-        Ok(())
-    }
-}
-
-impl User {
-    fn check(&self) -> Result<(), OrderError> {
-        let name_ok = |n: &str| {
-            n.len() <= 32
-                && n.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-                && n.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
-        };
-        if !name_ok(&self.name) {
-            return Err(OrderError::new(
-                "system.users",
-                format!("“{}” is not a user name: use lower-case letters, digits, _ and -", self.name.escape_debug()),
-            ));
-        }
-        if let Some(group) = self.groups.iter().find(|g| !name_ok(g)) {
-            return Err(OrderError::new("system.users", format!("“{}” is not a group name", group.escape_debug())));
-        }
-        if let Some(hash) = &self.password_hash {
-            check_password_hash("system.users", hash)?;
-        }
-        check_keys("system.users", &self.ssh_keys)
-    }
-}
-
-/// A crypt(5) hash: `$id$…`, nothing that could break a line of /etc/shadow, and certainly no plain password.
-fn check_password_hash(field: &str, hash: &str) -> Result<(), OrderError> {
-    let fine = hash.starts_with('$')
-        && hash.len() >= 13
-        && hash.len() <= 384
-        && hash.matches('$').count() >= 3
-        && hash.bytes().all(|b| b.is_ascii_graphic() && b != b':');
-    if fine {
-        return Ok(());
-    }
-    Err(OrderError::new(field, "give a crypt hash such as `openssl passwd -6` prints, never the password itself"))
-}
-
-fn check_keys(field: &str, keys: &[String]) -> Result<(), OrderError> {
-    if keys.len() > MAX_KEYS {
-        return Err(OrderError::new(field, format!("at most {MAX_KEYS} keys can be given")));
-    }
-    for key in keys {
-        let mut words = key.split(' ');
-        let kind = words.next().unwrap_or_default();
-        let known = ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"];
-        let kind_ok = known.contains(&kind) || kind.starts_with("sk-ssh-") || kind.starts_with("sk-ecdsa-");
-        let body = words.next().unwrap_or_default();
-        let body_ok = body.starts_with("AAAA") && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
-        if key.len() > MAX_KEY || key.chars().any(char::is_control) || !kind_ok || !body_ok {
-            return Err(OrderError::new(field, "give OpenSSH public keys, one per line, like “ssh-ed25519 AAAA… you@example”"));
-        }
-    }
-    Ok(())
-}
-
 fn check_email(email: &str) -> Result<(), OrderError> {
     let parts: Vec<&str> = email.split('@').collect();
     let fine = email.len() <= 254
@@ -298,7 +141,7 @@ fn check_email(email: &str) -> Result<(), OrderError> {
 }
 
 /// Words that name things of ours or of the image: no separators, no control characters.
-fn check_word(field: &str, word: &str, max: usize) -> Result<(), OrderError> {
+pub(crate) fn check_word(field: &str, word: &str, max: usize) -> Result<(), OrderError> {
     let fine = !word.is_empty()
         && word.len() <= max
         && word.starts_with(|c: char| c.is_ascii_alphanumeric())

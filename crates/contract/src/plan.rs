@@ -20,6 +20,9 @@ pub struct Plan {
     pub chost: String,
     /// The binhosts the packages come from, best priority first, each pinned by the hash of its index.
     pub binhosts: Vec<BinhostRef>,
+    /// The profile the packages were chosen by, as Portage writes it: `gentoo:default/linux/amd64/23.0`. None where the channel has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// The atoms asked for by name; they become the image's world file.
     pub world: Vec<String>,
     /// Services to enable at boot (from the preset; personal ones are not part of a plan).

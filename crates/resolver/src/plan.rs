@@ -142,6 +142,7 @@ impl Universe {
             channel: self.source.channel.clone(),
             chost: accepted_chosts(&self.source).into_iter().next().unwrap_or_default(),
             binhosts: self.source.binhosts.iter().map(|b| b.access.clone()).collect(),
+            profile: None,
             world: world.into_iter().collect(),
             services: wanted.services.clone(),
             // Whoever gave the installed packages knows what they are of.

@@ -238,11 +238,17 @@ impl Channel {
         let Some(path) = &self.config.profile else {
             return Ok(Profile::minimal(&self.config.arch));
         };
-        let repository = path.ancestors().find(|a| a.file_name().is_some_and(|n| n == "profiles")).and_then(Path::parent);
-        let Some(repository) = repository else {
+        let Some((repository, _)) = repository_of(path) else {
             return Err(self.unavailable(format!("the profile {} is not below a folder named “profiles”", path.display())));
         };
         Profile::load(path, repository).map_err(|e| self.unavailable(e.to_string()))
+    }
+
+    /// The profile as Portage writes it, `gentoo:default/linux/amd64/23.0`; the repository's name is what it says itself (PMS 4.4).
+    pub fn profile_name(&self) -> Option<String> {
+        let (repository, profile) = repository_of(self.config.profile.as_deref()?)?;
+        let name = std::fs::read_to_string(repository.join("profiles/repo_name")).ok()?;
+        Some(format!("{}:{}", name.trim(), profile.to_str()?))
     }
 
     /// The binhosts, best first, with their keyrings as they are on disk now.
@@ -259,4 +265,10 @@ impl Channel {
     pub fn is_fresh(&self) -> bool {
         self.fresh().is_some()
     }
+}
+
+/// The repository that a profile's folder is in, and the profile's name: the path below `profiles`.
+fn repository_of(profile: &Path) -> Option<(&Path, &Path)> {
+    let profiles = profile.ancestors().find(|a| a.file_name().is_some_and(|n| n == "profiles"))?;
+    Some((profiles.parent()?, profile.strip_prefix(profiles).ok()?))
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use binhost::{BinhostError, Client};
-use composer::{ComposeError, MergeRequest, Root};
+use composer::{ComposeError, ConfigureRequest, MergeRequest, Root};
 use contract::lease::BinhostAccess;
 use contract::{Artifact, Failure, Format, Job, Plan, Step};
 use image::{Store, Tree, WriteOptions};
@@ -184,11 +184,19 @@ fn configure(
     stop_if_cancelled(watch, Step::Configure)?;
     watch.progress(Step::Configure, 0, 2, "settings");
     let failure = |e: ComposeError| compose_failure(Step::Configure, &e);
-    let said = composer::configure(&mut root.tree, &workshop.store, &job.system, &plan.services, &job.notice, &job.image_name)
-        .map_err(failure)?;
+    let work_dir = workshop.scratch()?;
+    let request = ConfigureRequest {
+        store: &workshop.store,
+        system: &job.system,
+        services: &plan.services,
+        notice: &job.notice,
+        image_name: &job.image_name,
+        work_dir: work_dir.path(),
+    };
+    let said = composer::configure(&mut root.tree, &request, &StepWatch { step: Step::Configure, watch }).map_err(failure)?;
     said.iter().for_each(|line| watch.log(line));
     root.messages.extend(said);
-    let said = composer::configure_portage(&mut root.tree, &workshop.store, plan).map_err(failure)?;
+    let said = composer::configure_portage(&mut root.tree, &workshop.store, plan, &job.binhosts).map_err(failure)?;
     said.iter().for_each(|line| watch.log(line));
     root.messages.extend(said);
     watch.progress(Step::Configure, 1, 2, "boot");
@@ -197,8 +205,13 @@ fn configure(
             volume_id: volume_id(plan),
             title: job.image_name.clone(),
             image_name: job.image_name.clone(),
+            kernel_cmdline: job.system.kernel_cmdline.clone().unwrap_or_default(),
+            work_dir: work_dir.path().to_owned(),
         };
-        Some(composer::boot::prepare(&root.tree, &workshop.store, &request).map_err(failure)?)
+        Some(
+            composer::boot::prepare(&root.tree, &workshop.store, &request, &StepWatch { step: Step::Configure, watch })
+                .map_err(failure)?,
+        )
     } else {
         None
     };

@@ -1,20 +1,25 @@
-//! What an image needs to start from a medium: its kernel, and an initramfs of our own that finds the medium and mounts the root.
+//! What an image needs to start from a medium: its kernel, and an initramfs that finds the medium and mounts the root.
 //!
-//! The initramfs is made from the image's own busybox and kernel modules, without root and without running any of them.
+//! Where the image has a dracut that can, the initramfs is dracut's, made in the sandbox. Otherwise it is one of our own, made from the
+//! image's busybox and kernel modules without running any of them.
 
 mod cpio;
+mod dracut;
 mod kernel;
 mod modules;
 mod programs;
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use flate2::{Compression, GzBuilder};
 use image::{BootMedia, Store, Tree};
 
 use self::cpio::Archive;
+use self::kernel::Kernel;
 use self::modules::Modules;
-use crate::ComposeError;
+use crate::target_tool::Workplace;
+use crate::{ComposeError, Observer};
 
 /// What the medium is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +30,10 @@ pub struct BootRequest {
     pub title: String,
     /// The image's name, said while it starts.
     pub image_name: String,
+    /// Words of the person's own for the kernel's command line; may be empty.
+    pub kernel_cmdline: String,
+    /// A directory for the sandbox, in which the image's own dracut runs; several builds may share it.
+    pub work_dir: PathBuf,
 }
 
 const INIT: &str = include_str!("init.sh");
@@ -34,22 +43,31 @@ const MODULE_FUNCTIONS: &str = include_str!("modules.sh");
 /// Finds the kernel and makes the initramfs. The same tree gives the same bytes.
 ///
 /// # Errors
-/// No kernel, busybox, init or boot loader among the packages (the message names the one to add), or a damaged one.
-pub fn prepare(tree: &Tree, store: &Store, request: &BootRequest) -> Result<BootMedia, ComposeError> {
+/// A dracut that fails. No kernel, busybox, init or boot loader among the packages (the message names the one to add), or a damaged one.
+pub fn prepare(tree: &Tree, store: &Store, request: &BootRequest, observer: &dyn Observer) -> Result<BootMedia, ComposeError> {
     check_volume_id(&request.volume_id)?;
     let kernel = kernel::find(tree, store)?;
-    let modules = Modules::collect(tree, store, &kernel.modules_dir)?;
-    let archive = initramfs(tree, store, &modules, request)?;
-    tracing::debug!(kernel = kernel.release, modules = modules.0.len(), "initramfs made");
+    let place = Workplace { store, work_dir: &request.work_dir, observer };
+    let initramfs = match dracut::initramfs(tree, place, &kernel, &request.volume_id)? {
+        Some(initramfs) => initramfs,
+        None => own_initramfs(tree, store, &kernel, request)?,
+    };
     Ok(BootMedia {
         kernel: kernel.image,
-        initramfs: compressed(&archive.to_bytes())?,
+        initramfs,
         volume_id: request.volume_id.clone(),
         title: request.title.clone(),
         release: kernel.release,
-        cmdline: "quiet".into(),
+        cmdline: format!("quiet {}", request.kernel_cmdline.trim()).trim_end().to_owned(),
         grub_dir: boot_loader(tree)?,
     })
+}
+
+fn own_initramfs(tree: &Tree, store: &Store, kernel: &Kernel, request: &BootRequest) -> Result<Vec<u8>, ComposeError> {
+    let modules = Modules::collect(tree, store, &kernel.modules_dir)?;
+    let archive = initramfs(tree, store, &modules, request)?;
+    tracing::debug!(kernel = kernel.release, modules = modules.0.len(), "initramfs made");
+    compressed(&archive.to_bytes())
 }
 
 /// The label stands in shell text and on the kernel's command line.

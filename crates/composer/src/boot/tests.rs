@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use image::Entry;
 
 use super::*;
+use crate::Unobserved;
 
 /// A root as small as can be: a kernel, four drivers, busybox (not a working one), an init and a folder for GRUB.
 struct Root {
@@ -46,8 +47,14 @@ impl Root {
     }
 
     fn prepare(&self) -> Result<BootMedia, ComposeError> {
-        let request = BootRequest { volume_id: "HATCHERY_1".into(), title: "Test".into(), image_name: "test-$(x)".into() };
-        prepare(&self.tree, &self.store, &request)
+        let request = BootRequest {
+            volume_id: "HATCHERY_1".into(),
+            title: "Test".into(),
+            image_name: "test-$(x)".into(),
+            kernel_cmdline: "nosmt ".into(),
+            work_dir: self._dir.path().to_owned(),
+        };
+        prepare(&self.tree, &self.store, &request, &Unobserved)
     }
 }
 
@@ -99,7 +106,7 @@ fn the_initramfs_holds_what_it_takes_and_no_more() {
     let root = Root::new();
     let media = root.prepare().unwrap();
     assert_eq!(media, root.prepare().unwrap(), "the same tree gives the same bytes");
-    assert_eq!(media.cmdline, "quiet");
+    assert_eq!(media.cmdline, "quiet nosmt");
     assert_eq!(media.grub_dir, "usr/lib/grub");
     let Some(files) = unpacked(&media.initramfs) else {
         println!("skipped: neither cpio nor busybox is installed");

@@ -132,6 +132,16 @@ impl<'a> Files<'a> {
         Ok(())
     }
 
+    /// Puts a block of lines at a file's end, unless it is in there already.
+    pub(super) fn append(&mut self, path: &str, block: &str) -> Result<(), ComposeError> {
+        let old = self.text(path)?.unwrap_or_default();
+        if old.contains(block) {
+            return Ok(());
+        }
+        let gap = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
+        self.write(path, &format!("{old}{gap}{block}"), 0o644)
+    }
+
     /// Sets `name="value"` in a file of shell assignments such as those of /etc/conf.d, keeping everything else.
     pub(super) fn assign(&mut self, path: &str, name: &str, value: &str) -> Result<(), ComposeError> {
         let old = self.text(path)?.unwrap_or_default();

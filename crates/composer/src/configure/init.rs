@@ -61,6 +61,7 @@ const EARLY_SERVICES: &[(&str, &str)] = &[
     ("consolefont", "boot"),
     ("elogind", "boot"),
     ("iptables", "default"),
+    ("hatchery-grow", "boot"),
 ];
 
 const UNIT_FOLDERS: &[&str] = &["etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];

@@ -1,15 +1,21 @@
-//! Puts the personal settings of an order into a root: native edits of its files, after all packages are merged. No script runs.
+//! Puts the personal settings of an order into a root: native edits of its files, after all packages are merged. Nothing of the image
+//! runs but its localedef, in the sandbox, where locales are ordered that its packages do not bring.
 //!
 //! The result is never part of a shared cache. Nothing insecure by default: no password, no key that two machines share.
 
 mod accounts;
 mod console;
 mod files;
+mod first_boot;
 mod identity;
 mod init;
+mod locales;
 mod network;
+mod own_files;
 mod portage;
 mod region;
+
+use std::path::Path;
 
 use contract::System;
 use image::{Store, Tree};
@@ -17,7 +23,23 @@ use image::{Store, Tree};
 use self::files::Files;
 use self::init::Init;
 pub use self::portage::configure_portage;
-use crate::ComposeError;
+use crate::target_tool::Workplace;
+use crate::{ComposeError, Observer};
+
+/// What to configure a root with.
+#[derive(Clone, Copy)]
+pub struct ConfigureRequest<'a> {
+    pub store: &'a Store,
+    /// The order's settings.
+    pub system: &'a System,
+    /// The preset's services, besides those of the order.
+    pub services: &'a [String],
+    /// One line about where the image comes from.
+    pub notice: &'a str,
+    pub image_name: &'a str,
+    /// A directory for the sandbox, in which the image's own localedef runs; several builds may share it.
+    pub work_dir: &'a Path,
+}
 
 /// Folders every system has, with their modes, for roots whose packages leave them out.
 const BASE_FOLDERS: &[(&str, u32)] = &[
@@ -41,37 +63,33 @@ const FSTAB: &str =
 
 /// Puts the settings in. Returns what the person who ordered should be told, sentence by sentence.
 ///
-/// `services` are the preset's, besides those of the order; `notice` is one line about where the image comes from.
-///
 /// # Errors
-/// A setting that the image cannot have (a service, time zone or keymap that is not there); the message says what there is.
-pub fn configure(
-    tree: &mut Tree,
-    store: &Store,
-    system: &System,
-    services: &[String],
-    notice: &str,
-    image_name: &str,
-) -> Result<Vec<String>, ComposeError> {
+/// A setting that the image cannot have (a service, time zone, locale or keymap that is not there); the message says what there is.
+pub fn configure(tree: &mut Tree, request: &ConfigureRequest<'_>, observer: &dyn Observer) -> Result<Vec<String>, ComposeError> {
+    let ConfigureRequest { store, system, .. } = *request;
     system.check().map_err(|e| ComposeError::new(format!("The order's settings cannot be used: {e}."), "Correct the order."))?;
-    check_image_name(image_name)?;
+    check_image_name(request.image_name)?;
+    let place = Workplace { store, work_dir: request.work_dir, observer };
     let mut files = Files::new(tree, store);
     let init = Init::of(&files);
-    let services: Vec<String> = services.iter().chain(&system.services).cloned().collect();
+    let services: Vec<String> = request.services.iter().chain(&system.services).cloned().collect();
 
-    make_base(&mut files)?;
+    make_base(&mut files, &system.fstab)?;
     accounts::set_up(&mut files, system)?;
     network::set_hostname(&mut files, system.hostname.as_deref(), init)?;
-    region::set_locale(&mut files, system.locale.as_deref())?;
+    locales::set_up(&mut files, place, system.locale.as_deref(), &system.locales)?;
     region::set_timezone(&mut files, system.timezone.as_deref())?;
     region::set_keymap(&mut files, system.keymap.as_deref(), init)?;
     enable_services(&mut files, init, &services)?;
-    network::set_up_network(&mut files, init, &services)?;
+    network::set_up_network(&mut files, init, &services, system.network.as_ref())?;
     console::set_up_logins(&mut files, init)?;
     identity::take_out_identity(&mut files, init)?;
     identity::make_ssh_keys_at_boot(&mut files, init)?;
-    identity::say_origin(&mut files, notice, image_name)?;
+    identity::say_origin(&mut files, request.notice, request.image_name)?;
     identity::add_ready_service(&mut files, init)?;
+    first_boot::grow_root(&mut files, init)?;
+    first_boot::run_script(&mut files, init, system.first_boot.as_deref())?;
+    own_files::put_in(&mut files, &system.files)?;
     Ok(files.messages)
 }
 
@@ -87,14 +105,18 @@ fn check_image_name(name: &str) -> Result<(), ComposeError> {
     }
 }
 
-fn make_base(files: &mut Files) -> Result<(), ComposeError> {
+fn make_base(files: &mut Files, fstab: &[String]) -> Result<(), ComposeError> {
     for (dir, mode) in BASE_FOLDERS {
         files.dir_if_absent(dir, *mode)?;
     }
     if files.tree.resolve_parent("etc/mtab").is_ok_and(|path| !files.tree.contains(path)) {
         files.link("etc/mtab", "../proc/self/mounts")?;
     }
-    files.write("etc/fstab", FSTAB, 0o644)
+    let lines: String = fstab.iter().map(|line| format!("{}\n", line.trim())).collect();
+    for folder in fstab.iter().filter_map(|line| line.split_whitespace().nth(1)).filter(|folder| folder.starts_with('/')) {
+        files.dir_if_absent(folder.trim_matches('/'), 0o755)?;
+    }
+    files.write("etc/fstab", &format!("{FSTAB}{lines}"), 0o644)
 }
 
 fn enable_services(files: &mut Files, init: Option<Init>, services: &[String]) -> Result<(), ComposeError> {

@@ -1,9 +1,11 @@
 use std::process::{Command, Stdio};
 
-use contract::User;
+use contract::lease::BinhostAccess;
+use contract::{ExtraFile, Network, User};
 use image::{Entry, Kind};
 
 use super::*;
+use crate::Unobserved;
 
 /// A root of OpenRC and sysvinit, as a few packages leave it.
 struct Root {
@@ -73,7 +75,19 @@ impl Root {
 
     fn configure(&mut self, system: &System, services: &[&str]) -> Result<Vec<String>, ComposeError> {
         let services: Vec<String> = services.iter().map(|s| s.to_string()).collect();
-        configure(&mut self.tree, &self.store, system, &services, "A sample: “x” \\ $(y)", "hatchery-test-1")
+        self.configure_as(system, &services, "hatchery-test-1")
+    }
+
+    fn configure_as(&mut self, system: &System, services: &[String], image_name: &str) -> Result<Vec<String>, ComposeError> {
+        let request = ConfigureRequest {
+            store: &self.store,
+            system,
+            services,
+            notice: "A sample: “x” \\ $(y)",
+            image_name,
+            work_dir: self._dir.path(),
+        };
+        configure(&mut self.tree, &request, &Unobserved)
     }
 
     fn text(&self, path: &str) -> String {
@@ -197,6 +211,13 @@ fn what_the_image_lacks_is_an_error_or_a_message_never_a_broken_setting() {
     assert!(messages.iter().any(|m| m.contains("no locale fr_FR.UTF-8")), "{messages:?}");
     assert_eq!(root.text("etc/env.d/02locale"), "LANG=\"C.UTF-8\"\n");
     assert_eq!(root.text("etc/locale.gen"), "fr_FR.UTF-8 UTF-8\n");
+    root.put("usr/bin/localedef", "\x7fELF");
+    root.put("usr/share/i18n/locales/de_DE", "");
+    root.put("usr/share/i18n/charmaps/UTF-8.gz", "");
+    for locale in ["xx_XX.UTF-8", "de_DE.KOI8-X"] {
+        let unknown = System { locales: vec![locale.into()], ..System::default() };
+        assert!(root.configure(&unknown, &[]).unwrap_err().message.contains("There is no locale"), "{locale}");
+    }
     let error = root.configure(&System::default(), &["sshd", "apache2"]).unwrap_err();
     assert!(error.message.contains("“apache2”") && error.message.contains("nginx, sshd, sysfs"), "{error}");
 }
@@ -250,6 +271,107 @@ fn systemd_gets_its_wants_as_the_units_say() {
     assert!(!root.tree.contains("evil") && !root.tree.contains("etc/evil"));
     assert!(root.text("etc/systemd/network/50-hatchery-dhcp.network").contains("DHCP=yes"));
     assert_eq!((root.text("etc/machine-id"), root.access("etc/machine-id").0), (String::new(), 0o444));
+}
+
+fn fixed(interface: Option<&str>) -> System {
+    let network = Network {
+        interface: interface.map(str::to_owned),
+        addresses: vec!["192.0.2.10/24".parse().unwrap(), "2001:db8::10/64".parse().unwrap()],
+        gateways: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+        dns: vec!["192.0.2.53".parse().unwrap()],
+    };
+    System { network: Some(network), ..System::default() }
+}
+
+#[test]
+fn fixed_addresses_go_to_whatever_brings_up_the_network() {
+    let mut root = Root::openrc();
+    root.configure(&fixed(None), &[]).unwrap();
+    let settings = root.text("etc/conf.d/hatchery-network");
+    assert!(
+        settings.contains("interface=\"\"\naddresses=\"192.0.2.10/24 2001:db8::10/64\"\ngateways=\"192.0.2.1 2001:db8::1\"\n")
+    );
+    assert_eq!(root.link("etc/runlevels/default/hatchery-network"), "/etc/init.d/hatchery-network");
+    assert!(!root.tree.contains("etc/init.d/hatchery-dhcp"), "no DHCP besides");
+    assert!(root.text("etc/resolv.conf").ends_with("nameserver 192.0.2.53\n"));
+
+    let mut root = Root::openrc();
+    root.configure(&fixed(Some("en-1")), &["net.en-1"]).unwrap();
+    let net = root.text("etc/conf.d/net");
+    assert!(net.contains(
+        "config_en_1=\"192.0.2.10/24 2001:db8::10/64\"\nroutes_en_1=\"default via 192.0.2.1\ndefault via 2001:db8::1\"\n"
+    ));
+    assert_eq!(root.link("etc/init.d/net.en-1"), "net.lo");
+
+    let mut root = Root::openrc();
+    root.put("etc/init.d/dhcpcd", "#!/sbin/openrc-run\n");
+    root.put("etc/dhcpcd.conf", "duid\n");
+    root.configure(&fixed(Some("eth1")), &["dhcpcd"]).unwrap();
+    root.configure(&fixed(Some("eth1")), &["dhcpcd"]).unwrap();
+    let conf = root.text("etc/dhcpcd.conf");
+    assert!(
+        conf.starts_with("duid\n") && conf.matches("interface eth1\nstatic ip_address=192.0.2.10/24\n").count() == 1,
+        "{conf}"
+    );
+    assert!(conf.contains("static routers=192.0.2.1\n") && conf.contains("static domain_name_servers=192.0.2.53\n"), "{conf}");
+    let mut two = fixed(None);
+    two.network.as_mut().unwrap().addresses.push("192.0.2.11/24".parse().unwrap());
+    assert!(root.configure(&two, &["dhcpcd"]).unwrap_err().message.contains("192.0.2.11/24"));
+
+    let mut root = Root::openrc();
+    root.put("etc/init.d/NetworkManager", "#!/sbin/openrc-run\n");
+    root.configure(&fixed(None), &[]).unwrap();
+    let path = "etc/NetworkManager/system-connections/hatchery.nmconnection";
+    assert!(root.text(path).contains("[ipv4]\nmethod=manual\naddress1=192.0.2.10/24\ngateway=192.0.2.1\ndns=192.0.2.53;\n"));
+    assert_eq!(root.access(path).0, 0o600);
+
+    let mut root = Root::systemd();
+    root.configure(&fixed(None), &[]).unwrap();
+    let unit = root.text("etc/systemd/network/50-hatchery-static.network");
+    assert!(unit.contains("Name=en* eth*\n") && unit.contains("Address=2001:db8::10/64\nGateway=192.0.2.1\n"), "{unit}");
+    assert!(!root.tree.contains("etc/systemd/network/50-hatchery-dhcp.network"));
+}
+
+#[test]
+fn a_script_runs_once_and_own_files_come_last() {
+    let file = |path: &str, owner: Option<&str>| ExtraFile {
+        path: path.into(),
+        content: "mine\n".into(),
+        mode: Some("0640".into()),
+        owner: owner.map(str::to_owned),
+    };
+    let mut system = System {
+        users: vec![user("ada")],
+        first_boot: Some("echo hello\r\n".into()),
+        fstab: vec!["LABEL=data /data/here ext4 noatime 0 2".into()],
+        files: vec![file("/home/ada/notes/a", Some("ada")), file("/etc/motd", None), file("/lib/x", None)],
+        ..System::default()
+    };
+    for mut root in [Root::openrc(), Root::systemd()] {
+        root.configure(&system, &[]).unwrap();
+        assert_eq!(root.text("usr/lib/hatchery/first-boot"), "#!/bin/sh\necho hello\n");
+        assert_eq!(root.access("usr/lib/hatchery/first-boot").0, 0o700);
+        let linked = ["etc/runlevels/default", "etc/systemd/system/multi-user.target.wants"];
+        let names = ["hatchery-first-boot", "hatchery-first-boot.service"];
+        assert!(linked.iter().zip(names).any(|(dir, name)| root.tree.contains(format!("{dir}/{name}"))));
+        assert_eq!((root.text("home/ada/notes/a"), root.access("home/ada/notes/a")), ("mine\n".into(), (0o640, 1000, 1000)));
+        assert_eq!(root.text("etc/motd"), "mine\n");
+        assert_eq!(root.text("usr/lib/x"), "mine\n");
+        assert!(root.text("etc/fstab").ends_with("LABEL=data /data/here ext4 noatime 0 2\n") && root.tree.contains("data/here"));
+    }
+    system.files = vec![file("/etc", None)];
+    assert!(Root::openrc().configure(&system, &[]).unwrap_err().message.contains("is a folder"));
+    system.files = vec![file("/x", Some("nobody-here"))];
+    assert!(Root::openrc().configure(&system, &[]).unwrap_err().message.contains("“nobody-here”"));
+    assert!(Root::bare().configure(&system, &[]).unwrap_err().message.contains("first-boot script"));
+}
+
+#[test]
+fn only_disk_images_grow() {
+    let mut root = Root::openrc();
+    root.configure(&System::default(), &[]).unwrap();
+    assert_eq!(root.link("etc/runlevels/boot/hatchery-grow"), "/etc/init.d/hatchery-grow");
+    assert!(root.text("etc/init.d/hatchery-grow").contains("hatchery.grow"));
 }
 
 #[test]
@@ -320,7 +442,7 @@ fn hostile_settings_are_refused() {
     let system = System { hostname: Some("a\nb".into()), ..System::default() };
     assert!(root.configure(&system, &[]).is_err());
     for name in ["", "a b", "$(x)", "a\"b"] {
-        assert!(configure(&mut root.tree, &root.store, &System::default(), &[], "", name).is_err(), "{name}");
+        assert!(root.configure_as(&System::default(), &[], name).is_err(), "{name}");
     }
 }
 
@@ -338,7 +460,18 @@ fn links_in_the_image_lead_nowhere_outside() {
 
 #[test]
 fn the_scripts_are_shell() {
-    let scripts = ["ready.sh", "ready.initd", "sshkeys.initd", "udhcpc.initd", "udhcpc.script"];
+    let scripts = [
+        "ready.sh",
+        "ready.initd",
+        "sshkeys.initd",
+        "udhcpc.initd",
+        "udhcpc.script",
+        "network.initd",
+        "first-boot.initd",
+        "run-once.sh",
+        "grow.initd",
+        "grow-root.sh",
+    ];
     for script in scripts {
         let path = format!("{}/src/configure/{script}", env!("CARGO_MANIFEST_DIR"));
         let status = Command::new("/bin/sh").args(["-n", &path]).stdin(Stdio::null()).status().unwrap();
@@ -358,10 +491,10 @@ fn plan() -> contract::Plan {
 #[test]
 fn portage_knows_where_its_packages_come_from() {
     let mut root = Root::bare();
-    assert!(configure_portage(&mut root.tree, &root.store, &plan()).unwrap().is_empty());
+    assert!(configure_portage(&mut root.tree, &root.store, &plan(), &[]).unwrap().is_empty());
     assert!(!root.tree.contains("etc/portage"), "no Portage, no configuration of it");
     root.put("usr/share/portage/config/make.globals", "");
-    let messages = configure_portage(&mut root.tree, &root.store, &plan()).unwrap();
+    let messages = configure_portage(&mut root.tree, &root.store, &plan(), &[]).unwrap();
     assert_eq!(messages.len(), 2, "{messages:?}");
     let make_conf = root.text("etc/portage/make.conf");
     assert!(
@@ -377,13 +510,62 @@ fn portage_knows_where_its_packages_come_from() {
     assert_eq!(root.tree.children("etc/portage/binrepos.conf").len(), 1);
 }
 
+fn install(root: &mut Root, cpv: &str, fields: &[(&str, &str)]) {
+    fields.iter().for_each(|(name, value)| root.put(&format!("var/db/pkg/{cpv}/{name}"), &format!("{value}\n")));
+}
+
+#[test]
+fn portage_finds_the_packages_as_they_were_built() {
+    let mut root = Root::bare();
+    root.put("usr/share/portage/config/make.globals", "");
+    let flags = "-O3 -march=x86-64-v3 -pipe";
+    install(
+        &mut root,
+        "app-editors/vim-9.0-r1",
+        &[("SLOT", "0/9"), ("IUSE", "+X acl python elibc_musl"), ("USE", "acl amd64"), ("KEYWORDS", "~amd64"), ("CFLAGS", flags)],
+    );
+    install(&mut root, "sys-apps/sed-4.9", &[("SLOT", "0"), ("IUSE", ""), ("KEYWORDS", "amd64 x86"), ("CFLAGS", flags)]);
+    install(
+        &mut root,
+        "app-misc/live-9999",
+        &[("SLOT", "2"), ("IUSE", "$(evil) good"), ("USE", "good"), ("CFLAGS", "-O0 $(evil)")],
+    );
+    let mut plan = plan();
+    plan.profile = Some("gentoo:default/linux/amd64/23.0".into());
+    let access = [BinhostAccess {
+        name: "first".into(),
+        uri: "https://first.example/x".into(),
+        keyring: String::new(),
+        allow_unsigned: true,
+    }];
+    configure_portage(&mut root.tree, &root.store, &plan, &access).unwrap();
+    let before = root.tree.clone();
+    configure_portage(&mut root.tree, &root.store, &plan, &access).unwrap();
+    assert_eq!(root.tree, before, "a second time changes nothing");
+    let lines = |path: &str| root.text(path).lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines("etc/portage/package.use/hatchery"), ["app-editors/vim:0 -X acl -python", "app-misc/live:2 good"]);
+    let keywords = lines("etc/portage/package.accept_keywords/hatchery");
+    assert_eq!(keywords, ["=app-editors/vim-9.0-r1 ~amd64", "=app-misc/live-9999 **"]);
+    let make_conf = root.text("etc/portage/make.conf");
+    assert!(make_conf.contains(&format!("COMMON_FLAGS=\"{flags}\"\n")), "{make_conf}");
+    assert!(make_conf.contains("FEATURES=\"getbinpkg\"\n") && !make_conf.contains("ACCEPT_KEYWORDS"), "{make_conf}");
+    assert!(root.text("etc/portage/binrepos.conf/first.conf").contains("verify-signature = false"));
+    assert_eq!(root.link("etc/portage/make.profile"), "../../var/db/repos/gentoo/profiles/default/linux/amd64/23.0");
+    plan.chost = "i686-pc-linux-gnu".into();
+    root.tree.remove_all("etc/portage");
+    plan.profile = Some("gentoo:../../x".into());
+    configure_portage(&mut root.tree, &root.store, &plan, &[]).unwrap();
+    assert!(root.text("etc/portage/make.conf").contains("COMMON_FLAGS=\"-O2 -march=i686 -pipe\"\n"));
+    assert!(!root.tree.contains("etc/portage/make.profile"));
+}
+
 #[test]
 fn portage_s_own_configuration_is_kept() {
     let mut root = Root::bare();
     root.put("usr/share/portage/config/make.globals", "");
     root.put("etc/portage/make.conf", "USE=\"x\"\n");
     root.put("etc/portage/binrepos.conf/gentoobinhost.conf", "[gentoobinhost]\n");
-    configure_portage(&mut root.tree, &root.store, &plan()).unwrap();
+    configure_portage(&mut root.tree, &root.store, &plan(), &[]).unwrap();
     assert_eq!(root.text("etc/portage/make.conf"), "USE=\"x\"\n");
     assert_eq!(root.tree.children("etc/portage/binrepos.conf").len(), 1);
 }

@@ -147,6 +147,7 @@ pub fn plan(packages: Vec<PlannedPackage>) -> Plan {
         channel: "test".into(),
         chost: "x86_64-pc-linux-gnu".into(),
         binhosts: Vec::new(),
+        profile: None,
         world: vec!["app-shells/bash".into()],
         services: Vec::new(),
         base: None,

@@ -3,6 +3,7 @@
 use contract::hash::FieldHasher;
 use contract::{Format, Order, OrderError};
 
+use super::form_system::SystemInput;
 use crate::app::App;
 use crate::secret;
 
@@ -24,6 +25,7 @@ pub struct FormInput {
     pub timezone: String,
     pub keymap: String,
     pub services: String,
+    pub system: SystemInput,
     pub email: String,
 }
 
@@ -65,7 +67,7 @@ impl FormInput {
                 "email" => input.email = value,
                 "had_password" => submitted.had_password = true,
                 "take" => submitted.take = Some(value),
-                _ => {}
+                name => input.system.take(name, value),
             }
         }
         submitted
@@ -92,7 +94,7 @@ impl FormInput {
             &self.services,
             &self.email,
         ];
-        for field in fields.into_iter().chain(&self.formats) {
+        for field in fields.into_iter().chain(&self.formats).chain(&self.system.values()) {
             hash.field(field);
         }
         Some(hash.finish())
@@ -133,6 +135,7 @@ impl FormInput {
         order.system.timezone = optional(&self.timezone);
         order.system.keymap = optional(&self.keymap);
         order.system.services = words(&self.services);
+        self.system.apply(&mut order.system)?;
         order.notify.email = optional(&self.email);
         order.check()?;
         Ok(order)

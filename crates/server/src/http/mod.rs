@@ -5,6 +5,7 @@ mod assets;
 mod download;
 mod events;
 mod form;
+mod form_system;
 mod operator;
 mod packages;
 mod pages;

@@ -11,6 +11,7 @@ use contract::{Format, OrderError};
 
 use super::api::{self, MAX_ORDER};
 use super::form::{FormInput, Submitted, word_for};
+use super::form_system::SHOWN;
 use super::problem::Problem;
 use super::{SharedApp, assets, read_body};
 use crate::app::App;
@@ -292,7 +293,7 @@ impl OrderForm<'_> {
             "system.services",
             "notify.email",
         ];
-        self.error.as_ref().filter(|e| !shown.contains(&e.field.as_str())).map(|e| e.to_string())
+        self.error.as_ref().filter(|e| !shown.iter().chain(SHOWN).any(|field| *field == e.field)).map(|e| e.to_string())
     }
 
     /// The longest path a prefix may have on any channel; `None` where no channel has packages for one.
