@@ -23,6 +23,8 @@ pub struct Scenario {
     pub between_orders: f64,
     /// Seconds between bursts, on average: one user orders five to fifteen images within minutes.
     pub between_bursts: f64,
+    /// Whose the bursts are; none means anybody's.
+    pub bursts_of: Option<usize>,
     /// The share of orders that are for something popular, and so may join a build.
     pub popular: f64,
     /// The share of builds that fail.
@@ -36,6 +38,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// The same with more to do: workers are busy most of the time, and most orders wait.
+    pub fn busy(seed: u64) -> Scenario {
+        Scenario { between_orders: 42.0, ..Scenario::usual(seed) }
+    }
+
     /// 50 users and 4 workers, with bursts, failures and a lost worker.
     pub fn usual(seed: u64) -> Scenario {
         Scenario {
@@ -45,6 +52,7 @@ impl Scenario {
             orders: 1_200,
             between_orders: 75.0,
             between_bursts: 7_200.0,
+            bursts_of: None,
             popular: 0.3,
             failing: 0.04,
             losing: 0.005,
@@ -57,6 +65,7 @@ impl Scenario {
 /// What was promised for an order, and what came.
 #[derive(Clone, Copy, Debug)]
 pub struct Served {
+    pub user: u64,
     /// Builds that had ended when the order came.
     pub known: usize,
     /// How many builds waited before it.
@@ -303,7 +312,8 @@ impl<'a> World<'a> {
                 self.at(next, Event::Order);
             }
             Event::Burst => {
-                let user = self.random.below(self.scenario.users);
+                let anybody = self.random.below(self.scenario.users);
+                let user = self.scenario.bursts_of.unwrap_or(anybody);
                 for _ in 0..5 + self.random.below(11) {
                     let time = self.now + 300.0 * self.random.unit();
                     self.at(time, Event::OrderOf(user));
@@ -590,7 +600,7 @@ impl<'a> World<'a> {
             match order.promise {
                 Some((forecast, named)) if ready => {
                     self.promises.push(Promise { forecast, actual });
-                    self.outcome.served.push(Served { known: order.known, before: order.before, forecast, named, actual });
+                    self.outcome.served.push(Served { user: order.user, known: order.known, before: order.before, forecast, named, actual });
                 }
                 _ => self.outcome.failed += usize::from(!ready),
             }
