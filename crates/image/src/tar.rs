@@ -15,7 +15,7 @@ use crate::write::{
 
 const BLOCK: usize = 512;
 /// A tar file is padded to a multiple of this, GNU tar's default record.
-const RECORD: u64 = 10_240;
+pub(crate) const RECORD: u64 = 10_240;
 /// Largest value of the octal fields of 8 and 12 bytes.
 const MAX_OCTAL_7: u64 = 0o7_777_777;
 const MAX_OCTAL_11: u64 = 0o77_777_777_777;
@@ -181,15 +181,24 @@ fn pax_header(name: &[u8], records: &[u8]) -> Vec<u8> {
     [header.finish().as_slice(), records, &padding(records.len() as u64)].concat()
 }
 
-fn padding(size: u64) -> Vec<u8> {
+pub(crate) fn padding(size: u64) -> Vec<u8> {
     let used = (size % BLOCK as u64) as usize;
     vec![0; (BLOCK - used) % BLOCK]
 }
 
 /// One ustar header block.
-struct Header([u8; BLOCK]);
+pub(crate) struct Header([u8; BLOCK]);
 
 impl Header {
+    /// The whole header of a plain file of root's with a short name.
+    pub(crate) fn file(name: &[u8], size: u64, mtime: u64) -> [u8; BLOCK] {
+        let mut header = Header::new(b'0', name, b"");
+        for (at, width, value) in [(100, 8, 0o644), (108, 8, 0), (116, 8, 0), (124, 12, size), (136, 12, mtime)] {
+            header.octal(at, width, value);
+        }
+        header.finish()
+    }
+
     fn new(type_flag: u8, name: &[u8], link: &[u8]) -> Header {
         let mut header = Header([0; BLOCK]);
         header.put(0, name.get(..100).unwrap_or(name));
