@@ -16,11 +16,13 @@ pub enum Firmware {
     Ovmf,
 }
 
-/// How the ISO is put in.
+/// What the image is to the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Medium {
     Cd,
     UsbStick,
+    /// A qcow2 disk; what is written to it is forgotten.
+    Disk,
 }
 
 pub struct Machine {
@@ -34,8 +36,8 @@ pub struct Machine {
 const BOOT_LIMIT: Duration = Duration::from_secs(420);
 
 impl Machine {
-    /// Starts a machine from an ISO; `None`, with a line that says so, where QEMU is not installed.
-    pub fn boot_iso(dir: &Path, iso: &Path, firmware: Firmware, medium: Medium) -> Option<Self> {
+    /// Starts a machine from an image; `None`, with a line that says so, where QEMU is not installed.
+    pub fn boot(dir: &Path, image: &Path, firmware: Firmware, medium: Medium) -> Option<Self> {
         if !Path::new("/usr/bin/qemu-system-x86_64").exists() && !Path::new("/usr/local/bin/qemu-system-x86_64").exists() {
             eprintln!("SKIPPED: booting needs qemu-system-x86: run scripts/setup test");
             return None;
@@ -65,11 +67,14 @@ impl Machine {
         command.args(["-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0"]);
         match medium {
             Medium::Cd => {
-                command.arg("-drive").arg(format!("file={},media=cdrom,readonly=on,format=raw", iso.display()));
+                command.arg("-drive").arg(format!("file={},media=cdrom,readonly=on,format=raw", image.display()));
+            }
+            Medium::Disk => {
+                command.arg("-drive").arg(format!("file={},if=virtio,format=qcow2,snapshot=on", image.display()));
             }
             Medium::UsbStick => {
                 command.args(["-device", "qemu-xhci"]);
-                command.arg("-drive").arg(format!("file={},if=none,id=stick,format=raw,readonly=on", iso.display()));
+                command.arg("-drive").arg(format!("file={},if=none,id=stick,format=raw,readonly=on", image.display()));
                 command.args(["-device", "usb-storage,drive=stick,bootindex=0,removable=on"]);
             }
         }

@@ -32,6 +32,8 @@ fn an_order_in_the_browser_becomes_an_image_that_boots() {
     let status = wait_in_browser(&browser, &site, &page, &pictures);
     the_mail_arrives(&mail, &page);
     let iso = download_in_two_parts(&site, &page, &status, dir.path());
+    let disk = dir.path().join("image.qcow2");
+    std::fs::write(&disk, site.download(&address_of(&page, &status, ".qcow2"), 0).1).expect("room for the disk");
     the_lock_names_every_package(&site, &page);
 
     for (firmware, medium) in [
@@ -39,9 +41,12 @@ fn an_order_in_the_browser_becomes_an_image_that_boots() {
         (Firmware::SeaBios, Medium::UsbStick),
         (Firmware::Ovmf, Medium::Cd),
         (Firmware::Ovmf, Medium::UsbStick),
+        (Firmware::SeaBios, Medium::Disk),
+        (Firmware::Ovmf, Medium::Disk),
     ] {
         eprintln!("booting: {firmware:?} from {medium:?}");
-        let Some(mut machine) = Machine::boot_iso(dir.path(), &iso, firmware, medium) else { return };
+        let image = if medium == Medium::Disk { &disk } else { &iso };
+        let Some(mut machine) = Machine::boot(dir.path(), image, firmware, medium) else { return };
         let marker = machine.expect("HATCHERY-READY", 0);
         if (firmware, medium) == (Firmware::SeaBios, Medium::Cd) {
             look_around(&mut machine, marker, &pictures);
@@ -68,7 +73,7 @@ fn order_in_browser(browser: &Browser, site: &Site, pictures: &Path) -> String {
     browser.type_into("#root_password", PASSWORD);
     browser.type_into("#root_password_again", PASSWORD);
     browser.type_into("#email", "larry@example.org");
-    for format in ["iso", "tar.bz2", "zip"] {
+    for format in ["iso", "tar.bz2", "zip", "qcow2"] {
         let chosen = browser.script(&format!("return document.querySelector('input[name=formats][value=\"{format}\"]').checked"));
         if chosen != Value::Bool(true) {
             browser.click(&format!("input[name=formats][value=\"{format}\"]"));
@@ -117,10 +122,8 @@ fn the_mail_arrives(mail: &MailServer, page: &str) {
 
 /// Downloads the ISO as a broken-off download goes on: the beginning, then the rest by a range request.
 fn download_in_two_parts(site: &Site, page: &str, status: &Value, dir: &Path) -> std::path::PathBuf {
-    let artifacts = status["artifacts"].as_array().expect("artifacts");
-    let iso = artifacts.iter().find(|a| a["name"].as_str().is_some_and(|n| n.ends_with(".iso"))).expect("an ISO");
-    let name = iso["name"].as_str().expect("a name");
-    let url = format!("/api/v1{page}/artifacts/{name}");
+    let iso = artifact(status, ".iso");
+    let url = address_of(page, status, ".iso");
     let (_, whole) = site.download(&url, 0);
     let (code, tail) = site.download(&url, 1_000_000);
     assert_eq!(code, 206, "a range is answered as one");
@@ -131,6 +134,16 @@ fn download_in_two_parts(site: &Site, page: &str, status: &Value, dir: &Path) ->
     let output = std::process::Command::new("sha256sum").arg(&path).output().expect("sha256sum runs");
     assert!(String::from_utf8_lossy(&output.stdout).starts_with(iso["sha256"].as_str().expect("a checksum")));
     path
+}
+
+/// The artifact whose name ends so.
+fn artifact<'a>(status: &'a Value, ending: &str) -> &'a Value {
+    let artifacts = status["artifacts"].as_array().expect("artifacts");
+    artifacts.iter().find(|a| a["name"].as_str().is_some_and(|n| n.ends_with(ending))).expect("the artifact")
+}
+
+fn address_of(page: &str, status: &Value, ending: &str) -> String {
+    format!("/api/v1{page}/artifacts/{}", artifact(status, ending)["name"].as_str().expect("a name"))
 }
 
 fn the_lock_names_every_package(site: &Site, page: &str) {

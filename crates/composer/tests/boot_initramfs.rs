@@ -38,7 +38,7 @@ fn run(kernel: &str, drives: &[&[&str]]) {
     };
     let media = boot::prepare(&tree, &store, &request, &Unobserved).unwrap();
     for words in ["", "hatchery.toram"] {
-        let media = BootMedia { cmdline: format!("{} {words}", media.cmdline), ..media.clone() };
+        let media = BootMedia { cmdline: format!("{} {words} console=ttyS0", media.cmdline), ..media.clone() };
         let iso = iso(&tree, &store, &media, dir.path());
         for drive in drives {
             println!("{drive:?} {words}");
@@ -50,7 +50,7 @@ fn run(kernel: &str, drives: &[&[&str]]) {
             assert_eq!(machine.seen.contains("on /run/hatchery/medium type iso9660 (ro"), words.is_empty(), "{lines:#?}");
         }
     }
-    let wrong = BootMedia { cmdline: "hatchery.label=ANOTHER hatchery.wait=2".into(), ..media };
+    let wrong = BootMedia { cmdline: "hatchery.label=ANOTHER hatchery.wait=2 console=ttyS0".into(), ..media };
     let mut machine = Machine::start(drives[0], &iso(&tree, &store, &wrong, dir.path()));
     machine.wait_for("no medium with the label ANOTHER");
     machine.wait_for("a shell follows");

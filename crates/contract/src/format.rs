@@ -24,6 +24,17 @@ pub enum Format {
     TarZst,
     #[serde(rename = "squashfs")]
     Squashfs,
+    #[serde(rename = "img.gz")]
+    ImgGz,
+    #[serde(rename = "qcow2")]
+    Qcow2,
+    #[serde(rename = "vmdk")]
+    Vmdk,
+    /// Several files: kernel, initramfs, squashfs and the iPXE script that names them.
+    #[serde(rename = "netboot")]
+    Netboot,
+    #[serde(rename = "oci.tar")]
+    Oci,
 }
 
 impl Format {
@@ -41,14 +52,20 @@ impl Format {
             Format::TarZst => "tar.zst",
             Format::Zip => "zip",
             Format::Squashfs => "squashfs",
+            Format::ImgGz => "img.gz",
+            Format::Qcow2 => "qcow2",
+            Format::Vmdk => "vmdk",
+            Format::Netboot => "netboot",
+            Format::Oci => "oci.tar",
         }
     }
 
     /// Whether the image starts on a machine by itself, and so needs a kernel and a boot loader in the plan.
     pub fn is_bootable(self) -> bool {
         match self {
-            Format::Iso => true,
-            Format::TarBz2 | Format::TarGz | Format::TarXz | Format::TarZst | Format::Zip | Format::Squashfs => false,
+            Format::Iso | Format::ImgGz | Format::Qcow2 | Format::Vmdk | Format::Netboot => true,
+            Format::TarBz2 | Format::TarGz | Format::TarXz | Format::TarZst => false,
+            Format::Zip | Format::Squashfs | Format::Oci => false,
         }
     }
 
@@ -67,6 +84,15 @@ impl Format {
             Format::TarGz => "The same, for tools that know gzip only.",
             Format::Zip => "The same for systems that know no tar.",
             Format::Squashfs => "The whole system as a compressed, read-only filesystem that Linux mounts as it is.",
+            Format::ImgGz => {
+                "A disk to be written to a real one: BIOS and UEFI, ext4, grows to the disk's size when it first starts."
+            }
+            Format::Qcow2 => "A disk for QEMU, libvirt or Proxmox: BIOS and UEFI, ext4, 16 GiB that cost only what is in them.",
+            Format::Vmdk => "The same disk for VirtualBox and VMware.",
+            Format::Netboot => "Starts over the network by iPXE, straight from this site or from a web server of your own.",
+            Format::Oci => {
+                "A container for Podman, Docker and the like, with a layer for the packages and one for what is yours."
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A hybrid ISO: boots as CD and from a USB stick, on BIOS and on UEFI. The root is a squashfs image in it.
 //!
-//! `/boot/kernel`, `/boot/initramfs`, `/boot/grub/grub.cfg`, `/image.squashfs`; `xorriso` lays it out. For BIOS there is an El Torito image
+//! `/boot/kernel`, `/boot/initramfs`, `/boot/grub/grub.cfg`, `/image.squashfs` and its checksum; `xorriso` lays it out. For BIOS there is an El Torito image
 //! and a hybrid MBR, for UEFI a FAT image, appended as GPT partition 2 and named as the second El Torito entry.
 
 use std::ffi::OsString;
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::fat;
 use crate::grub::{self, Boot, BootPrograms};
 use crate::menu;
+use crate::netboot::sha256;
 use crate::squashfs;
 use crate::store::{BlobId, Store};
 use crate::tool;
@@ -36,6 +37,10 @@ pub struct BootMedia {
     pub grub_dir: String,
 }
 
+/// The root on the medium, and the text that `sha256sum -c` checks it by.
+const ROOT: &str = "image.squashfs";
+const ROOT_SUM: &str = "image.squashfs.sha256";
+
 /// Writes a bootable ISO. Firmware that the tree has no GRUB modules for is named in the report.
 ///
 /// # Errors
@@ -60,8 +65,8 @@ pub fn write_iso(
     let early = format!("search --no-floppy --set=root --label {}\nset prefix=($root)/boot/grub\n", boot.volume_id);
     let programs = grub::prepare(tree, store, &workspace, &Boot::iso(boot, &early, options))?;
     let efi = efi_partition(&workspace, &programs)?;
+    squashfs::make(tree, store, options, &workspace, ROOT, &mut meter)?;
     let files = put_files(store, boot, &programs, &workspace)?;
-    squashfs::make(tree, store, options, &workspace, "image.squashfs", &mut meter)?;
     let out = workspace.path("image.iso");
     let args = xorriso_args(&files, &programs, efi.as_deref(), boot, options, &out);
     lay_out(&files, args, options, &workspace, &mut meter, layout_work)?;
@@ -105,11 +110,15 @@ fn put_files(store: &Store, boot: &BootMedia, programs: &BootPrograms, workspace
     let entries = menu::medium_entries(&format!("hatchery.label={}", boot.volume_id));
     let text = menu::grub_cfg(boot, "/boot/kernel", "/boot/initramfs", &entries);
     fs::write(&config, text).map_err(|e| Error::io(&config, e))?;
+    let sum = workspace.path(ROOT_SUM);
+    let digest = sha256(&workspace.path(ROOT))?;
+    fs::write(&sum, format!("{digest}  {ROOT}\n")).map_err(|e| Error::io(&sum, e))?;
     let mut files = vec![
         ("boot/grub/grub.cfg", config),
         ("boot/initramfs", initramfs),
         ("boot/kernel", kernel),
-        ("image.squashfs", workspace.path("image.squashfs")),
+        (ROOT, workspace.path(ROOT)),
+        (ROOT_SUM, sum),
     ];
     if let Some(bios) = &programs.bios {
         files.push(("boot/grub/eltorito.img", bios.core.clone()));
@@ -222,7 +231,7 @@ mod tests {
     fn the_menu_is_quoted() {
         let text = menu::grub_cfg(&media(), "/boot/kernel", "/boot/initramfs", &menu::medium_entries("hatchery.label=X"));
         assert!(text.contains("menuentry 'It'\\''s a title' {\n"), "{text}");
-        assert!(text.contains("linux /boot/kernel hatchery.label=X console=tty0 console=ttyS0,115200 quiet\n"), "{text}");
+        assert!(text.contains("linux /boot/kernel hatchery.label=X console=ttyS0,115200 console=tty0 quiet\n"), "{text}");
     }
 
     #[test]

@@ -13,21 +13,32 @@ pub(crate) struct MenuEntry {
     pub parameters: String,
 }
 
-/// Kernel messages go to both; the last one named is where the system's own messages go.
-const BOTH_CONSOLES: &str = "console=tty0 console=ttyS0,115200";
+/// Kernel messages go to both; the last one named is where the system's own messages go, and a shell in need.
+const BOTH_CONSOLES: &str = "console=ttyS0,115200 console=tty0";
 const SERIAL_CONSOLE: &str = "console=ttyS0,115200";
 
 /// The ways to start an installed disk.
 pub(crate) fn disk_entries(parameters: &str) -> Vec<MenuEntry> {
-    vec![
-        MenuEntry { suffix: "", parameters: format!("{parameters} {BOTH_CONSOLES}") },
-        MenuEntry { suffix: "serial console only", parameters: format!("{parameters} {SERIAL_CONSOLE}") },
-    ]
+    entries(parameters, &[("", BOTH_CONSOLES), ("serial console only", SERIAL_CONSOLE)])
 }
 
 /// The ways to start a medium.
 pub(crate) fn medium_entries(parameters: &str) -> Vec<MenuEntry> {
-    disk_entries(parameters)
+    let with = |word: &str| format!("{word} {BOTH_CONSOLES}");
+    entries(
+        parameters,
+        &[
+            ("", BOTH_CONSOLES),
+            ("copy to memory", &with("hatchery.toram")),
+            ("keep changes on this stick", &with("hatchery.keep")),
+            ("check the medium first", &with("hatchery.check")),
+            ("serial console only", SERIAL_CONSOLE),
+        ],
+    )
+}
+
+fn entries(parameters: &str, ways: &[(&'static str, &str)]) -> Vec<MenuEntry> {
+    ways.iter().map(|(suffix, words)| MenuEntry { suffix, parameters: format!("{parameters} {words}") }).collect()
 }
 
 /// The menu as GRUB's configuration, for a kernel and an initramfs at these places. What goes in was checked by [`BootMedia::check`].

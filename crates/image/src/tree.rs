@@ -3,21 +3,20 @@
 //! Paths are bytes, relative, without a leading slash; `""` is the root directory itself. (A leading slash given to a method is ignored.)
 //! Invariants: the root is a directory, and so is the parent of every entry.
 
-use std::collections::{BTreeMap, VecDeque};
+mod lookup;
+mod paths;
+
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::entry::{Entry, Kind, LinkId};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::text::escape;
 
-/// Linux's PATH_MAX without the final NUL.
-const MAX_PATH: usize = 4095;
-/// Linux's NAME_MAX.
-const MAX_NAME: usize = 255;
-/// Symbolic links followed in one lookup, as in Linux (`path_resolution(7)`).
-const MAX_LINKS: usize = 40;
+pub(crate) use self::paths::shown;
+use self::paths::{bound, bounds_below, checked, parent, trimmed};
 
 /// What a change to, or a lookup in, a tree ran into. Paths are shown with a leading slash.
 #[derive(Debug, thiserror::Error)]
@@ -114,15 +113,6 @@ impl Tree {
         self.get(path).is_some()
     }
 
-    /// The entry a path leads to when symbolic links are followed inside the tree, with its real path.
-    pub fn lookup(&self, path: impl AsRef<[u8]>) -> Result<(Vec<u8>, &Entry), TreeError> {
-        let real = self.resolve(path.as_ref())?;
-        match self.entries.get(&real) {
-            Some(entry) => Ok((real, entry)),
-            None => Err(TreeError::NotFound(shown(path.as_ref()))),
-        }
-    }
-
     /// Removes the entry at exactly this path.
     ///
     /// # Errors
@@ -170,64 +160,6 @@ impl Tree {
             }
         }
         Ok(())
-    }
-
-    /// The real path that a path leads to, following every symbolic link as if the tree were `/`; a link never leads outside.
-    ///
-    /// # Errors
-    /// `NotFound`, `NotADirectory`, `LinkLoop`, `BadPath` (NUL bytes, or far too long).
-    pub fn resolve(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>, TreeError> {
-        let real = self.walk(path.as_ref(), true)?;
-        match self.entries.contains_key(&real) {
-            true => Ok(real),
-            false => Err(TreeError::NotFound(shown(path.as_ref()))),
-        }
-    }
-
-    /// The real path for an entry to be put at `path`: links in all but the last part are followed (`bin/x` becomes `usr/bin/x` on a
-    /// merged-usr root). Parts that do not exist yet stay as they are.
-    pub fn resolve_parent(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>, TreeError> {
-        let real = self.walk(path.as_ref(), false)?;
-        checked(&real)?;
-        Ok(real)
-    }
-
-    /// Follows `path` from the root. With `last` the last part is followed too, when it is a link.
-    fn walk(&self, path: &[u8], last: bool) -> Result<Vec<u8>, TreeError> {
-        if path.len() > MAX_PATH || path.contains(&0) {
-            return Err(TreeError::BadPath(escape(path)));
-        }
-        let mut ahead: VecDeque<&[u8]> = path.split(|b| *b == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
-        let mut real: Vec<u8> = Vec::new();
-        let mut links = 0;
-        while let Some(part) = ahead.pop_front() {
-            if part == b".." {
-                real.truncate(parent(&real).map_or(0, <[u8]>::len));
-                continue;
-            }
-            let here = join(&real, part);
-            if here.len() > MAX_PATH {
-                return Err(TreeError::BadPath(escape(path)));
-            }
-            match self.entries.get(&here).map(|entry| &entry.kind) {
-                Some(Kind::Symlink(target)) if last || !ahead.is_empty() => {
-                    links += 1;
-                    if links > MAX_LINKS {
-                        return Err(TreeError::LinkLoop(shown(path)));
-                    }
-                    if target.starts_with(b"/") {
-                        real.clear();
-                    }
-                    for part in target.split(|b| *b == b'/').rev().filter(|part| !part.is_empty() && *part != b".") {
-                        ahead.push_front(part);
-                    }
-                }
-                Some(Kind::Dir) | None => real = here,
-                Some(_) if ahead.is_empty() => real = here,
-                Some(_) => return Err(TreeError::NotADirectory(shown(&here))),
-            }
-        }
-        Ok(real)
     }
 
     /// All entries in the order of their paths' bytes; a directory always comes before what is in it. The root is first.
@@ -341,34 +273,6 @@ impl Tree {
         self.insert(real, entry).map(drop)
     }
 
-    /// Reads a file whole, following links, checking its content. `None` when it does not exist.
-    ///
-    /// # Errors
-    /// `NotAFile` when it is something else, `Store` when its content is missing or wrong, and those of [`Tree::resolve`].
-    pub fn read_file(&self, store: &Store, path: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, TreeError> {
-        let path = path.as_ref();
-        let entry = match self.lookup(path) {
-            Ok((_, entry)) => entry,
-            Err(TreeError::NotFound(_)) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let Kind::File { blob, .. } = &entry.kind else {
-            return Err(TreeError::NotAFile(shown(path)));
-        };
-        store.read(blob).map(Some).map_err(|source| TreeError::Store { path: shown(path), source })
-    }
-
-    /// Writes a file as a text editor would: links are followed, parents made on demand. An existing file keeps its owner and gets the
-    /// new content, mode and time; as an inode of several names it becomes a file of its own.
-    pub fn write_file(&mut self, store: &Store, path: impl AsRef<[u8]>, bytes: &[u8], mode: u32) -> Result<(), TreeError> {
-        let path = path.as_ref();
-        let real = self.walk(path, true)?;
-        let (blob, size) = store.put_bytes(bytes).map_err(|source| TreeError::Store { path: shown(path), source })?;
-        let (uid, gid) = self.get(&real).map_or((0, 0), |old| (old.uid, old.gid));
-        let entry = Entry::file(blob, size, mode).with_owner(uid, gid).with_mtime(self.time);
-        self.insert(real, entry).map(drop)
-    }
-
     fn make_parents(&mut self, path: &[u8]) -> Result<(), TreeError> {
         let mut missing = Vec::new();
         let mut dir = parent(path);
@@ -385,56 +289,6 @@ impl Tree {
         }
         Ok(())
     }
-}
-
-/// The directory a path is in; `None` for the root.
-fn parent(path: &[u8]) -> Option<&[u8]> {
-    match path.iter().rposition(|b| *b == b'/') {
-        Some(at) => path.get(..at),
-        None if path.is_empty() => None,
-        None => Some(b""),
-    }
-}
-
-fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
-    match dir.is_empty() {
-        true => name.to_vec(),
-        false => [dir, b"/", name].concat(),
-    }
-}
-
-fn trimmed(mut path: &[u8]) -> &[u8] {
-    while let Some(rest) = path.strip_prefix(b"/") {
-        path = rest;
-    }
-    path
-}
-
-fn checked(path: &[u8]) -> Result<&[u8], TreeError> {
-    let path = trimmed(path);
-    let name_fine = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && name.len() <= MAX_NAME && !name.contains(&0);
-    match path.is_empty() || (path.len() <= MAX_PATH && path.split(|b| *b == b'/').all(name_fine)) {
-        true => Ok(path),
-        false => Err(TreeError::BadPath(escape(path))),
-    }
-}
-
-/// A path for people.
-pub(crate) fn shown(path: &[u8]) -> String {
-    format!("/{}", escape(trimmed(path)))
-}
-
-type PathBound = Bound<Vec<u8>>;
-
-fn bounds_below(dir: &[u8]) -> (PathBound, PathBound) {
-    match dir.is_empty() {
-        true => (Bound::Excluded(Vec::new()), Bound::Unbounded),
-        false => (Bound::Included([dir, b"/"].concat()), Bound::Excluded([dir, b"0"].concat())),
-    }
-}
-
-fn bound(bound: &PathBound) -> Bound<&[u8]> {
-    bound.as_ref().map(Vec::as_slice)
 }
 
 /// A tree as a list of paths and entries.
@@ -456,5 +310,4 @@ impl<'de> Deserialize<'de> for Tree {
 }
 
 #[cfg(test)]
-#[path = "tree_tests.rs"]
 mod tests;

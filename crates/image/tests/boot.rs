@@ -173,7 +173,7 @@ fn make_iso(work: &Path) -> PathBuf {
         volume_id: "HATCHERY_BOOT_TEST".into(),
         title: TITLE.into(),
         release: "6.1".into(),
-        cmdline: "panic=5".into(),
+        cmdline: "panic=5 console=ttyS0".into(),
         grub_dir: "usr/lib/grub".into(),
     };
     let out = work.join("test.iso");

@@ -13,7 +13,7 @@ use image::{Store, Tree, WriteOptions};
 use sha2::{Digest, Sha256, Sha512};
 use tempfile::TempDir;
 
-use crate::formats::Source;
+use crate::formats::{self, Source};
 
 /// Who looks on while a build runs.
 pub trait Watch: Sync {
@@ -88,11 +88,11 @@ pub fn build(job: &Job, workshop: &Workshop, out_dir: &Path, watch: &dyn Watch) 
     plan.summary.installed_size = root.tree.totals().bytes;
     plan.summary.measured = true;
     // A prefix lives on a system that has its settings, and boots nothing.
-    let boot = match plan.prefix {
+    let configured = match plan.prefix {
         None => configure(job, &plan, &mut root, workshop, watch)?,
-        Some(_) => None,
+        Some(_) => Configured::default(),
     };
-    let files = write_formats(job, &plan, &mut root, boot.as_ref(), workshop, out_dir, watch)?;
+    let files = write_formats(job, &plan, &mut root, &configured, workshop, out_dir, watch)?;
     Ok(Built { files, plan, messages: root.messages })
 }
 
@@ -173,15 +173,19 @@ fn open_stage3(
     workshop.client.stage3(access, stage3, progress).map_err(|e| fetch_failure(&stage3.path, &e))
 }
 
+/// What the formats need besides the finished root.
+#[derive(Default)]
+struct Configured {
+    /// For formats that start by themselves.
+    boot: Option<image::BootMedia>,
+    /// The root without the personal settings, for formats that keep the two apart.
+    packages: Option<Tree>,
+}
+
 /// Puts the personal settings in, and prepares what an image needs to boot where a format asks for it.
-fn configure(
-    job: &Job,
-    plan: &Plan,
-    root: &mut Root,
-    workshop: &Workshop,
-    watch: &dyn Watch,
-) -> Result<Option<image::BootMedia>, Failure> {
+fn configure(job: &Job, plan: &Plan, root: &mut Root, workshop: &Workshop, watch: &dyn Watch) -> Result<Configured, Failure> {
     stop_if_cancelled(watch, Step::Configure)?;
+    let packages = job.formats.iter().copied().any(formats::keeps_stages).then(|| root.tree.clone());
     watch.progress(Step::Configure, 0, 2, "settings");
     let failure = |e: ComposeError| compose_failure(Step::Configure, &e);
     let work_dir = workshop.scratch()?;
@@ -216,7 +220,7 @@ fn configure(
         None
     };
     watch.progress(Step::Configure, 2, 2, "");
-    Ok(boot)
+    Ok(Configured { boot, packages })
 }
 
 /// ISO 9660 allows 32 characters of A–Z, 0–9 and _ in a volume identifier; the initramfs finds its medium by it. It comes from the plan,
@@ -230,14 +234,20 @@ fn write_formats(
     job: &Job,
     plan: &Plan,
     root: &mut Root,
-    boot: Option<&image::BootMedia>,
+    configured: &Configured,
     workshop: &Workshop,
     out_dir: &Path,
     watch: &dyn Watch,
 ) -> Result<Vec<BuiltFile>, Failure> {
     let mut files = Vec::new();
     let options = WriteOptions::at(newest_build_time(plan));
-    let source = Source { tree: &root.tree, store: &workshop.store, boot, options: &options };
+    let source = Source {
+        tree: &root.tree,
+        packages: configured.packages.as_ref(),
+        store: &workshop.store,
+        boot: configured.boot.as_ref(),
+        options: &options,
+    };
     let count = job.formats.len() as u64;
     for (index, &format) in job.formats.iter().enumerate() {
         stop_if_cancelled(watch, Step::Write)?;
@@ -250,9 +260,12 @@ fn write_formats(
             watch.progress(Step::Write, index as u64 * 1000 + share, count * 1000, &name);
             !watch.cancelled()
         };
-        let notes = source.write(format, &path, &progress)?;
+        let notes = source.write(job, format, &path, &progress)?;
         root.messages.extend(notes.into_iter().map(|note| format!("{name}: {note}")));
-        files.push(BuiltFile { artifact: describe(&path, name.clone(), format)?, path });
+        for file in formats::file_names(&job.image_name, format) {
+            let path = out_dir.join(&file);
+            files.push(BuiltFile { artifact: describe(&path, file, format)?, path });
+        }
     }
     watch.progress(Step::Write, count * 1000, count * 1000, "");
     Ok(files)

@@ -2,23 +2,46 @@
 
 use std::path::Path;
 
-use contract::{Failure, Format, Step};
-use image::{BootMedia, Compression, Store, Tree, WriteOptions};
+use contract::{Failure, Format, Job, Step};
+use image::{BootMedia, Compression, Container, DiskFormat, Stage, Store, Tree, WriteOptions, WriteReport};
 
 /// What every format is written from.
 pub(crate) struct Source<'a> {
     pub tree: &'a Tree,
+    /// The root before anything personal went in; there when one of the job's formats keeps the two apart.
+    pub packages: Option<&'a Tree>,
     pub store: &'a Store,
-    /// What an image needs to start by itself; there when any of the job's formats does.
+    /// What an image needs to start by itself; there when one of the job's formats does.
     pub boot: Option<&'a BootMedia>,
     pub options: &'a WriteOptions,
 }
 
+/// Whether a format needs the root as it was before anything personal went in.
+pub(crate) fn keeps_stages(format: Format) -> bool {
+    matches!(format, Format::Oci)
+}
+
+/// The names of a format's files. Those of a format of several begin with its name as the common stem.
+pub(crate) fn file_names(image_name: &str, format: Format) -> Vec<String> {
+    let name = format!("{image_name}.{format}");
+    match format {
+        Format::Netboot => image::NETBOOT_FILES.iter().map(|ending| format!("{name}.{ending}")).collect(),
+        _ => vec![name],
+    }
+}
+
 impl Source<'_> {
-    /// Writes one format to `path`; returns what it could not carry or cannot do, a sentence each.
-    pub(crate) fn write(&self, format: Format, path: &Path, progress: image::Progress) -> Result<Vec<String>, Failure> {
+    /// Writes one format to `path`, or to several files with that stem; returns what it could not carry or cannot do, a sentence each.
+    pub(crate) fn write(
+        &self,
+        job: &Job,
+        format: Format,
+        path: &Path,
+        progress: image::Progress,
+    ) -> Result<Vec<String>, Failure> {
         let Source { tree, store, options, .. } = self;
         let tar = |compression| image::write_tar(tree, store, compression, options, path, progress);
+        let disk = |boot, disk| image::write_disk(tree, store, boot, disk, options, path, progress);
         let written = match format {
             Format::TarBz2 => tar(Compression::Bzip2),
             Format::TarGz => tar(Compression::Gzip),
@@ -27,6 +50,11 @@ impl Source<'_> {
             Format::Zip => image::write_zip(tree, store, options, path, progress),
             Format::Squashfs => image::write_squashfs(tree, store, options, path, progress),
             Format::Iso => image::write_iso(tree, store, self.boot(format)?, options, path, progress),
+            Format::ImgGz => disk(self.boot(format)?, DiskFormat::RawGzip),
+            Format::Qcow2 => disk(self.boot(format)?, DiskFormat::Qcow2),
+            Format::Vmdk => disk(self.boot(format)?, DiskFormat::Vmdk),
+            Format::Netboot => image::write_netboot(tree, store, self.boot(format)?, options, path, progress),
+            Format::Oci => self.write_oci(job, path, progress),
         };
         written.map(|report| report.notes).map_err(|e| Failure {
             step: Step::Write,
@@ -34,6 +62,19 @@ impl Source<'_> {
             message: format!("{format} could not be written: {e}"),
             advice: advice(&e).into(),
         })
+    }
+
+    fn write_oci(&self, job: &Job, path: &Path, progress: image::Progress) -> Result<WriteReport, image::Error> {
+        let packages = self.packages.map(|tree| Stage { name: "packages", tree });
+        let stages: Vec<Stage> = packages.into_iter().chain([Stage { name: "settings", tree: self.tree }]).collect();
+        let shell = ["/bin/bash", "/bin/sh"].into_iter().find(|path| self.tree.lookup(path).is_ok_and(|(_, e)| e.is_file()));
+        let container = Container {
+            name: job.image_name.clone(),
+            architecture: go_architecture(&job.plan.arch),
+            env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()],
+            command: shell.map(str::to_owned).into_iter().collect(),
+        };
+        image::write_oci(&stages, self.store, &container, self.options, path, progress)
     }
 
     fn boot(&self, format: Format) -> Result<&BootMedia, Failure> {
@@ -44,6 +85,17 @@ impl Source<'_> {
             advice: "This is a fault of Hatchery itself; please report it.".into(),
         })
     }
+}
+
+/// Go's name of an architecture, which container engines compare with their own; Gentoo's where they are the same.
+fn go_architecture(arch: &str) -> String {
+    match arch {
+        "x86" => "386",
+        "ppc64" => "ppc64le",
+        "riscv" => "riscv64",
+        other => other,
+    }
+    .to_owned()
 }
 
 fn advice(error: &image::Error) -> &'static str {

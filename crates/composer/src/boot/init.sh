@@ -5,6 +5,9 @@
 # Words of the kernel command line it knows:
 #   hatchery.label=ID   the medium's volume id
 #   hatchery.toram      copy the root into memory first, so that the medium can be taken out
+#   hatchery.check      compare the medium with its checksum first
+#   hatchery.keep       keep changes on the rest of the medium's disk
+#   hatchery.fetch=URL hatchery.file=NAME hatchery.sha256=SUM   fetch the root from beside URL instead
 #   hatchery.wait=N     seconds to wait for the medium (60)
 #   root=WHERE          a disk's root instead of a medium: UUID=…, LABEL=… or /dev/…
 #   rootfstype= rootflags= ro rw   how it is mounted (ro)
@@ -13,9 +16,16 @@
 PATH=/bin
 . /lib/hatchery/settings.sh
 . /lib/hatchery/modules.sh
+. /lib/hatchery/media.sh
 
 seen=
 found=
+check=
+keep=
+fetch=
+file=
+sum=
+why=
 base=/run/hatchery
 root=
 type=
@@ -31,8 +41,12 @@ main() {
     done
     if [ -n "$root" ]; then
         wait_for_root
+    elif [ -n "$fetch" ]; then
+        fetch_system
+        mount_root
     else
         wait_for_medium
+        check_medium
         keep_in_memory
         mount_root
     fi
@@ -59,6 +73,11 @@ read_command_line() {
         case $word in
             hatchery.label=*) label=${word#*=} ;;
             hatchery.toram) toram=yes ;;
+            hatchery.check) check=yes ;;
+            hatchery.keep) keep=yes ;;
+            hatchery.fetch=*) fetch=${word#*=} ;;
+            hatchery.file=*) file=${word#*=} ;;
+            hatchery.sha256=*) sum=${word#*=} ;;
             hatchery.wait=*) patience=${word#*=} ;;
             root=*) root=${word#*=} ;;
             rootfstype=*) type=${word#*=} ;;
@@ -161,7 +180,7 @@ mount_root() {
     until mount -t squashfs -o ro,loop $image $base/system; do
         rescue "image.squashfs on $found could not be mounted: the medium may be damaged."
     done
-    mount -t tmpfs -o mode=0755 changes $base/changes
+    mount_changes
     mkdir -p $base/changes/upper $base/changes/work
     layers=lowerdir=$base/system,upperdir=$base/changes/upper,workdir=$base/changes/work
     until mount -t overlay -o $layers hatchery /newroot; do

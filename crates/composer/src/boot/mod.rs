@@ -38,6 +38,8 @@ pub struct BootRequest {
 
 const INIT: &str = include_str!("init.sh");
 const MODPROBE: &str = include_str!("modprobe.sh");
+const MEDIA: &str = include_str!("media.sh");
+const DHCP: &str = include_str!("dhcp.sh");
 const MODULE_FUNCTIONS: &str = include_str!("modules.sh");
 
 /// Finds the kernel and makes the initramfs. The same tree gives the same bytes.
@@ -94,6 +96,8 @@ fn initramfs(tree: &Tree, store: &Store, modules: &Modules, request: &BootReques
     archive.file("init", 0o755, INIT);
     archive.file("sbin/modprobe", 0o755, MODPROBE);
     archive.file("lib/hatchery/modules.sh", 0o644, format!("{MODULE_FUNCTIONS}{}", modules.shell_functions()));
+    archive.file("lib/hatchery/media.sh", 0o644, MEDIA);
+    archive.file("lib/hatchery/dhcp.sh", 0o755, DHCP);
     archive.file("lib/hatchery/settings.sh", 0o644, settings(request, &init_of(tree)?));
     for (name, module) in &modules.0 {
         archive.file(&format!("lib/modules/{name}.ko"), 0o644, module.content.as_slice());

@@ -13,6 +13,8 @@ const NEEDED: &[&str] = &["sh", "mount", "umount", "mkdir", "cat", "dd", "sleep"
 const HANDY: &[&str] = &[
     "setsid", "cttyhack", "ls", "dmesg", "reboot", "poweroff", "grep", "find", "lsmod", "ps", "vi", "blkid", "findfs", "mv",
     "rm", "ln",
+    // For keeping changes, checking the medium, and fetching the root.
+    "losetup", "od", "head", "sha256sum", "chroot", "ip", "udhcpc", "wget",
 ];
 
 /// Programs and libraries are some MB; more is not what it says it is.

@@ -398,6 +398,8 @@ async fn check_artifacts(
     let mut made: Vec<Format> = artifacts.iter().map(|a| a.format).collect();
     ordered.sort();
     made.sort();
+    // Starting over the network takes several files.
+    made.dedup_by(|a, b| a == b && *a == Format::Netboot);
     if ordered != made {
         return Err(EndError::Disagrees("the formats that were made are not the formats that were ordered".into()));
     }

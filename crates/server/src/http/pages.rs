@@ -326,16 +326,13 @@ impl OrderPage<'_> {
         self.status.state.is_final()
     }
 
-    fn iso(&self) -> Option<&str> {
-        self.file(Format::Iso)
-    }
-
     fn tar(&self) -> Option<&str> {
         Format::ALL.into_iter().filter(|format| format.is_tar()).find_map(|format| self.file(format))
     }
 
-    fn zip(&self) -> Option<&str> {
-        self.file(Format::Zip)
+    /// The path of the script that iPXE is told to begin with.
+    fn netboot_address(&self) -> Option<&str> {
+        self.status.artifacts.iter().find(|d| d.artifact.name.ends_with(".netboot.ipxe")).map(|d| d.url.as_str())
     }
 
     fn file(&self, format: Format) -> Option<&str> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::BlobId;
+use crate::store::{BlobId, Store};
 
 fn blob(text: &str) -> Entry {
     Entry::file(BlobId::of(text.as_bytes()), text.len() as u64, 0o644)

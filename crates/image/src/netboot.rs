@@ -1,0 +1,101 @@
+//! What a machine needs to start over the network: kernel, initramfs, the root as squashfs, and the iPXE script that names them.
+//! The files stand beside each other on a web server; the script finds them by where it came from itself.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::iso::BootMedia;
+use crate::squashfs;
+use crate::store::Store;
+use crate::tree::Tree;
+use crate::write::{Error, Meter, Progress, Workspace, WriteOptions, WriteReport};
+
+/// The endings of the files, added to a common stem.
+pub const NETBOOT_FILES: [&str; 4] = [SCRIPT, KERNEL, INITRAMFS, ROOT];
+const SCRIPT: &str = "ipxe";
+const KERNEL: &str = "kernel";
+const INITRAMFS: &str = "initramfs";
+const ROOT: &str = "squashfs";
+
+/// Writes the files `STEM.ipxe`, `STEM.kernel`, `STEM.initramfs` and `STEM.squashfs`. The script comes last, so that what it names is
+/// there before it.
+///
+/// # Errors
+/// `Boot` when the stem cannot stand in a script: it must be ASCII letters, digits, dots, hyphens and underscores.
+pub fn write_netboot(
+    tree: &Tree,
+    store: &Store,
+    boot: &BootMedia,
+    options: &WriteOptions,
+    stem: &Path,
+    progress: Progress,
+) -> Result<WriteReport, Error> {
+    boot.check()?;
+    let name = stem.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+        return Err(Error::Boot(format!("“{}” cannot be the name of files for iPXE", name.escape_debug())));
+    }
+    let mut meter = Meter::new(progress, tree.totals().bytes);
+    let out = |ending: &str| stem.with_file_name(format!("{name}.{ending}"));
+    let workspace = Workspace::beside(&out(ROOT))?;
+    squashfs::make(tree, store, options, &workspace, ROOT, &mut meter)?;
+    let digest = sha256(&workspace.path(ROOT))?;
+    let kernel = store.read(&boot.kernel).map_err(|e| Error::content(b"boot/kernel", e))?;
+    let script = script(boot, name, &digest);
+    workspace.publish(ROOT)?;
+    for (ending, bytes) in [(KERNEL, kernel.as_slice()), (INITRAMFS, &boot.initramfs), (SCRIPT, script.as_bytes())] {
+        let workspace = Workspace::beside(&out(ending))?;
+        let path = workspace.path(ending);
+        fs::write(&path, bytes).map_err(|e| Error::io(&path, e))?;
+        workspace.publish(ending)?;
+    }
+    Ok(WriteReport::default())
+}
+
+/// The iPXE script. `${cwuri}` is the script's own address, which the initramfs needs to find the root beside it; the checksum goes
+/// with it, because the way there is not always a safe one.
+fn script(boot: &BootMedia, name: &str, digest: &str) -> String {
+    let BootMedia { cmdline, title, .. } = boot;
+    format!(
+        "#!ipxe\n# {title}\n\
+         kernel {name}.{KERNEL} initrd=initramfs hatchery.fetch=${{cwuri}} hatchery.file={name}.{ROOT} hatchery.sha256={digest} \
+         console=ttyS0,115200 console=tty0 {}\n\
+         initrd --name initramfs {name}.{INITRAMFS}\nboot\n",
+        cmdline.trim()
+    )
+}
+
+/// The SHA-256 of a file, in hexadecimal digits.
+pub(crate) fn sha256(path: &Path) -> Result<String, Error> {
+    let mut hash = Sha256::new();
+    let copied = File::open(path).and_then(|mut file| io::copy(&mut file, &mut hash));
+    copied.map_err(|e| Error::io(path, e))?;
+    Ok(hex::encode(hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::BlobId;
+
+    #[test]
+    fn the_script_names_its_neighbours() {
+        let boot = BootMedia {
+            kernel: BlobId::of(b""),
+            initramfs: Vec::new(),
+            volume_id: "X".into(),
+            title: "Test".into(),
+            release: "6.1".into(),
+            cmdline: "quiet".into(),
+            grub_dir: String::new(),
+        };
+        let text = script(&boot, "a-1.netboot", "00");
+        let expected = "#!ipxe\n# Test\nkernel a-1.netboot.kernel initrd=initramfs hatchery.fetch=${cwuri} \
+                        hatchery.file=a-1.netboot.squashfs hatchery.sha256=00 console=ttyS0,115200 console=tty0 quiet\n\
+                        initrd --name initramfs a-1.netboot.initramfs\nboot\n";
+        assert_eq!(text, expected);
+    }
+}
