@@ -11,10 +11,31 @@ use crate::ComposeError;
 /// What /init and the rescue shell call. A busybox without the first ones cannot do the work; the rest is for the person in the shell.
 const NEEDED: &[&str] = &["sh", "mount", "umount", "mkdir", "cat", "dd", "sleep", "insmod", "switch_root", "cp"];
 const HANDY: &[&str] = &[
-    "setsid", "cttyhack", "ls", "dmesg", "reboot", "poweroff", "grep", "find", "lsmod", "ps", "vi", "blkid", "findfs", "mv",
-    "rm", "ln",
+    "setsid",
+    "cttyhack",
+    "ls",
+    "dmesg",
+    "reboot",
+    "poweroff",
+    "grep",
+    "find",
+    "lsmod",
+    "ps",
+    "vi",
+    "blkid",
+    "findfs",
+    "mv",
+    "rm",
+    "ln",
     // For keeping changes, checking the medium, and fetching the root.
-    "losetup", "od", "head", "sha256sum", "chroot", "ip", "udhcpc", "wget",
+    "losetup",
+    "od",
+    "head",
+    "sha256sum",
+    "chroot",
+    "ip",
+    "udhcpc",
+    "wget",
 ];
 
 /// Programs and libraries are some MB; more is not what it says it is.
