@@ -1,6 +1,8 @@
 //! Dependency strings in the shape the resolver works on: conjunctions of atoms and of alternatives, conditionals resolved, needless
 //! nesting gone.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use gentoo::dep::Tree;
 use gentoo::{Atom, Dep};
 
@@ -97,23 +99,15 @@ pub(crate) fn join_overlapping(items: &[Item]) -> Option<Conjunction> {
     let mut out: Conjunction = items.iter().filter(|i| !has_names(i)).cloned().collect();
     let mut joined_any = false;
     for group in groups {
-        let mut unique: Vec<(String, &Item)> = Vec::new();
-        for index in &group {
-            let text = describe(&items[*index]);
-            if !unique.iter().any(|(known, _)| *known == text) {
-                unique.push((text, &items[*index]));
-            }
-        }
+        let mut seen = HashSet::new();
+        let unique: Vec<&Item> = group.iter().map(|index| &items[*index]).filter(|item| seen.insert(describe(item))).collect();
         joined_any |= group.len() > 1;
         match unique.as_slice() {
-            [(_, only)] => out.push((*only).clone()),
-            several => {
-                let parts: Vec<&Item> = several.iter().map(|(_, item)| *item).collect();
-                match product(&parts) {
-                    Some(alternatives) => out.push(Item::Any(alternatives)),
-                    None => out.extend(parts.into_iter().cloned()),
-                }
-            }
+            [only] => out.push((*only).clone()),
+            several => match product(several) {
+                Some(alternatives) => out.push(Item::Any(alternatives)),
+                None => out.extend(several.iter().map(|item| (*item).clone())),
+            },
         }
     }
     joined_any.then_some(out)
@@ -145,23 +139,30 @@ fn names(item: &Item) -> Vec<Name<'_>> {
 
 /// The choices of a conjunction in groups that share names, each group in the order written.
 fn overlapping_groups(items: &[Item]) -> Vec<Vec<usize>> {
-    let choices: Vec<(usize, Vec<Name<'_>>)> =
-        items.iter().enumerate().filter(|(_, i)| has_names(i)).map(|(at, i)| (at, names(i))).collect();
-    let mut groups: Vec<(Vec<usize>, Vec<Name<'_>>)> = Vec::new();
-    for (at, names) in choices {
-        let (touching, mut rest): (Vec<_>, Vec<_>) =
-            groups.into_iter().partition(|(_, known)| names.iter().any(|n| known.contains(n)));
-        let mut merged = (vec![at], names);
-        for (indices, known) in touching {
-            merged.0.extend(indices);
-            merged.1.extend(known);
+    // Every item leads to an earlier one of its group, or to itself when it is the first.
+    let mut leads: Vec<usize> = (0..items.len()).collect();
+    let mut first_with: HashMap<Name<'_>, usize> = HashMap::new();
+    for (at, item) in items.iter().enumerate().filter(|(_, item)| has_names(item)) {
+        for name in names(item) {
+            let other = *first_with.entry(name).or_insert(at);
+            let (one, other) = (first_of(&mut leads, at), first_of(&mut leads, other));
+            leads[one.max(other)] = one.min(other);
         }
-        merged.0.sort_unstable();
-        rest.push(merged);
-        groups = rest;
     }
-    groups.sort_by_key(|(indices, _)| indices.first().copied());
-    groups.into_iter().map(|(indices, _)| indices).collect()
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for at in (0..items.len()).filter(|at| has_names(&items[*at])) {
+        groups.entry(first_of(&mut leads, at)).or_default().push(at);
+    }
+    groups.into_values().collect()
+}
+
+/// The first item of a group; the way there gets shorter for the next time.
+fn first_of(leads: &mut [usize], mut at: usize) -> usize {
+    while leads[at] != at {
+        leads[at] = leads[leads[at]];
+        at = leads[at];
+    }
+    at
 }
 
 /// The alternatives of an item as plain conjunctions of atoms; nested choices are multiplied out. `None` when that grows too large.

@@ -131,7 +131,7 @@ impl Universe {
     fn plan(&self, wanted: &Wanted, args: &[Arg], graph: &Graph<'_>) -> Plan {
         let order = order::merge_order(graph);
         let reasons = Reasons::new(graph);
-        let packages: Vec<_> = order.iter().map(|p| self.planned(*p, reasons.of(graph, *p))).collect();
+        let packages: Vec<_> = order.iter().map(|p| self.planned(*p, reasons.of(*p))).collect();
         let mut world: BTreeSet<String> = BTreeSet::new();
         for arg in args.iter().filter(|a| !a.from_set) {
             world.insert(Atom { version: None, use_deps: Vec::new(), repo: None, ..arg.atom.atom.clone() }.to_string());
@@ -195,27 +195,41 @@ fn notes(found: &Found<'_>) -> Vec<String> {
 
 /// The shortest way from each package to the request.
 pub(crate) struct Reasons {
-    nearest: HashMap<PkgId, (Parent, String)>,
+    nearest: HashMap<PkgId, Reason>,
 }
+
+/// Why a package is there, by its nearest reason.
+struct Reason {
+    parent: Parent,
+    text: String,
+    /// The package that was asked for, at the end of the way, and how many packages away it is.
+    asked: PkgId,
+    distance: usize,
+}
+
+/// Longest way that is told in full: a chain of thousands of packages would be told thousands of times.
+const MAX_TOLD: usize = 40;
 
 impl Reasons {
     pub fn new(graph: &Graph<'_>) -> Reasons {
-        let mut nearest: HashMap<PkgId, (Parent, String)> = HashMap::new();
+        let mut nearest: HashMap<PkgId, Reason> = HashMap::new();
         let mut queue: VecDeque<PkgId> = VecDeque::new();
         for pkg in &graph.nodes {
             let arg = graph.parents.get(pkg).into_iter().flatten().find(|p| matches!(p, Parent::Arg(_)));
             if let Some(parent) = arg {
-                nearest.insert(*pkg, (*parent, format!("asked for as {}", graph.parent_text(*parent))));
+                let text = format!("asked for as {}", graph.parent_text(*parent));
+                nearest.insert(*pkg, Reason { parent: *parent, text, asked: *pkg, distance: 0 });
                 queue.push_back(*pkg);
             }
         }
         while let Some(pkg) = queue.pop_front() {
+            let Some((asked, distance)) = nearest.get(&pkg).map(|reason| (reason.asked, reason.distance + 1)) else { continue };
             for edge in graph.children.get(&pkg).into_iter().flatten() {
                 if nearest.contains_key(&edge.child) {
                     continue;
                 }
                 let text = format!("needed by {} ({}: {})", graph.u.entry(pkg).cpv, kind(edge.priority), edge.atom.text);
-                nearest.insert(edge.child, (Parent::Pkg(pkg), text));
+                nearest.insert(edge.child, Reason { parent: Parent::Pkg(pkg), text, asked, distance });
                 queue.push_back(edge.child);
             }
         }
@@ -224,27 +238,23 @@ impl Reasons {
 
     /// What was asked for on whose account a package is there.
     pub fn root_of(&self, graph: &Graph<'_>, pkg: PkgId) -> Option<String> {
-        let mut at = Parent::Pkg(pkg);
-        for _ in 0..=graph.nodes.len() {
-            match at {
-                Parent::Pkg(current) => at = self.nearest.get(&current)?.0,
-                Parent::Arg(_) => return Some(graph.parent_text(at)),
-            }
-        }
-        None
+        let asked = self.nearest.get(&pkg)?.asked;
+        Some(graph.parent_text(self.nearest.get(&asked)?.parent))
     }
 
-    /// The reasons for a package, nearest first; the last one is the request.
-    pub fn of(&self, graph: &Graph<'_>, pkg: PkgId) -> Vec<String> {
+    /// The reasons for a package, nearest first; the last one is the request. The middle of very long ways is left out.
+    pub fn of(&self, pkg: PkgId) -> Vec<String> {
         let mut chain = Vec::new();
         let mut at = Parent::Pkg(pkg);
         while let Parent::Pkg(current) = at {
-            let Some((parent, text)) = self.nearest.get(&current) else { break };
-            chain.push(text.clone());
-            at = *parent;
-            if chain.len() > graph.nodes.len() {
-                break;
+            let Some(reason) = self.nearest.get(&current) else { break };
+            if chain.len() == MAX_TOLD && reason.distance > 0 {
+                chain.push(format!("and so on, through {} more packages", reason.distance));
+                at = Parent::Pkg(reason.asked);
+                continue;
             }
+            chain.push(reason.text.clone());
+            at = reason.parent;
         }
         chain
     }

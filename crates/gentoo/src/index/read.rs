@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{Entry, IndexError, MAX_ENTRIES, MAX_INDEX, Packages};
-use crate::{Cpv, Text};
+use crate::{Cpv, Text, Words};
+
+/// Longest IUSE and USE that are read, in bytes. Real ones stay below 6 KiB.
+const MAX_FLAGS: usize = 32 << 10;
 
 /// Reads an uncompressed index.
 pub(super) fn parse(bytes: Vec<u8>) -> Result<Packages, IndexError> {
@@ -103,6 +106,14 @@ impl Field<'_> {
         self.whole.map_or_else(|| Text::from(part), |whole| Text::piece(whole, part))
     }
 
+    /// Flags are looked up one after the other, which is quick for the hundreds that a package has and slow for a million.
+    fn flags(&self) -> Result<Words, IndexError> {
+        match self.value.len() <= MAX_FLAGS {
+            true => Ok(self.text().into()),
+            false => Err(self.error(format!("it has more than {MAX_FLAGS} bytes of flags"))),
+        }
+    }
+
     /// PATH goes into addresses and file names: only plain relative ones pass.
     fn path(&self) -> Result<Text, IndexError> {
         let allowed = |b: u8| b.is_ascii_graphic() && !b"\\?#%".contains(&b);
@@ -198,8 +209,8 @@ pub(super) fn set_field(entry: &mut Entry, field: &Field<'_>) -> Result<(), Inde
         "MD5" => entry.md5 = field.hash(32)?,
         "SHA1" => entry.sha1 = field.hash(40)?,
         "PATH" => entry.path = field.path()?,
-        "IUSE" => entry.iuse = field.text().into(),
-        "USE" => entry.use_flags = field.text().into(),
+        "IUSE" => entry.iuse = field.flags()?,
+        "USE" => entry.use_flags = field.flags()?,
         key => match text_field(entry, key) {
             Some(text) => *text = field.text(),
             // An empty field is one that is absent: Portage does not write it.

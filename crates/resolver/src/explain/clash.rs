@@ -23,7 +23,7 @@ impl Explainer<'_> {
             because.push(format!("{} is wanted as {} by {}", self.build_text(*pkg), atom.text, self.asker(*parent)));
             match parent {
                 Parent::Pkg(parent) => {
-                    because.extend(reasons.of(graph, *parent).iter().map(|r| format!("  which is {r}")));
+                    because.extend(reasons.of(*parent).iter().map(|r| format!("  which is {r}")));
                     roots.extend(reasons.root_of(graph, *parent));
                 }
                 Parent::Arg(index) => roots.push(self.args[*index as usize].asked.clone()),
@@ -53,7 +53,7 @@ impl Explainer<'_> {
         let mut because = Vec::new();
         let mut roots = Vec::new();
         for (cpv, pkg) in [(&parent, blocked.parent), (&other, blocked.blocked)] {
-            let chain = reasons.of(graph, pkg);
+            let chain = reasons.of(pkg);
             if chain.is_empty() {
                 because.push(format!("{cpv} is installed in the base"));
             }

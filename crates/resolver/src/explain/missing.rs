@@ -42,7 +42,7 @@ impl Explainer<'_> {
                 advice => format!("{advice} Or leave out {root}."),
             };
         }
-        found.because = self.chain(graph, reasons, atom, parent);
+        found.because = self.chain(reasons, atom, parent);
         found
     }
 

@@ -265,12 +265,12 @@ impl<'a> Explainer<'a> {
         Explanation { troubles, unmet_wishes: wishes }
     }
 
-    fn chain(&self, graph: &Graph<'_>, reasons: &Reasons, atom: &AtomRef, parent: Parent) -> Vec<String> {
+    fn chain(&self, reasons: &Reasons, atom: &AtomRef, parent: Parent) -> Vec<String> {
         match parent {
             Parent::Arg(index) => vec![format!("asked for as {}", self.args[index as usize].asked)],
             Parent::Pkg(pkg) => {
                 let mut chain = vec![format!("{} is needed by {}", atom.text, self.u.entry(pkg).cpv)];
-                chain.extend(reasons.of(graph, pkg).into_iter().map(|r| format!("which is {r}")));
+                chain.extend(reasons.of(pkg).into_iter().map(|r| format!("which is {r}")));
                 chain
             }
         }

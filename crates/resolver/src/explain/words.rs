@@ -1,6 +1,6 @@
 //! Lists, sentences and near misses, as people write them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use gentoo::{Atom, Cpv};
 
@@ -26,14 +26,10 @@ pub(super) fn sentence(text: &str) -> String {
     if cut.ends_with(['.', '!', '?']) { cut } else { format!("{cut}.") }
 }
 
+/// Each item once, where it came first.
 pub(super) fn unique(items: impl Iterator<Item = String>) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    for item in items {
-        if !found.contains(&item) {
-            found.push(item);
-        }
-    }
-    found
+    let mut seen = HashSet::new();
+    items.filter(|item| seen.insert(item.clone())).collect()
 }
 
 /// `a, b and c`; of long lists the first few.
