@@ -4,6 +4,7 @@ mod channels;
 mod cmd_build;
 mod cmd_order;
 mod cmd_plan;
+mod cmd_queue;
 mod cmd_sample;
 mod cmd_serve;
 mod cmd_try;
@@ -38,6 +39,8 @@ enum Command {
     Order(cmd_order::Args),
     /// Make the sample channel from Debian's packages
     Sample(cmd_sample::Args),
+    /// Show and hold the queue, for the operator
+    Queue(cmd_queue::Args),
     /// List what people asked for and no binhost has, for the operator
     Wishes(cmd_wishes::Args),
     /// Do the main job once: start a site, order the sample image, wait for it
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => cmd_plan::run(args),
         Command::Order(args) => cmd_order::run(args),
         Command::Sample(args) => cmd_sample::run(args),
+        Command::Queue(args) => cmd_queue::run(args),
         Command::Wishes(args) => cmd_wishes::run(args),
         Command::Try(args) => cmd_try::run(args),
     };

@@ -118,6 +118,14 @@ impl OperatorSite<'_> {
         let answer = request.header("Authorization", format!("Bearer {}", self.token)).call().context(self.site.unreachable())?;
         json_of(answer)
     }
+
+    /// Has something done.
+    pub fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.site.agent.post(format!("{}{path}", self.site.base));
+        let answer =
+            request.header("Authorization", format!("Bearer {}", self.token)).send_json(body).context(self.site.unreachable())?;
+        json_of(answer)
+    }
 }
 
 /// The body of an answer that must be a good one.

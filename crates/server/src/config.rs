@@ -30,6 +30,10 @@ pub struct Config {
     pub lease_ttl_seconds: u64,
     /// A channel's indexes are asked for again after so long. Seconds.
     pub index_ttl_seconds: u64,
+    /// Images are kept so long after they were ready. Days.
+    pub keep_days: u32,
+    /// Images that nobody has downloaded are kept only so long. Days.
+    pub keep_unclaimed_days: u32,
     /// Orders are refused while so many builds wait.
     pub max_waiting: u64,
     /// The site is reached through one proxy, which says in `X-Forwarded-For` who asks.
@@ -55,6 +59,8 @@ impl Default for Config {
             operator_token_file: None,
             lease_ttl_seconds: 60,
             index_ttl_seconds: 900,
+            keep_days: 14,
+            keep_unclaimed_days: 4,
             max_waiting: 1_000,
             behind_proxy: false,
             max_artifact_bytes: 32 << 30,
@@ -251,6 +257,9 @@ impl Config {
                     ));
                 }
             }
+        }
+        if self.keep_days < self.keep_unclaimed_days || self.keep_unclaimed_days == 0 {
+            return invalid("keep_unclaimed_days must be at least 1, and keep_days not less".into());
         }
         if self.lease_ttl_seconds == 0 {
             return invalid("lease_ttl_seconds must not be 0".into());

@@ -8,7 +8,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
 use crate::clock;
 use crate::config::{ConfigError, MailConfig, MailSecurity};
-use crate::db::BuildState;
+use crate::db::{BuildState, Notice, NoticeKind};
 use crate::status::OrderStatus;
 
 /// A mail server that takes longer than this is tried again later.
@@ -66,8 +66,8 @@ impl Mailer {
         Ok(Mailer { transport: builder.build(), from })
     }
 
-    /// Sends the notice that an order has ended. `notice` names it for ever, so that a mail sent twice by a crash has one Message-ID.
-    pub async fn send(&self, to: &str, notice: i64, status: &OrderStatus) -> Result<(), MailError> {
+    /// Sends a notice of an order. Its number names it for ever, so that a mail sent twice by a crash has one Message-ID.
+    pub async fn send(&self, to: &str, notice: &Notice, status: &OrderStatus) -> Result<(), MailError> {
         let message = self.message(to, notice, status)?;
         match self.transport.send(message).await {
             Ok(_) => Ok(()),
@@ -76,25 +76,32 @@ impl Mailer {
         }
     }
 
-    fn message(&self, to: &str, notice: i64, status: &OrderStatus) -> Result<Message, MailError> {
+    fn message(&self, to: &str, notice: &Notice, status: &OrderStatus) -> Result<Message, MailError> {
         let unwritable = |e: &dyn std::fmt::Display| MailError::Unwritable(e.to_string());
         let to: Mailbox = to.parse().map_err(|e: lettre::address::AddressError| unwritable(&e))?;
-        let (subject, body) = text(status);
+        let (subject, body) = text(notice, status);
         Message::builder()
             .from(self.from.clone())
             .to(to)
             .subject(subject)
-            .message_id(Some(format!("<{notice}.{}@{}>", status.build, self.from.email.domain())))
+            .message_id(Some(format!("<{}.{}@{}>", notice.id, status.build, self.from.email.domain())))
             .header(ContentType::TEXT_PLAIN)
             .body(body)
             .map_err(|e| unwritable(&e))
     }
 }
 
-/// Subject and body of the notice for an order that has ended.
-fn text(status: &OrderStatus) -> (String, String) {
+/// Subject and body of a notice.
+fn text(notice: &Notice, status: &OrderStatus) -> (String, String) {
     let mut body = String::new();
-    let subject = if status.state == BuildState::Ready {
+    let subject = if notice.is(NoticeKind::Expiring) {
+        body += &format!(
+            "Your image {} will be removed soon, as its time on this site is over.\n\nDownload it here:\n{}\n\nAfterwards the same page \
+             can have it built again, from the very same packages.\n\n",
+            status.image_name, status.url
+        );
+        format!("Your image {} will be removed soon", status.image_name)
+    } else if status.state == BuildState::Ready {
         body += &format!("Your image {} is ready.\n\nDownload it here:\n{}\n\n", status.image_name, status.url);
         for file in &status.artifacts {
             body +=

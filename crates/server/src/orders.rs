@@ -5,7 +5,7 @@ use contract::{Format, Order, OrderError, Plan};
 
 use crate::app::App;
 use crate::client::Client;
-use crate::db::{NewBuild, NewOrder, Placed};
+use crate::db::{Gate, NewBuild, NewOrder, Placed};
 use crate::outlook;
 use crate::planner::PlanRefused;
 use crate::secret::{self, NoRandomness};
@@ -21,6 +21,8 @@ pub enum Refusal {
     NoPlan(#[from] PlanRefused),
     #[error("{waiting} images wait to be built already, which is all this site takes; please order again later")]
     QueueFull { waiting: u64 },
+    #[error("this site takes no orders at the moment; what was ordered is still built. Please order again later")]
+    Closed,
     #[error("this idempotency key was used before for another order; send a new one")]
     KeyReused,
     #[error("the site has an error of its own and could not take the order; it was logged, please try again later")]
@@ -56,6 +58,9 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
         && let Some(earlier) = app.db.repeated(key, &request_hash).await?
     {
         return answer(earlier, String::new());
+    }
+    if app.db.gate().await? == Gate::Draining {
+        return Err(Refusal::Closed);
     }
     let (waiting, _) = app.db.queue_length().await?;
     if waiting >= app.config.max_waiting {
@@ -100,6 +105,21 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
         promise(app, &order_id, build, *joined).await?;
     }
     answer(placed, order_id)
+}
+
+/// Has an order's build made again that failed or expired. Whether there was anything to make again.
+pub async fn again(app: &App, order: &str) -> Result<bool, Refusal> {
+    if app.db.gate().await? == Gate::Draining {
+        return Err(Refusal::Closed);
+    }
+    let Some(build) = app.db.order_again(order).await? else {
+        return Ok(false);
+    };
+    tracing::info!(build, "to be built again");
+    app.bus.state_changed(&build);
+    app.bus.mail.notify_one();
+    promise(app, order, &build, true).await?;
+    Ok(true)
 }
 
 /// Keeps what a new order is told of when it will be ready, to be compared with what comes.

@@ -8,7 +8,8 @@ use contract::{Failure, Step};
 
 use crate::app::App;
 use crate::clock::now;
-use crate::db::Notice;
+use crate::db::BuildState;
+use crate::db::{Keeping, Notice, NoticeKind};
 use crate::mail::{MailError, Mailer};
 use crate::status;
 
@@ -18,6 +19,8 @@ const MAX_ATTEMPTS: u32 = 3;
 const LEASE_PERIOD: Duration = Duration::from_secs(1);
 /// How often the outbox is looked at when nothing rings.
 const OUTBOX_PERIOD: Duration = Duration::from_secs(3);
+/// How often images are looked for whose time is over.
+const EXPIRY_PERIOD: Duration = Duration::from_secs(60);
 /// How often files that no build needs are looked for.
 const SWEEP_PERIOD: Duration = Duration::from_secs(600);
 /// A notice is given up after so many tries, about two days.
@@ -27,6 +30,7 @@ const MAX_MAIL_TRIES: i64 = 24;
 pub fn start(app: &Arc<App>) -> tokio::task::JoinSet<()> {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(leases(app.clone()));
+    tasks.spawn(expire(app.clone()));
     tasks.spawn(sweep(app.clone()));
     tasks.spawn(read_channels(app.clone()));
     if app.mailer.is_some() {
@@ -81,6 +85,37 @@ async fn read_channels(app: Arc<App>) {
             _ = stopping.wait_for(|stop| *stop) => return,
             // The outcome is kept in the channel and logged there.
             _ = channel.snapshot() => {}
+        }
+    }
+}
+
+/// Lets images go whose time is over, and tells their owners before.
+async fn expire(app: Arc<App>) {
+    let days = |days: u32| i64::from(days) * 86_400;
+    let keeping = Keeping {
+        picked_up: days(app.config.keep_days),
+        unclaimed: days(app.config.keep_unclaimed_days),
+        // A day before, or half the time where that is short.
+        warning: days(1).min(days(app.config.keep_unclaimed_days) / 2),
+    };
+    loop {
+        match app.db.expire_images(keeping).await {
+            Ok(expired) => {
+                app.bus.mail.notify_one();
+                for build in &expired {
+                    tracing::info!(build, "images expired");
+                    app.bus.state_changed(build);
+                }
+                if !expired.is_empty()
+                    && let Err(error) = sweep_once(&app).await
+                {
+                    tracing::error!(%error, "files that nobody needs could not be removed");
+                }
+            }
+            Err(error) => tracing::error!(%error, "images that are over could not be looked for"),
+        }
+        if !wait(&app, EXPIRY_PERIOD, std::future::pending()).await {
+            return;
         }
     }
 }
@@ -152,7 +187,11 @@ async fn compose_and_send(app: &App, mailer: &Mailer, notice: &Notice) -> crate:
     let Some(email) = order.email else {
         return Ok(Err(MailError::Unwritable("the order has no address".into())));
     };
-    Ok(mailer.send(&email, notice.id, &status).await)
+    // An image may have been fetched or built again since the notice was owed.
+    if notice.is(NoticeKind::Expiring) && status.state != BuildState::Ready {
+        return Ok(Ok(()));
+    }
+    Ok(mailer.send(&email, notice, &status).await)
 }
 
 /// Seconds until the next try: 5, 10, 20 … at most 4 hours.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::clock;
-use crate::db::{self, Build, BuildState, OrderRow};
+use crate::db::{self, Build, BuildState, Gate, OrderRow};
 
 /// How far a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -104,11 +104,13 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
     let state = if order.cancelled { BuildState::Cancelled } else { build.state };
     let position = match state {
         BuildState::Waiting => app.outlook().await?.position(&build.id),
-        BuildState::Building | BuildState::Ready | BuildState::Failed | BuildState::Cancelled => None,
+        BuildState::Building | BuildState::Ready | BuildState::Failed | BuildState::Cancelled | BuildState::Expired => None,
     };
     let artifacts = match state {
         BuildState::Ready => downloads(app, &order).await?,
-        BuildState::Waiting | BuildState::Building | BuildState::Failed | BuildState::Cancelled => Vec::new(),
+        BuildState::Waiting | BuildState::Building | BuildState::Failed | BuildState::Cancelled | BuildState::Expired => {
+            Vec::new()
+        }
     };
     let ready = ready(app, &build, state).await?;
     let steps = steps(&build, state);
@@ -154,8 +156,11 @@ async fn downloads(app: &App, order: &OrderRow) -> db::Result<Vec<Download>> {
 async fn ready(app: &App, build: &Build, state: BuildState) -> db::Result<Ready> {
     match state {
         BuildState::Ready => return Ok(Ready::words(Some(0), "ready")),
-        BuildState::Failed | BuildState::Cancelled => return Ok(Ready::words(None, "never")),
+        BuildState::Failed | BuildState::Cancelled | BuildState::Expired => return Ok(Ready::words(None, "never")),
         BuildState::Waiting | BuildState::Building => {}
+    }
+    if state == BuildState::Waiting && app.db.gate().await? == Gate::Paused {
+        return Ok(Ready::words(None, "not yet known: the operator has paused the queue"));
     }
     if state == BuildState::Waiting && app.workers.present() == 0 {
         return Ok(Ready::words(None, "not yet known: no worker is connected at the moment"));
@@ -193,7 +198,7 @@ fn steps(build: &Build, state: BuildState) -> Vec<StepStatus> {
             let known = build.progress.iter().find(|p| p.step == step);
             let later_began = build.progress.iter().any(|p| p.step > step);
             let step_state = match (state, known) {
-                (BuildState::Ready, _) => StepState::Done,
+                (BuildState::Ready | BuildState::Expired, _) => StepState::Done,
                 _ if failed_at == Some(step) => StepState::Failed,
                 (_, None) if later_began => StepState::Done,
                 (_, None) => StepState::Waiting,

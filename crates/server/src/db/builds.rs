@@ -19,6 +19,8 @@ pub enum BuildState {
     Ready,
     Failed,
     Cancelled,
+    /// It was ready, and its images were removed when their time was over.
+    Expired,
 }
 
 impl BuildState {
@@ -29,12 +31,13 @@ impl BuildState {
             BuildState::Ready => "ready",
             BuildState::Failed => "failed",
             BuildState::Cancelled => "cancelled",
+            BuildState::Expired => "expired",
         }
     }
 
     /// Nothing will change any more.
     pub fn is_final(self) -> bool {
-        matches!(self, BuildState::Ready | BuildState::Failed | BuildState::Cancelled)
+        !matches!(self, BuildState::Waiting | BuildState::Building)
     }
 }
 
@@ -47,7 +50,7 @@ impl fmt::Display for BuildState {
 impl FromStr for BuildState {
     type Err = sqlx::Error;
     fn from_str(text: &str) -> Result<Self> {
-        let all = [Self::Waiting, Self::Building, Self::Ready, Self::Failed, Self::Cancelled];
+        let all = [Self::Waiting, Self::Building, Self::Ready, Self::Failed, Self::Cancelled, Self::Expired];
         all.into_iter()
             .find(|s| s.name() == text)
             .ok_or_else(|| sqlx::Error::Decode(format!("“{text}” is not a state of a build").into()))
@@ -147,7 +150,8 @@ impl Db {
     /// The build with this identifier.
     pub async fn build(&self, id: &str) -> Result<Option<Build>> {
         let row: Option<BuildRow> = sqlx::query_as(
-            "SELECT id, channel, arch, image_name, formats, summary, notes, created, state, attempts, progress,
+            "SELECT id, channel, arch, image_name, formats, summary, notes, created,
+                    CASE WHEN expired IS NULL THEN state ELSE 'expired' END AS state, attempts, progress,
                     started, ended, failure, messages
              FROM builds WHERE id = ?",
         )
@@ -170,7 +174,7 @@ impl Db {
     pub async fn artifacts(&self, build: &str) -> Result<Vec<(Artifact, u32)>> {
         let rows: Vec<(String, String, i64, String, String, i64)> = sqlx::query_as(
             "SELECT name, format, size, sha256, sha512, a.attempt FROM artifacts a JOIN builds b ON b.id = a.build
-             WHERE a.build = ? AND b.state = 'ready' ORDER BY name",
+             WHERE a.build = ? AND b.state = 'ready' AND b.expired IS NULL ORDER BY name",
         )
         .bind(build)
         .fetch_all(&self.pool)
@@ -197,7 +201,8 @@ impl Db {
     /// The newest builds for the public queue page: those not ended, then the last ended ones.
     pub async fn recent(&self, limit: u32) -> Result<Vec<Build>> {
         let rows: Vec<BuildRow> = sqlx::query_as(
-            "SELECT id, channel, arch, image_name, formats, summary, notes, created, state, attempts, progress,
+            "SELECT id, channel, arch, image_name, formats, summary, notes, created,
+                    CASE WHEN expired IS NULL THEN state ELSE 'expired' END AS state, attempts, progress,
                     started, ended, failure, messages
              FROM builds
              ORDER BY CASE state WHEN 'building' THEN 0 WHEN 'waiting' THEN 1 ELSE 2 END,

@@ -201,7 +201,7 @@ impl Db {
         match state {
             BuildState::Building => {}
             BuildState::Waiting => return Err(EndError::LeaseLost),
-            BuildState::Ready | BuildState::Failed | BuildState::Cancelled => return Ok(state),
+            BuildState::Ready | BuildState::Failed | BuildState::Cancelled | BuildState::Expired => return Ok(state),
         }
         let ended = match report {
             _ if cancel => {
@@ -244,14 +244,17 @@ impl Db {
     /// Which of this build's files are still needed.
     pub async fn files_to_keep(&self, build: &str) -> Result<FilesToKeep> {
         let row: Option<(String, i64)> =
-            sqlx::query_as("SELECT state, attempts FROM builds WHERE id = ?").bind(build).fetch_optional(&self.pool).await?;
+            sqlx::query_as("SELECT CASE WHEN expired IS NULL THEN state ELSE 'expired' END, attempts FROM builds WHERE id = ?")
+                .bind(build)
+                .fetch_optional(&self.pool)
+                .await?;
         let Some((state, attempts)) = row else {
             return Ok(FilesToKeep::All);
         };
         Ok(match state.parse()? {
             BuildState::Waiting => FilesToKeep::All,
             BuildState::Building | BuildState::Ready => FilesToKeep::OfAttempt(u32::try_from(attempts).unwrap_or(0)),
-            BuildState::Failed | BuildState::Cancelled => FilesToKeep::None,
+            BuildState::Failed | BuildState::Cancelled | BuildState::Expired => FilesToKeep::None,
         })
     }
 }

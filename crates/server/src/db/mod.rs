@@ -2,6 +2,7 @@
 //! database system has one place to go. Every method that writes several rows does so in one transaction.
 
 mod builds;
+mod keeping;
 mod lease;
 mod log;
 mod orders;
@@ -10,11 +11,12 @@ mod queue;
 mod wishes;
 
 pub use builds::{Build, BuildState, NewBuild, StepProgress};
+pub use keeping::{Gate, Keeping, Turn};
 pub use lease::{EndError, FilesToKeep, LeaseLost, Leased, Upload};
 pub(crate) use lease::{step_number, step_seconds};
 pub use log::LogLine;
 pub use orders::{NewOrder, OrderRow, Placed};
-pub use outbox::Notice;
+pub use outbox::{Notice, NoticeKind};
 #[cfg(test)]
 pub use queue::WantedRow;
 pub use queue::{QueueRows, RECENT, RunningRow, WaitingRow};

@@ -78,7 +78,7 @@ impl Db {
         let equal: Option<(String, String)> = sqlx::query_as(
             "SELECT id, state FROM builds
              WHERE join_key = ? AND formats = ? AND system = ? AND arch = ? AND cancel = 0
-               AND state IN ('waiting', 'building', 'ready')
+               AND state IN ('waiting', 'building', 'ready') AND expired IS NULL
              ORDER BY state = 'ready' DESC, place LIMIT 1",
         )
         .bind(build.join_key)

@@ -10,6 +10,8 @@ use crate::clock::now;
 pub enum NoticeKind {
     Ready,
     Failed,
+    /// The images will be removed soon.
+    Expiring,
 }
 
 impl NoticeKind {
@@ -17,6 +19,7 @@ impl NoticeKind {
         match self {
             NoticeKind::Ready => "ready",
             NoticeKind::Failed => "failed",
+            NoticeKind::Expiring => "expiring",
         }
     }
 }
@@ -26,15 +29,24 @@ impl NoticeKind {
 pub struct Notice {
     pub id: i64,
     pub order_id: String,
+    /// `ready`, `failed` or `expiring`.
+    pub kind: String,
     /// How often sending was tried.
     pub attempts: i64,
+}
+
+impl Notice {
+    /// Whether it is of this kind.
+    pub fn is(&self, kind: NoticeKind) -> bool {
+        self.kind == kind.name()
+    }
 }
 
 impl Db {
     /// Notices whose time has come, oldest first.
     pub async fn due_notices(&self, limit: u32) -> Result<Vec<Notice>> {
         sqlx::query_as(
-            "SELECT id, order_id, attempts FROM outbox
+            "SELECT id, order_id, kind, attempts FROM outbox
              WHERE sent IS NULL AND gave_up IS NULL AND next_try <= ? ORDER BY next_try, id LIMIT ?",
         )
         .bind(now())

@@ -125,11 +125,23 @@ pub async fn cancel(State(app): SharedApp, Path(id): Path<String>) -> Result<Jso
     cancel_order(&app, &id).await?;
     let status = find(&app, &id).await?;
     match status.state {
-        BuildState::Ready | BuildState::Failed => {
+        BuildState::Ready | BuildState::Failed | BuildState::Expired => {
             Err(Problem::new(StatusCode::CONFLICT, format!("The order has ended already: it is {}.", status.state)))
         }
         BuildState::Waiting | BuildState::Building | BuildState::Cancelled => Ok(Json(status)),
     }
+}
+
+/// `POST /api/v1/orders/{id}/again`: builds again what failed or expired.
+pub async fn again(State(app): SharedApp, Path(id): Path<String>) -> Result<Json<OrderStatus>, Problem> {
+    find(&app, &id).await?;
+    if !orders::again(&app, &id).await? {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "There is nothing to build again: the order has neither failed nor expired.",
+        ));
+    }
+    find(&app, &id).await.map(Json)
 }
 
 /// Cancels an order, and tells whoever watches it.

@@ -40,6 +40,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/orders/{id}", get(pages::order))
         .route("/orders/{id}/packages", get(packages::of_order))
         .route("/orders/{id}/cancel", post(pages::cancel))
+        .route("/orders/{id}/again", post(pages::again))
         .route("/queue", get(pages::queue))
         .route("/stats", get(stats::page))
         .route("/assets/{name}", get(assets::asset))
@@ -58,6 +59,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/orders/{id}/plan", get(api::plan))
         .route("/api/v1/orders/{id}/log", get(api::log))
         .route("/api/v1/orders/{id}/cancel", post(api::cancel))
+        .route("/api/v1/orders/{id}/again", post(api::again))
         .route("/api/v1/orders/{id}/artifacts/{name}", get(download::artifact))
         .route("/api/v1/orders/{id}/SHA256SUMS", get(download::sha256sums))
         .route("/api/v1/orders/{id}/SHA512SUMS", get(download::sha512sums));
@@ -67,7 +69,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/worker/builds/{build}/end", post(worker::end));
     let operator = Router::new()
         .route("/operator", get(operator::page).post(operator::log_in))
-        .route("/api/v1/operator/wishes", get(operator::wishes));
+        .route("/operator/act", post(operator::act_on_page))
+        .route("/api/v1/operator/wishes", get(operator::wishes))
+        .route("/api/v1/operator/queue", get(operator::queue).post(operator::act));
     // An upload takes as long as it takes; the lease says when it is lost.
     let uploads = Router::new().route("/api/worker/builds/{build}/artifacts/{name}", put(worker::upload));
     let workers = workers

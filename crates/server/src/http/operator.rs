@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use contract::hash::FieldHasher;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use super::pages::{Page, render};
@@ -15,7 +16,7 @@ use super::problem::Problem;
 use super::{SharedApp, assets, query_field, read_body};
 use crate::app::App;
 use crate::clock;
-use crate::db::CountedWish;
+use crate::db::{BuildState, CountedWish, Gate, Turn};
 use crate::secret;
 
 /// Days of wishes looked at where none are named.
@@ -31,6 +32,7 @@ const MAX_LOG_IN: usize = 4 << 10;
 #[template(path = "operator.html")]
 struct OperatorPage<'a> {
     version: &'a str,
+    queue: QueueView,
     wishes: Vec<CountedWish>,
     days: u64,
 }
@@ -70,13 +72,134 @@ pub async fn wishes(State(app): SharedApp, _: Operator, RawQuery(query): RawQuer
     Ok(Json(app.db.wishes(days, MAX_WISHES).await?))
 }
 
+/// What the operator does with the queue or with a build.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Act {
+    action: Action,
+    /// The build, for what is done with one.
+    #[serde(default)]
+    build: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Action {
+    /// The queue takes orders and gives out builds.
+    Open,
+    /// Workers get nothing more.
+    Pause,
+    /// No orders are taken.
+    Drain,
+    /// The build is next.
+    First,
+    /// The build waits for all others.
+    Last,
+    /// The build waits as the policy has it.
+    Usual,
+    Cancel,
+    /// A failed build is made again.
+    Retry,
+}
+
+/// The queue for its operator.
+#[derive(Serialize)]
+pub struct QueueView {
+    gate: Gate,
+    workers: usize,
+    builds: Vec<BuildView>,
+}
+
+/// A build for the operator. It does not say who ordered it.
+#[derive(Serialize)]
+struct BuildView {
+    id: String,
+    image_name: String,
+    state: BuildState,
+    position: Option<u64>,
+    /// Nine of ten times it is ready within these seconds from now.
+    range90: Option<[u64; 2]>,
+    created: i64,
+    attempts: u32,
+    failure: Option<String>,
+}
+
+/// Builds shown to the operator.
+const ROWS: u32 = 200;
+
+/// `GET /api/v1/operator/queue`
+pub async fn queue(State(app): SharedApp, _: Operator) -> Result<Json<QueueView>, Problem> {
+    Ok(Json(view(&app).await?))
+}
+
+/// `POST /api/v1/operator/queue`
+pub async fn act(State(app): SharedApp, _: Operator, Json(act): Json<Act>) -> Result<Json<QueueView>, Problem> {
+    carry_out(&app, &act).await?;
+    Ok(Json(view(&app).await?))
+}
+
+/// `POST /operator/act`
+pub async fn act_on_page(State(app): SharedApp, headers: HeaderMap, body: Body) -> Page {
+    if !is_logged_in(&app, &headers) {
+        return Ok(render(StatusCode::FORBIDDEN, &LogInPage { version: &assets::VERSION, wrong: false }));
+    }
+    let bytes = read_body(body, MAX_LOG_IN).await?;
+    let fields: std::collections::BTreeMap<String, String> = form_urlencoded::parse(&bytes).into_owned().collect();
+    let fields = serde_json::to_value(fields).map_err(|e| Problem::internal(&e))?;
+    let act: Act = serde_json::from_value(fields)
+        .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, format!("The form is not understood: {e}.")))?;
+    carry_out(&app, &act).await?;
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/operator")]).into_response())
+}
+
+async fn carry_out(app: &App, act: &Act) -> Result<(), Problem> {
+    let build = act.build.as_str();
+    let done = match act.action {
+        Action::Open => app.db.set_gate(Gate::Open).await.map(|()| true)?,
+        Action::Pause => app.db.set_gate(Gate::Paused).await.map(|()| true)?,
+        Action::Drain => app.db.set_gate(Gate::Draining).await.map(|()| true)?,
+        Action::First => app.db.move_build(build, Turn::First).await?,
+        Action::Last => app.db.move_build(build, Turn::Last).await?,
+        Action::Usual => app.db.move_build(build, Turn::Usual).await?,
+        Action::Cancel => app.db.cancel_build(build).await?,
+        Action::Retry => app.db.retry_build(build).await?,
+    };
+    if !done {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "The build is not there, or not in a state for this; look at the queue again.",
+        ));
+    }
+    tracing::info!(?act, "the operator acts");
+    app.bus.state_changed(build);
+    Ok(())
+}
+
+async fn view(app: &App) -> crate::db::Result<QueueView> {
+    let outlook = app.outlook().await?;
+    let seconds = |time: f64| time.clamp(0.0, 1e9).round() as u64;
+    let builds = app.db.recent(ROWS).await?.into_iter().map(|build| BuildView {
+        position: outlook.position(&build.id).filter(|_| build.state == BuildState::Waiting),
+        range90: outlook.ready(&build.id).map(|(_, range)| [seconds(range.low90), seconds(range.high90)]),
+        id: build.id,
+        image_name: build.image_name,
+        state: build.state,
+        created: build.created,
+        attempts: build.attempts,
+        failure: build.failure.map(|f| f.message),
+    });
+    let mut builds: Vec<BuildView> = builds.collect();
+    builds.sort_by_key(|b| (b.state != BuildState::Building, b.position.unwrap_or(u64::MAX)));
+    Ok(QueueView { gate: app.db.gate().await?, workers: app.workers.present(), builds })
+}
+
 /// `GET /operator`: the operator's page, or the way in.
 pub async fn page(State(app): SharedApp, headers: HeaderMap) -> Page {
     if !is_logged_in(&app, &headers) {
         return Ok(render(StatusCode::OK, &LogInPage { version: &assets::VERSION, wrong: false }));
     }
     let wishes = app.db.wishes(DAYS, MAX_WISHES).await?;
-    Ok(render(StatusCode::OK, &OperatorPage { version: &assets::VERSION, wishes, days: DAYS }))
+    Ok(render(StatusCode::OK, &OperatorPage { version: &assets::VERSION, queue: view(&app).await?, wishes, days: DAYS }))
 }
 
 /// `POST /operator`: logs in with the token.
@@ -111,6 +234,18 @@ fn is_logged_in(app: &App, headers: &HeaderMap) -> bool {
 }
 
 impl OperatorPage<'_> {
+    fn gate(&self) -> &'static str {
+        match self.queue.gate {
+            Gate::Open => "The queue is open.",
+            Gate::Paused => "The queue is paused: orders are taken, but workers get nothing more.",
+            Gate::Draining => "The queue is drained: no orders are taken, what waits is built.",
+        }
+    }
+
+    fn ready(&self, build: &BuildView) -> String {
+        build.range90.map(|[low, high]| clock::between(low, high)).unwrap_or_default()
+    }
+
     fn wished(&self, wish: &CountedWish) -> String {
         if wish.flags.is_empty() { wish.package.clone() } else { format!("{}[{}]", wish.package, wish.flags.join(",")) }
     }

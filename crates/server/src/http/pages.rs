@@ -206,6 +206,13 @@ pub async fn cancel(State(app): SharedApp, Path(id): Path<String>) -> Page {
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, format!("/orders/{id}"))]).into_response())
 }
 
+/// `POST /orders/{id}/again`: builds again what failed or expired. Done twice it does no harm.
+pub async fn again(State(app): SharedApp, Path(id): Path<String>) -> Page {
+    api::find(&app, &id).await?;
+    orders::again(&app, &id).await?;
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, format!("/orders/{id}"))]).into_response())
+}
+
 /// `GET /queue`: what is built for everybody, without anybody's secrets.
 pub async fn queue(State(app): SharedApp) -> Page {
     let (waiting, building) = app.db.queue_length().await?;
@@ -215,7 +222,7 @@ pub async fn queue(State(app): SharedApp) -> Page {
     builds.sort_by_key(|b| match b.state {
         BuildState::Building => (0, 0),
         BuildState::Waiting => (1, outlook.position(&b.id).unwrap_or(u64::MAX)),
-        BuildState::Ready | BuildState::Failed | BuildState::Cancelled => (2, 0),
+        BuildState::Ready | BuildState::Failed | BuildState::Cancelled | BuildState::Expired => (2, 0),
     });
     let workers = app.workers.present();
     Ok(render(StatusCode::OK, &QueuePage { version: &assets::VERSION, waiting, building, workers, builds }))
@@ -346,6 +353,7 @@ impl OrderPage<'_> {
             BuildState::Ready => "Your image is ready".into(),
             BuildState::Failed => "Your image could not be built".into(),
             BuildState::Cancelled => "The order was cancelled".into(),
+            BuildState::Expired => "Your image was removed".into(),
         }
     }
 

@@ -99,6 +99,7 @@ impl From<Refusal> for Problem {
             Refusal::QueueFull { .. } => {
                 Problem { retry_after: Some(600), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
             }
+            Refusal::Closed => Problem { retry_after: Some(3_600), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) },
             Refusal::KeyReused => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
             Refusal::Internal(error) => Problem::internal(error.as_ref()),
         }

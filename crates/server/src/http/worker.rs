@@ -14,7 +14,7 @@ use tokio_stream::StreamExt;
 use super::problem::Problem;
 use super::{SharedApp, broke_off, drain, read_body};
 use crate::app::App;
-use crate::db::{EndError, LeaseLost, Leased};
+use crate::db::{EndError, Gate, LeaseLost, Leased};
 use crate::files::{Incoming, is_plain_name};
 use crate::secret;
 
@@ -70,7 +70,7 @@ pub async fn lease(State(app): SharedApp, body: Body) -> Result<Response, Proble
 
 /// The builds a worker may have, in their turn: none when quicker workers are idle that can take all there are.
 async fn next_builds(app: &App, worker: &str, arches: &[String]) -> Result<Vec<String>, Problem> {
-    if app.db.queue_length().await?.0 == 0 {
+    if app.db.queue_length().await?.0 == 0 || app.db.gate().await? == Gate::Paused {
         return Ok(Vec::new());
     }
     let outlook = app.outlook().await?;

@@ -2,6 +2,7 @@
 
 mod common;
 mod fair;
+mod keeping;
 mod lease;
 mod live;
 mod mail;

@@ -1,0 +1,101 @@
+//! `hatchery queue`: the queue for its operator.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::Outcome;
+use crate::site::Site;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The site's address
+    #[arg(long, env = "HATCHERY_SERVER", default_value = "http://127.0.0.1:8480")]
+    server: String,
+    /// The file with the operator's token
+    #[arg(long, value_name = "FILE", env = "HATCHERY_OPERATOR_TOKEN", default_value = "var/server/operator.token")]
+    token_file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// What to do; nothing shows the queue
+    #[arg(value_enum)]
+    action: Option<Action>,
+    /// The build, for what is done with one
+    build: Option<String>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Action {
+    /// Take orders and give out builds
+    Open,
+    /// Give nothing more to workers
+    Pause,
+    /// Take no more orders, and build what waits
+    Drain,
+    /// Set a build before all others
+    First,
+    /// Set a build behind all others
+    Last,
+    /// Set a build back to its usual turn
+    Usual,
+    /// Cancel a build for all who ordered it
+    Cancel,
+    /// Build again what failed
+    Retry,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Action::Open => "open",
+            Action::Pause => "pause",
+            Action::Drain => "drain",
+            Action::First => "first",
+            Action::Last => "last",
+            Action::Usual => "usual",
+            Action::Cancel => "cancel",
+            Action::Retry => "retry",
+        }
+    }
+}
+
+pub fn run(args: Args) -> anyhow::Result<Outcome> {
+    let token = std::fs::read_to_string(&args.token_file)
+        .with_context(|| format!("the operator's token cannot be read from {}", args.token_file.display()))?;
+    let site = Site::new(&args.server);
+    let operator = site.operator(token.trim());
+    let path = "/api/v1/operator/queue";
+    let view = match args.action {
+        Some(action) => {
+            let build = args.build.unwrap_or_default();
+            operator.post(path, &json!({ "action": action.name(), "build": build }))?
+        }
+        None => operator.get(path)?,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&view)?);
+        return Ok(Outcome::Done);
+    }
+    println!("{}, {} workers", view["gate"].as_str().unwrap_or_default(), view["workers"]);
+    for build in view["builds"].as_array().context("the site's answer lists no builds")? {
+        println!("{}", line(build));
+    }
+    Ok(Outcome::Done)
+}
+
+/// `1a2b… waiting  3  hatchery-amd64-server-20261122, ready in 120 to 300 s`
+fn line(build: &Value) -> String {
+    let text = |key: &str| build[key].as_str().unwrap_or_default();
+    let position = build["position"].as_u64().map(|p| format!(" {p}")).unwrap_or_default();
+    let ready = match (build["range90"][0].as_u64(), build["range90"][1].as_u64()) {
+        (Some(low), Some(high)) => format!(", ready in {low} to {high} s"),
+        _ => String::new(),
+    };
+    let failure = match text("failure") {
+        "" => String::new(),
+        failure => format!(": {}", failure.lines().next().unwrap_or_default()),
+    };
+    format!("{} {}{position} {}{ready}{failure}", text("id"), text("state"), text("image_name"))
+}

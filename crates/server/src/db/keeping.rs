@@ -1,0 +1,210 @@
+//! How long images are kept, and building again what failed or is gone.
+
+use super::outbox::{self, NoticeKind};
+use super::{Db, Result, from_json};
+use crate::clock::now;
+
+/// How long images are kept, in seconds from when they were ready or ordered.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping {
+    /// Those that were picked up.
+    pub picked_up: i64,
+    /// Those that nobody has downloaded.
+    pub unclaimed: i64,
+    /// A mail tells so long before.
+    pub warning: i64,
+}
+
+impl Db {
+    /// Owes a notice to whoever is to lose an image soon, and marks what is over as expired. Returns the builds that expired.
+    ///
+    /// Nobody loses an image without the notice having been owed for the time of warning.
+    pub async fn expire_images(&self, keeping: Keeping) -> Result<Vec<String>> {
+        let mut tx = self.write().await?;
+        // A build is kept as long as any of its orders keeps it.
+        let due: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT id, ends FROM (
+                 SELECT b.id, coalesce((SELECT max(max(b.ended, o.since) + CASE WHEN o.picked_up IS NULL THEN ?1 ELSE ?2 END)
+                                        FROM orders o WHERE o.build = b.id AND o.cancelled IS NULL), b.ended + ?1) AS ends
+                 FROM builds b WHERE b.state = 'ready' AND b.expired IS NULL)
+             WHERE ends <= ?3",
+        )
+        .bind(keeping.unclaimed)
+        .bind(keeping.picked_up)
+        .bind(now().saturating_add(keeping.warning))
+        .fetch_all(&mut *tx)
+        .await?;
+        let mut expired = Vec::new();
+        for (build, ends) in due {
+            outbox::tell_all(&mut tx, &build, NoticeKind::Expiring).await?;
+            let warned_too_late: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM outbox n JOIN orders o ON o.id = n.order_id
+                 WHERE o.build = ? AND n.kind = 'expiring' AND n.created > ?",
+            )
+            .bind(&build)
+            .bind(now().saturating_sub(keeping.warning))
+            .fetch_one(&mut *tx)
+            .await?;
+            if ends > now() || warned_too_late > 0 {
+                continue;
+            }
+            sqlx::query("UPDATE builds SET expired = ? WHERE id = ?").bind(now()).bind(&build).execute(&mut *tx).await?;
+            for table in ["DELETE FROM artifacts WHERE build = ?", "DELETE FROM uploads WHERE build = ?"] {
+                sqlx::query(table).bind(&build).execute(&mut *tx).await?;
+            }
+            expired.push(build);
+        }
+        tx.commit().await?;
+        Ok(expired)
+    }
+
+    /// Has the build of an order made again that failed or expired: from its lock where there is one, so that it is the same image.
+    /// An equal build that waits, runs or is ready serves instead. Returns the build, or none when there is nothing to make again.
+    pub async fn order_again(&self, order: &str) -> Result<Option<String>> {
+        let mut tx = self.write().await?;
+        let old: Option<String> = sqlx::query_scalar(
+            "SELECT b.id FROM orders o JOIN builds b ON b.id = o.build
+             WHERE o.id = ? AND o.cancelled IS NULL AND (b.state = 'failed' OR b.expired IS NOT NULL)",
+        )
+        .bind(order)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(old) = old else {
+            return Ok(None);
+        };
+        let equal: Option<(String, bool)> = sqlx::query_as(
+            "SELECT n.id, n.state = 'ready' FROM builds n JOIN builds b
+               ON n.join_key = b.join_key AND n.formats = b.formats AND n.system = b.system AND n.arch = b.arch
+             WHERE b.id = ? AND n.cancel = 0 AND n.state IN ('waiting', 'building', 'ready') AND n.expired IS NULL
+             ORDER BY n.state = 'ready' DESC, n.place LIMIT 1",
+        )
+        .bind(&old)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let (build, is_ready) = match equal {
+            Some(equal) => equal,
+            None => {
+                requeue(&mut tx, &old).await?;
+                (old, false)
+            }
+        };
+        sqlx::query("UPDATE orders SET build = ?, since = ?, picked_up = NULL WHERE id = ?")
+            .bind(&build)
+            .bind(now())
+            .bind(order)
+            .execute(&mut *tx)
+            .await?;
+        // Whoever asks again is told again.
+        for table in ["DELETE FROM outbox WHERE order_id = ?", "DELETE FROM promises WHERE order_id = ?"] {
+            sqlx::query(table).bind(order).execute(&mut *tx).await?;
+        }
+        if is_ready {
+            outbox::tell_order(&mut tx, order, NoticeKind::Ready).await?;
+        }
+        tx.commit().await?;
+        Ok(Some(build))
+    }
+
+    /// Has a failed build made again, for all who ordered it. Whether there was such a build.
+    pub async fn retry_build(&self, build: &str) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let failed: i64 = sqlx::query_scalar("SELECT count(*) FROM builds WHERE id = ? AND state = 'failed'")
+            .bind(build)
+            .fetch_one(&mut *tx)
+            .await?;
+        if failed == 1 {
+            requeue(&mut tx, build).await?;
+            sqlx::query("DELETE FROM outbox WHERE kind = 'failed' AND order_id IN (SELECT id FROM orders WHERE build = ?)")
+                .bind(build)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(failed == 1)
+    }
+
+    /// Cancels a build for all who ordered it. Whether it was still to be made.
+    pub async fn cancel_build(&self, build: &str) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let done = sqlx::query(
+            "UPDATE builds SET cancel = 1, ended = CASE state WHEN 'waiting' THEN ?1 ELSE ended END,
+                    state = CASE state WHEN 'waiting' THEN 'cancelled' ELSE state END
+             WHERE id = ?2 AND state IN ('waiting', 'building')",
+        )
+        .bind(now())
+        .bind(build)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query("UPDATE orders SET cancelled = ?1 WHERE build = ?2 AND cancelled IS NULL AND ?3")
+            .bind(now())
+            .bind(build)
+            .bind(done.rows_affected() == 1)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Sets a waiting build before or behind all others, or back to its usual turn. Whether it waits.
+    pub async fn move_build(&self, build: &str, to: Turn) -> Result<bool> {
+        let rank = match to {
+            Turn::First => "(SELECT min(0, min(rank)) - 1 FROM builds WHERE state = 'waiting')",
+            Turn::Last => "(SELECT max(0, max(rank)) + 1 FROM builds WHERE state = 'waiting')",
+            Turn::Usual => "0",
+        };
+        let sql = format!("UPDATE builds SET rank = {rank} WHERE id = ? AND state = 'waiting'");
+        let done = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(build).execute(&self.pool).await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Whether the queue takes orders and gives out builds.
+    pub async fn gate(&self) -> Result<Gate> {
+        let value: Option<String> =
+            sqlx::query_scalar("SELECT value FROM settings WHERE name = 'queue'").fetch_optional(&self.pool).await?;
+        value.map_or(Ok(Gate::Open), |text| from_json(&text))
+    }
+
+    /// Sets it.
+    pub async fn set_gate(&self, gate: Gate) -> Result<()> {
+        sqlx::query("INSERT INTO settings (name, value) VALUES ('queue', ?) ON CONFLICT DO UPDATE SET value = excluded.value")
+            .bind(super::to_json(&gate)?)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Where the operator wants a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    First,
+    Last,
+    Usual,
+}
+
+/// What the queue does at the operator's word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Gate {
+    #[default]
+    Open,
+    /// Orders are taken, but no worker gets a build; what runs goes on.
+    Paused,
+    /// No orders are taken; what waits is built.
+    Draining,
+}
+
+/// Puts an ended build back into the queue, with the plan that its lock is.
+async fn requeue(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, build: &str) -> Result<()> {
+    sqlx::query(
+        "UPDATE builds SET state = 'waiting', plan = coalesce(locked_plan, plan), expired = NULL, ended = NULL, started = NULL,
+                failure = NULL, cancel = 0, forgiven = attempts, lease = NULL, lease_expires = NULL, progress = '[]',
+                step_seconds = '[]', messages = '[]', rank = 0
+         WHERE id = ?",
+    )
+    .bind(build)
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query("UPDATE orders SET since = ? WHERE build = ?").bind(now()).bind(build).execute(&mut **tx).await?;
+    super::log::append(tx, build, ["— it is built again —"]).await
+}

@@ -1,0 +1,130 @@
+//! How long images are kept, building again, and what the operator does with the queue.
+
+use contract::Format;
+use serde_json::{Value, json};
+
+use crate::common::{Answer, Site, days_go_by, failed, folder, operator_token, order, wait_until};
+
+#[test]
+fn images_expire_and_are_built_again_from_their_lock() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let left = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let taken = site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
+    for _ in 0..2 {
+        site.build(&site.lease().unwrap());
+    }
+    let file = site.status(&taken)["artifacts"][0]["url"].as_str().unwrap().to_owned();
+    assert_eq!(site.get(&file).status, 200);
+    let build = site.status(&left)["build"].as_str().unwrap().to_owned();
+    site.stop();
+    days_go_by(&path, 5);
+    let site = Site::start(&path);
+    site.wait_for(&left, "expired");
+    assert_eq!(site.state(&taken), "ready", "what was picked up is kept longer");
+    wait_until("its files are removed", || !path.join("data/artifacts").join(&build).exists());
+    let page = left.replace("/api/v1", "");
+    assert!(site.get(&page).text().contains("Build it again"));
+    assert_eq!(site.post(&format!("{taken}/again"), "text/plain", "").status, 409);
+    // Whoever orders the same anew gets a new build, and the old order is joined to it.
+    assert_eq!(site.post(&format!("{page}/again"), "application/x-www-form-urlencoded", "").status, 303);
+    assert_eq!(site.status(&left)["position"], 1);
+    let lease = site.lease().unwrap();
+    assert_eq!(lease.job.plan.packages[0].sha256.as_deref(), Some("a".repeat(64).as_str()), "it is built from the lock");
+    site.build(&lease);
+    assert_eq!(site.state(&left), "ready");
+    let file = site.status(&left)["artifacts"][0]["url"].as_str().unwrap().to_owned();
+    assert_eq!(site.get(&file).status, 200);
+    site.stop();
+    days_go_by(&path, 15);
+    let site = Site::start(&path);
+    site.wait_for(&taken, "expired");
+    let again = site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
+    assert_eq!(site.state(&again), "waiting", "what expired is not handed out");
+    assert_eq!(site.post(&format!("{taken}/again"), "text/plain", "").status, 200);
+    assert_eq!(site.status(&taken)["build"], site.status(&again)["build"]);
+    site.stop();
+}
+
+#[test]
+fn what_failed_can_be_tried_again() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    assert_eq!(site.post(&format!("{placed}/again"), "text/plain", "").status, 409, "it waits");
+    let lease = site.lease().unwrap();
+    assert_eq!(site.end(&lease, &failed()).status, 204);
+    assert_eq!(site.post(&format!("{placed}/again"), "text/plain", "").status, 200);
+    let status = site.status(&placed);
+    assert_eq!((status["state"].as_str(), status["failure"].is_null()), (Some("waiting"), true));
+    site.build(&site.lease().unwrap());
+    assert_eq!(site.state(&placed), "ready");
+    site.stop();
+}
+
+fn act(site: &Site, token: &str, what: Value) -> Answer {
+    let bearer = format!("Bearer {token}");
+    let headers = [("Content-Type", "application/json"), ("Authorization", bearer.as_str())];
+    site.post_with("/api/v1/operator/queue", &what.to_string(), &headers)
+}
+
+#[test]
+fn the_operator_holds_the_queue() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let token = operator_token(&path);
+    let placed: Vec<String> =
+        ["app-shells/bash", "dev-vcs/git", "net-misc/openssh"].iter().map(|p| site.order(&order(&[p], &[Format::Zip]))).collect();
+    let builds: Vec<String> = placed.iter().map(|o| site.status(o)["build"].as_str().unwrap().to_owned()).collect();
+    let positions = || -> Vec<u64> { placed.iter().map(|o| site.status(o)["position"].as_u64().unwrap_or(0)).collect() };
+    assert_eq!(act(&site, "wrong", json!({ "action": "pause" })).status, 401);
+    assert_eq!(act(&site, &token, json!({ "action": "first", "build": builds[2] })).status, 200);
+    assert_eq!(positions(), [2, 3, 1]);
+    assert_eq!(act(&site, &token, json!({ "action": "last", "build": builds[0] })).status, 200);
+    assert_eq!(positions(), [3, 2, 1]);
+    assert_eq!(act(&site, &token, json!({ "action": "usual", "build": builds[0] })).status, 200);
+    assert_eq!(positions(), [2, 3, 1]);
+
+    let view = act(&site, &token, json!({ "action": "pause" })).json();
+    assert_eq!((view["gate"].as_str(), view["builds"][0]["id"].as_str()), (Some("paused"), Some(builds[2].as_str())));
+    assert!(site.lease().is_none(), "nothing is given out");
+    assert!(site.status(&placed[0])["ready"]["text"].as_str().unwrap().contains("paused"));
+    site.stop();
+    let site = Site::start(&path);
+    assert!(site.lease().is_none(), "the word holds over a restart");
+    assert_eq!(act(&site, &token, json!({ "action": "drain" })).status, 200);
+    let refused = site.post_json("/api/v1/orders", &order(&["app-editors/vim"], &[Format::Zip]));
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("takes no orders"), "{}", refused.text());
+    let lease = site.lease().unwrap();
+    assert_eq!(lease.job.build, builds[2]);
+    assert_eq!(act(&site, &token, json!({ "action": "cancel", "build": builds[2] })).status, 200);
+    assert_eq!(site.events(&lease, 0, vec![]), Ok(true), "the worker is told");
+    assert_eq!(site.state(&placed[2]), "cancelled");
+    assert_eq!(site.end(&lease, &failed()).status, 204);
+    assert_eq!(act(&site, &token, json!({ "action": "cancel", "build": builds[2] })).status, 409);
+    assert_eq!(act(&site, &token, json!({ "action": "open" })).status, 200);
+    let lease = site.lease().unwrap();
+    assert_eq!(site.end(&lease, &failed()).status, 204);
+    assert_eq!(act(&site, &token, json!({ "action": "retry", "build": lease.job.build })).status, 200);
+    assert_eq!(site.state(&placed[0]), "waiting");
+    site.stop();
+}
+
+#[test]
+fn the_operators_page_acts_too() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let form = "application/x-www-form-urlencoded";
+    assert_eq!(site.post("/operator/act", form, "action=pause").status, 403);
+    let answer = site.post("/operator", form, &format!("operator_token={}", operator_token(&path)));
+    let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
+    let headers = [("Cookie", cookie.as_str()), ("Content-Type", form)];
+    assert_eq!(site.post_with("/operator/act", "action=pause", &headers).status, 303);
+    let page = site.get_with("/operator", &headers[..1]).text();
+    assert!(page.contains("The queue is paused") && page.contains("value=\"first\""), "{page}");
+    assert_eq!(site.post_with("/operator/act", "action=explode", &headers).status, 400);
+    assert!(site.lease().is_none());
+    site.stop();
+}
