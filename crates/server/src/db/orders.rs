@@ -175,12 +175,17 @@ impl Db {
 
     /// A file of the order was downloaded.
     pub async fn picked_up(&self, order: &str) -> Result<()> {
-        sqlx::query("UPDATE orders SET picked_up = ? WHERE id = ? AND picked_up IS NULL")
+        let mut tx = self.write().await?;
+        let first = sqlx::query("UPDATE orders SET picked_up = ? WHERE id = ? AND picked_up IS NULL")
             .bind(now())
             .bind(order)
-            .execute(&self.pool)
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        if first.rows_affected() == 1 {
+            // It is kept longer now, and before that time is over another notice is owed.
+            sqlx::query("DELETE FROM outbox WHERE order_id = ? AND kind = 'expiring'").bind(order).execute(&mut *tx).await?;
+        }
+        tx.commit().await
     }
 
     /// Cancels an order that is not ended, and its build when nobody else wants it. Returns whether anything changed.
