@@ -2,6 +2,7 @@
 //! satisfies USE dependencies before what does not, and else the order written in the ebuild.
 
 use std::cmp::Ordering;
+use std::rc::Rc;
 
 use crate::depstring::{Conjunction, Item, Need, join_overlapping};
 use crate::graph::{Graph, Stop};
@@ -85,10 +86,8 @@ impl Graph<'_> {
         }
         let u = self.u;
         let without_use = u.without_use(&need.atom);
-        let mut versions = self.candidates(&without_use, parent)?;
-        versions.reverse();
         let mut out = Vec::new();
-        for pkg in versions {
+        for pkg in self.candidates(&without_use, parent)?.iter().rev().copied() {
             if self.virtual_stack.contains(&pkg) {
                 continue;
             }
@@ -314,11 +313,16 @@ impl Graph<'_> {
     }
 
     /// Whether an earlier attempt found the parent in a cycle through one of these.
-    fn closes_known_cycle(&self, atoms: &[Need], parent: Option<PkgId>) -> bool {
-        let around = parent.into_iter().chain(self.virtual_stack.iter().copied());
-        let children: Vec<PkgId> = around.filter_map(|p| self.lessons.circular.get(&p)).flatten().copied().collect();
-        let real = atoms.iter().filter(|n| n.atom.atom.blocker.is_none() && self.u.matches(&n.atom).installed.is_empty());
-        real.into_iter().any(|n| children.iter().any(|c| self.u.atom_matches(&n.atom, *c)))
+    fn closes_known_cycle(&mut self, atoms: &[Need], parent: Option<PkgId>) -> bool {
+        let u = self.u;
+        let real = || atoms.iter().filter(|n| n.atom.atom.blocker.is_none() && u.matches(&n.atom).installed.is_empty());
+        let mut closes = false;
+        for around in parent.into_iter().chain(self.virtual_stack.iter().copied()) {
+            self.weighed.entry(around).or_default().extend(real().map(|n| n.atom.clone()));
+            let children = self.lessons.circular.get(&around).into_iter().flatten();
+            closes |= children.into_iter().any(|c| real().any(|n| u.atom_matches(&n.atom, *c)));
+        }
+        closes
     }
 
     /// What is in a slot in the end, lowest version first.
@@ -343,11 +347,11 @@ impl Graph<'_> {
 
     /// The packages an atom could get while choices are made, lowest first: the one it would be given, unless that would push out a
     /// better one or collide with what is in the graph; of virtuals one per slot and sub-slot.
-    pub fn candidates(&mut self, atom: &AtomRef, parent: Option<PkgId>) -> Result<Vec<PkgId>, Stop> {
-        let Some(cp) = atom.cp else { return Ok(Vec::new()) };
+    pub fn candidates(&mut self, atom: &AtomRef, parent: Option<PkgId>) -> Result<Rc<[PkgId]>, Stop> {
+        let Some(cp) = atom.cp else { return Ok(Rc::default()) };
         // What a virtual gets depends on what it needs in turn; and within the expansion of virtuals, on how one came there.
         if atom.is_virtual && !self.virtual_stack.is_empty() {
-            return self.candidates_of_virtual(atom, parent);
+            return Ok(self.candidates_of_virtual(atom, parent)?.into());
         }
         let generation = if atom.is_virtual { self.epoch } else { self.generation[cp as usize] };
         if let Some((made, known)) = self.candidate_cache.get(&atom.id)
@@ -355,13 +359,13 @@ impl Graph<'_> {
         {
             return Ok(known.clone());
         }
-        let mut found = Vec::new();
+        let mut found: Rc<[PkgId]> = Rc::default();
         if atom.is_virtual {
-            found = self.candidates_of_virtual(atom, parent)?;
+            found = self.candidates_of_virtual(atom, parent)?.into();
         } else if let Some((pkg, _)) = self.select(atom, None)?
             && self.is_eligible(pkg, atom, true, parent)?
         {
-            found.push(pkg);
+            found = Rc::from([pkg]);
         }
         self.candidate_cache.insert(atom.id, (generation, found.clone()));
         Ok(found)

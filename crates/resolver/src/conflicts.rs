@@ -140,7 +140,7 @@ impl Graph<'_> {
         let dropped: Vec<PkgId> = conflicts.iter().flatten().copied().filter(|p| !forced.contains(p)).collect();
         let mut look_again: Vec<PkgId> = Vec::new();
         for pkg in &dropped {
-            for (parent, _) in self.parent_atoms.get(pkg).into_iter().flatten() {
+            for (parent, _) in self.parent_atoms(*pkg) {
                 if let Parent::Pkg(parent) = parent
                     && !dropped.contains(parent)
                     && !look_again.contains(parent)
@@ -168,12 +168,12 @@ impl Graph<'_> {
 
     /// Packages all of whose parents are in conflicts, directly or not.
     fn needed_by_conflicts_only(&self, in_conflict: &BTreeSet<PkgId>) -> BTreeSet<PkgId> {
-        let children = |p: PkgId| self.children.get(&p).into_iter().flatten().map(|e| e.child);
+        let children = |p: PkgId| self.children(p).iter().map(|e| e.child);
         let mut candidates: BTreeSet<PkgId> =
             in_conflict.iter().flat_map(|p| children(*p)).filter(|c| !in_conflict.contains(c)).collect();
         let mut found = BTreeSet::new();
         while let Some(pkg) = candidates.pop_first() {
-            let only = self.parent_atoms.get(&pkg).into_iter().flatten().all(|(parent, _)| match parent {
+            let only = self.parent_atoms(pkg).iter().all(|(parent, _)| match parent {
                 Parent::Pkg(p) => in_conflict.contains(p) || found.contains(p),
                 Parent::Arg(_) => false,
             });
@@ -217,7 +217,7 @@ impl Graph<'_> {
             }
         }
         for pkg in indirect {
-            for (parent, _) in self.parent_atoms.get(pkg).into_iter().flatten() {
+            for (parent, _) in self.parent_atoms(*pkg) {
                 add(node_of(parent), Node::Pkg(*pkg));
             }
         }
@@ -227,7 +227,7 @@ impl Graph<'_> {
     /// Everything that asks for the packages of a conflict.
     fn atoms_on(&self, conflict: &Conflict) -> Vec<(Parent, AtomRef)> {
         let mut found: Vec<(Parent, AtomRef)> = Vec::new();
-        for (parent, atom) in conflict.iter().filter_map(|p| self.parent_atoms.get(p)).flatten() {
+        for (parent, atom) in conflict.iter().flat_map(|p| self.parent_atoms(*p)) {
             if !found.iter().any(|(p, a)| p == parent && a.id == atom.id) {
                 found.push((*parent, atom.clone()));
             }
@@ -263,9 +263,8 @@ impl Graph<'_> {
         in_conflict.sort_by_key(|p| std::cmp::Reverse(self.u.pkg(*p).rank));
         let mut proposals: Vec<Proposal> = Vec::new();
         for pkg in &in_conflict {
-            let fits = |parent: &Parent, atom: &AtomRef| {
-                self.parent_atoms.get(pkg).is_some_and(|own| own.iter().any(|(p, a)| p == parent && a.id == atom.id))
-            };
+            let fits =
+                |parent: &Parent, atom: &AtomRef| self.parent_atoms(*pkg).iter().any(|(p, a)| p == parent && a.id == atom.id);
             let against: Vec<&(Parent, AtomRef)> = asked.iter().filter(|(p, a)| !fits(p, a)).collect();
             let mut proposal = Proposal::new();
             if !against.is_empty() {

@@ -1,6 +1,6 @@
 //! From a request to a plan: atoms and sets are read, the search runs, its result is checked, put in order and given its reasons.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use contract::plan::PLAN_VERSION;
 use contract::{PackageFormat, Plan, PlannedPackage, Summary};
@@ -11,7 +11,7 @@ use crate::explain::{Explainer, Explanation};
 use crate::graph::{Arg, Graph, Parent, Priority};
 use crate::mask::accepted_chosts;
 use crate::search::{Found, search};
-use crate::universe::{AtomRef, Origin, PkgId, Universe};
+use crate::universe::{AtomRef, IdMap, Origin, PkgId, Universe};
 use crate::verify::verify;
 use crate::{Resolution, Wanted, explain, order};
 
@@ -195,7 +195,7 @@ fn notes(found: &Found<'_>) -> Vec<String> {
 
 /// The shortest way from each package to the request.
 pub(crate) struct Reasons {
-    nearest: HashMap<PkgId, Reason>,
+    nearest: IdMap<Reason>,
 }
 
 /// Why a package is there, by its nearest reason.
@@ -212,10 +212,10 @@ const MAX_TOLD: usize = 40;
 
 impl Reasons {
     pub fn new(graph: &Graph<'_>) -> Reasons {
-        let mut nearest: HashMap<PkgId, Reason> = HashMap::new();
+        let mut nearest: IdMap<Reason> = IdMap::default();
         let mut queue: VecDeque<PkgId> = VecDeque::new();
         for pkg in &graph.nodes {
-            let arg = graph.parents.get(pkg).into_iter().flatten().find(|p| matches!(p, Parent::Arg(_)));
+            let arg = graph.parents(*pkg).iter().find(|p| matches!(p, Parent::Arg(_)));
             if let Some(parent) = arg {
                 let text = format!("asked for as {}", graph.parent_text(*parent));
                 nearest.insert(*pkg, Reason { parent: *parent, text, asked: *pkg, distance: 0 });
@@ -224,7 +224,7 @@ impl Reasons {
         }
         while let Some(pkg) = queue.pop_front() {
             let Some((asked, distance)) = nearest.get(&pkg).map(|reason| (reason.asked, reason.distance + 1)) else { continue };
-            for edge in graph.children.get(&pkg).into_iter().flatten() {
+            for edge in graph.children(pkg) {
                 if nearest.contains_key(&edge.child) {
                     continue;
                 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::conflicts::{Blocked, Conflict};
 use crate::graph::{Arg, Findings, Graph, Lessons, Parent, Stop};
 use crate::order::{Cycles, find_cycles};
+use crate::repeat::CyclicAttempt;
 use crate::universe::{AtomRef, Universe};
 
 /// Attempts that may follow the first one, as many as Portage makes.
@@ -62,59 +63,115 @@ pub(crate) fn search<'a>(u: &'a Universe, args: &'a [Arg]) -> Result<Found<'a>, 
 }
 
 fn search_from<'a>(u: &'a Universe, args: &'a [Arg], lessons: Lessons) -> Result<Found<'a>, Box<NotFound<'a>>> {
-    let mut steps = 0;
-    let mut retries = 0;
-    let mut known: Vec<Lessons> = vec![lessons.clone()];
-    let mut waiting = vec![Branch { lessons, masks: 0 }];
-    let mut first_failure: Option<(Failure, Graph<'a>)> = None;
-    let mut cyclic: Option<Graph<'a>> = None;
-    while let Some(branch) = waiting.pop() {
-        let mut graph = Graph::new(u, args, branch.lessons.clone(), true);
-        graph.steps = steps;
-        let outcome = attempt(&mut graph);
-        steps = graph.steps;
-        let failure = match outcome {
-            Ok(cycles) if cycles.is_empty() => return Ok(Found { graph, true_cycles: false, steps }),
-            Ok(cycles) => {
-                let repeated = cycles.keys().any(|p| branch.lessons.circular.contains_key(p));
-                graph.findings.restart = !repeated;
-                graph.findings.circular = cycles;
-                None
-            }
-            Err(failure) => Some(failure),
+    let mut search = Search::new(u, args, lessons);
+    for _ in 0..=MAX_RETRIES {
+        let Some(branch) = search.waiting.pop() else { break };
+        match search.attempt(&branch) {
+            Ended::Well(graph) => return Ok(Found { graph: *graph, true_cycles: false, steps: search.steps }),
+            Ended::Learnt(findings) if findings.restart => branch_out(&branch, findings, &mut search.waiting, &mut search.known),
+            Ended::Learnt(_) => {}
+            Ended::TooLong => break,
+        }
+    }
+    search.make_do()
+}
+
+/// A search under way.
+struct Search<'a> {
+    u: &'a Universe,
+    args: &'a [Arg],
+    waiting: Vec<Branch>,
+    /// All ways that were ever thought of.
+    known: Vec<Lessons>,
+    first_failure: Option<(Failure, Graph<'a>)>,
+    /// The first graph with cycles.
+    cyclic: Option<Graph<'a>>,
+    /// Every attempt that ended in cycles.
+    cyclic_attempts: Vec<CyclicAttempt>,
+    /// A graph nobody needs any more, whose room the next attempt takes.
+    spare: Option<Graph<'a>>,
+    steps: u64,
+}
+
+/// How an attempt ended.
+enum Ended<'a> {
+    Well(Box<Graph<'a>>),
+    Learnt(Findings),
+    TooLong,
+}
+
+impl<'a> Search<'a> {
+    fn new(u: &'a Universe, args: &'a [Arg], lessons: Lessons) -> Search<'a> {
+        Search {
+            u,
+            args,
+            known: vec![lessons.clone()],
+            waiting: vec![Branch { lessons, masks: 0 }],
+            first_failure: None,
+            cyclic: None,
+            cyclic_attempts: Vec::new(),
+            spare: None,
+            steps: 0,
+        }
+    }
+
+    fn attempt(&mut self, branch: &Branch) -> Ended<'a> {
+        if let Some(same) = self.cyclic_attempts.iter().find(|a| a.would_repeat(self.u, &branch.lessons)) {
+            return Ended::Learnt(findings_of(same.cycles.clone(), branch));
+        }
+        let lessons = branch.lessons.clone();
+        let mut graph = match self.spare.take() {
+            Some(spare) => spare.anew(lessons),
+            None => Graph::new(self.u, self.args, lessons, true),
         };
-        let findings = std::mem::take(&mut graph.findings);
-        match failure {
-            None if cyclic.is_none() => cyclic = Some(graph),
-            Some(failure) if first_failure.is_none() || matches!(failure, Failure::TooLong) => {
-                let too_long = matches!(failure, Failure::TooLong);
-                first_failure = Some((failure, graph));
-                if too_long {
-                    break;
+        graph.steps = self.steps;
+        let outcome = complete(&mut graph);
+        self.steps = graph.steps;
+        match outcome {
+            Ok(cycles) if cycles.is_empty() => Ended::Well(Box::new(graph)),
+            Ok(cycles) => {
+                let lessons = branch.lessons.clone();
+                self.cyclic_attempts.push(CyclicAttempt { lessons, history: graph.history(), cycles: cycles.clone() });
+                match self.cyclic {
+                    None => self.cyclic = Some(graph),
+                    Some(_) => self.spare = Some(graph),
                 }
+                Ended::Learnt(findings_of(cycles, branch))
             }
-            _ => {}
-        }
-        if retries >= MAX_RETRIES {
-            break;
-        }
-        retries += 1;
-        if findings.restart {
-            branch_out(&branch, findings, &mut waiting, &mut known);
+            Err(failure) => {
+                let findings = std::mem::take(&mut graph.findings);
+                let too_long = matches!(failure, Failure::TooLong);
+                if self.first_failure.is_none() || too_long {
+                    self.first_failure = Some((failure, graph));
+                } else {
+                    self.spare = Some(graph);
+                }
+                if too_long { Ended::TooLong } else { Ended::Learnt(findings) }
+            }
         }
     }
-    // What Portage refuses for its cycles alone, a fresh root allows: nothing there needs the other to be merged.
-    if let Some(graph) = cyclic {
-        return Ok(Found { graph, true_cycles: true, steps });
-    }
-    match first_failure {
-        Some((failure, graph)) => Err(Box::new(NotFound { failure, graph })),
-        None => unreachable!("the first attempt succeeds, is cyclic or fails"),
+
+    /// The outcome when no attempt went well. What Portage refuses for its cycles alone, a fresh root allows: nothing there needs the other
+    /// to be merged.
+    fn make_do(self) -> Result<Found<'a>, Box<NotFound<'a>>> {
+        if let Some(graph) = self.cyclic {
+            return Ok(Found { graph, true_cycles: true, steps: self.steps });
+        }
+        match self.first_failure {
+            Some((failure, graph)) => Err(Box::new(NotFound { failure, graph })),
+            None => unreachable!("the first attempt succeeds, is cyclic or fails"),
+        }
     }
 }
 
+/// What cycles teach; nothing where the attempt knew of them already.
+fn findings_of(cycles: Cycles, branch: &Branch) -> Findings {
+    let known = cycles.keys().any(|p| branch.lessons.circular.contains_key(p));
+    Findings { restart: !known, circular: cycles, ..Findings::default() }
+}
+
 /// One attempt. Returns the cycles Portage would refuse, none when all is well.
-fn attempt(graph: &mut Graph<'_>) -> Result<Cycles, Failure> {
+fn complete(graph: &mut Graph<'_>) -> Result<Cycles, Failure> {
     let failed = |stop: Stop| match stop {
         Stop::Missing { atom, parent } | Stop::Stuck { atom, parent } => Failure::Missing { atom, parent },
         Stop::TooLong => Failure::TooLong,
@@ -136,7 +193,7 @@ fn attempt(graph: &mut Graph<'_>) -> Result<Cycles, Failure> {
 fn report(graph: &Graph<'_>, conflicts: Vec<Conflict>) -> Vec<ConflictReport> {
     let asked = |packages: &Conflict| {
         let mut found: Vec<(Parent, AtomRef)> = Vec::new();
-        for (parent, atom) in packages.iter().filter_map(|p| graph.parent_atoms.get(p)).flatten() {
+        for (parent, atom) in packages.iter().flat_map(|p| graph.parent_atoms(*p)) {
             if !found.iter().any(|(p, a)| p == parent && a.id == atom.id) {
                 found.push((*parent, atom.clone()));
             }

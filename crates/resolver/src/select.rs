@@ -7,9 +7,7 @@ use crate::universe::{AtomRef, PkgId};
 impl Graph<'_> {
     /// Whether the package may not be chosen, by policy or by what earlier attempts taught.
     pub fn is_masked(&self, pkg: PkgId) -> bool {
-        self.lessons.masked.contains_key(&pkg)
-            || (self.u.pkg(pkg).mask.is_some() && !self.in_graph[pkg as usize])
-            || self.is_broken(pkg)
+        self.is_ruled_out(pkg) || (self.u.pkg(pkg).mask.is_some() && !self.in_graph[pkg as usize]) || self.is_broken(pkg)
     }
 
     fn is_broken(&self, pkg: PkgId) -> bool {
@@ -42,7 +40,7 @@ impl Graph<'_> {
     fn select_best(&self, atom: &AtomRef, parent: Option<PkgId>) -> Option<(PkgId, bool)> {
         let matches = self.u.matches(atom);
         let best = matches.available.iter().copied().find(|p| !self.is_masked(*p));
-        let installed = matches.installed.iter().copied().find(|p| !self.lessons.masked.contains_key(p));
+        let installed = matches.installed.iter().copied().find(|p| !self.is_ruled_out(*p));
         for candidate in [best, installed].into_iter().flatten() {
             if let Some(existing) = self.highest_merge_in_slot(candidate)
                 && self.u.atom_matches(atom, existing)
@@ -109,8 +107,8 @@ impl Graph<'_> {
 
     /// Selects a package per atom and drops those that other selections make needless, when several atoms name the same package.
     pub fn minimize_children<'n>(&mut self, parent: PkgId, needs: &[&'n Need]) -> Result<Vec<(&'n Need, Option<PkgId>)>, Stop> {
-        let mut out: Vec<(&Need, Option<PkgId>)> = Vec::new();
-        let mut found: Vec<(&Need, PkgId)> = Vec::new();
+        let mut out: Vec<(&Need, Option<PkgId>)> = Vec::with_capacity(needs.len());
+        let mut found: Vec<(&Need, PkgId)> = Vec::with_capacity(needs.len());
         for need in needs {
             if need.atom.atom.blocker.is_some() {
                 out.push((need, None));

@@ -1,13 +1,18 @@
 //! One attempt at a dependency graph: packages are chosen greedily, dependencies before alternatives, the last found first, as Portage's
 //! depgraph does it. What goes wrong is handed to `search`, which learns from it and starts anew.
 
+mod links;
 mod needs;
 mod nodes;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use crate::depstring::Item;
 use crate::universe::{AtomRef, CpId, IdMap, PkgId, Universe};
+
+use links::LinkTable;
 
 /// Most selections a request may cost. Real requests need up to thirty thousand; a hostile index must not hang the resolver.
 pub(crate) const MAX_STEPS: u64 = 1_000_000;
@@ -96,6 +101,14 @@ pub(crate) struct Lessons {
     pub circular: BTreeMap<PkgId, BTreeSet<PkgId>>,
 }
 
+/// Where an attempt's lessons could have made a difference.
+pub(crate) struct History {
+    /// By package: whether it mattered if it was masked.
+    pub consulted: Vec<bool>,
+    /// For each package, the atoms of the alternatives that were weighed on its behalf, which its cycles could have spoken against.
+    pub weighed: IdMap<Vec<AtomRef>>,
+}
+
 /// Why an attempt ended early.
 #[derive(Clone)]
 pub(crate) enum Stop {
@@ -134,17 +147,21 @@ pub(crate) struct Graph<'a> {
     pub args: &'a [Arg],
     /// The request's atoms by the name they ask for.
     pub args_of: IdMap<Vec<u32>>,
+    /// Masks are asked for through `is_ruled_out`, which remembers the question.
     pub lessons: Lessons,
+    /// The packages of `lessons.masked`.
+    ruled_out: Vec<bool>,
+    /// Whose mask was asked for.
+    consulted: Vec<Cell<bool>>,
+    /// See [`History::weighed`].
+    pub weighed: IdMap<Vec<AtomRef>>,
     /// Whether the search may start anew; if not, slot conflicts end it.
     pub backtracking: bool,
 
     /// Packages in the order they came into the graph.
     pub nodes: Vec<PkgId>,
     pub in_graph: Vec<bool>,
-    pub children: IdMap<Vec<Edge>>,
-    pub parents: IdMap<Vec<Parent>>,
-    pub parent_atoms: IdMap<Vec<(Parent, AtomRef)>>,
-    pub depth: IdMap<Depth>,
+    links: LinkTable,
     pub blocks: Vec<Block>,
     /// To be merged, by name, in the order added.
     pub merges: IdMap<Vec<PkgId>>,
@@ -165,7 +182,7 @@ pub(crate) struct Graph<'a> {
     /// Counts all changes.
     pub epoch: u32,
     pub select_cache: IdMap<(u32, Option<(PkgId, bool)>)>,
-    pub candidate_cache: IdMap<(u32, Vec<PkgId>)>,
+    pub candidate_cache: IdMap<(u32, Rc<[PkgId]>)>,
     /// Everything that was ever selected and is visible, by name.
     pub selected: IdMap<Vec<PkgId>>,
     pub(crate) virtual_stack: Vec<PkgId>,
@@ -188,18 +205,18 @@ impl<'a> Graph<'a> {
                 args_of.entry(cp).or_default().push(index as u32);
             }
         }
-        Graph {
+        let mut graph = Graph {
             u,
             args,
             args_of,
-            lessons,
+            lessons: Lessons::default(),
+            ruled_out: vec![false; u.packages.len()],
+            consulted: vec![Cell::new(false); u.packages.len()],
+            weighed: IdMap::default(),
             backtracking,
             nodes: Vec::new(),
             in_graph: vec![false; u.packages.len()],
-            children: IdMap::default(),
-            parents: IdMap::default(),
-            parent_atoms: IdMap::default(),
-            depth: IdMap::default(),
+            links: LinkTable::new(u.packages.len()),
             blocks: Vec::new(),
             merges: IdMap::default(),
             multi: Vec::new(),
@@ -218,7 +235,69 @@ impl<'a> Graph<'a> {
             selected: IdMap::default(),
             virtual_stack: Vec::new(),
             follow_installed: false,
+        };
+        graph.learn(lessons);
+        graph
+    }
+
+    /// An empty graph with other lessons, in the room this one took.
+    pub fn anew(mut self, lessons: Lessons) -> Graph<'a> {
+        self.ruled_out.fill(false);
+        self.consulted.fill(Cell::new(false));
+        self.weighed.clear();
+        self.nodes.clear();
+        self.in_graph.fill(false);
+        self.links.clear();
+        self.blocks.clear();
+        self.merges.clear();
+        self.multi.clear();
+        self.slot_operator_deps.clear();
+        self.complete = false;
+        self.findings = Findings::default();
+        self.deps_added.fill(false);
+        self.dep_stack.clear();
+        self.choice_stack.clear();
+        self.ignored.clear();
+        self.generation.fill(0);
+        self.epoch = 0;
+        self.select_cache.clear();
+        self.candidate_cache.clear();
+        self.selected.clear();
+        self.virtual_stack.clear();
+        self.follow_installed = false;
+        self.learn(lessons);
+        self
+    }
+
+    fn learn(&mut self, lessons: Lessons) {
+        for pkg in lessons.masked.keys() {
+            self.ruled_out[*pkg as usize] = true;
         }
+        self.lessons = lessons;
+    }
+
+    /// What the attempt was asked on its way. Called at its end.
+    pub fn history(&mut self) -> History {
+        History { consulted: self.consulted.iter().map(Cell::get).collect(), weighed: std::mem::take(&mut self.weighed) }
+    }
+
+    /// Whether an earlier attempt taught to do without the package.
+    pub fn is_ruled_out(&self, pkg: PkgId) -> bool {
+        self.consulted[pkg as usize].set(true);
+        self.ruled_out[pkg as usize]
+    }
+
+    pub fn children(&self, pkg: PkgId) -> &[Edge] {
+        &self.links.of(pkg).children
+    }
+
+    pub fn parents(&self, pkg: PkgId) -> &[Parent] {
+        &self.links.of(pkg).parents
+    }
+
+    /// What asks for a package, with the atoms it does so with.
+    pub fn parent_atoms(&self, pkg: PkgId) -> &[(Parent, AtomRef)] {
+        &self.links.of(pkg).parent_atoms
     }
 
     /// Adds what was asked for, then what that needs.

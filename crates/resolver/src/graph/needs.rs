@@ -36,9 +36,10 @@ impl Graph<'_> {
         chosen: &[Need],
         allow_unsatisfied: bool,
     ) -> Result<(), Stop> {
-        let depth = self.depth.get(&pkg).copied().unwrap_or(Depth::Steps(0)).next();
+        let depth = self.links.of(pkg).depth.unwrap_or(Depth::Steps(0)).next();
         let mut visited_virtuals = Vec::new();
-        let own: Vec<&Need> = chosen.iter().filter(|n| n.owner.is_none() && !n.atom.provided).collect();
+        let mut own: Vec<&Need> = Vec::with_capacity(chosen.len());
+        own.extend(chosen.iter().filter(|n| n.owner.is_none() && !n.atom.provided));
         self.add_needs(pkg, pkg, priority, depth, &own, &mut visited_virtuals, allow_unsatisfied)?;
 
         // What a virtual needs was chosen together with the virtual; it is added right away, with the virtual as parent.
@@ -150,10 +151,7 @@ impl Graph<'_> {
         if !self.backtracking {
             return Ok(stop);
         }
-        if !self.lessons.masked.contains_key(&parent)
-            && dep.atom.slot_operator_built
-            && self.could_be_rebuilt(parent, &dep.atom)?
-        {
+        if !self.is_ruled_out(parent) && dep.atom.slot_operator_built && self.could_be_rebuilt(parent, &dep.atom)? {
             self.findings.mask_built.insert(parent);
             self.findings.restart = true;
             return Ok(stop);

@@ -52,8 +52,8 @@ impl Graph<'_> {
             self.connect(pkg, Parent::Arg(index), &atom, dep.priority);
             depth = Depth::Steps(0);
         }
-        let depth = self.depth.get(&pkg).filter(|_| known).map_or(depth, |d| (*d).min(depth));
-        self.depth.insert(pkg, depth);
+        let links = self.links.of_mut(pkg);
+        links.depth = Some(links.depth.filter(|_| known).map_or(depth, |d| d.min(depth)));
         if dep.atom.slot_operator {
             self.slot_operator_deps.push((dep.clone(), pkg));
         }
@@ -87,18 +87,38 @@ impl Graph<'_> {
     }
 
     pub(super) fn connect(&mut self, child: PkgId, parent: Parent, atom: &AtomRef, priority: Priority) {
-        if let Parent::Pkg(from) = parent {
-            self.children.entry(from).or_default().push(Edge { child, priority, atom: atom.clone() });
+        let Parent::Pkg(from) = parent else {
+            let parents = &mut self.links.of_mut(child).parents;
+            if !parents.contains(&parent) {
+                parents.push(parent);
+            }
+            return self.note_parent_atom(child, parent, atom);
+        };
+        let (new_parent, new_atom) = self.is_new(child, from, atom);
+        self.links.of_mut(from).children.push(Edge { child, priority, atom: atom.clone() });
+        let links = self.links.of_mut(child);
+        if new_parent {
+            links.parents.push(parent);
         }
-        let parents = self.parents.entry(child).or_default();
-        if !parents.contains(&parent) {
-            parents.push(parent);
+        if new_atom {
+            links.parent_atoms.push((parent, atom.clone()));
         }
-        self.note_parent_atom(child, parent, atom);
+    }
+
+    /// Whether a package is not yet the child of another, and not yet with this atom. Both sides know; the one with less to say is asked.
+    fn is_new(&self, child: PkgId, from: PkgId, atom: &AtomRef) -> (bool, bool) {
+        let (children, own) = (self.children(from), self.links.of(child));
+        if children.len() <= own.parent_atoms.len() {
+            let mut edges = children.iter().filter(|e| e.child == child).peekable();
+            return (edges.peek().is_none(), edges.all(|e| e.atom.id != atom.id));
+        }
+        let parent = Parent::Pkg(from);
+        let same = |(p, a): &(Parent, AtomRef)| *p == parent && a.id == atom.id;
+        (!own.parents.contains(&parent), !own.parent_atoms.iter().any(same))
     }
 
     pub fn note_parent_atom(&mut self, child: PkgId, parent: Parent, atom: &AtomRef) {
-        let atoms = self.parent_atoms.entry(child).or_default();
+        let atoms = &mut self.links.of_mut(child).parent_atoms;
         if !atoms.iter().any(|(p, a)| *p == parent && a.id == atom.id) {
             atoms.push((parent, atom.clone()));
         }
@@ -121,29 +141,26 @@ impl Graph<'_> {
                     self.multi.retain(|c| *c != cp);
                 }
             }
-            for parent in self.parents.remove(&pkg).unwrap_or_default() {
-                if let Parent::Pkg(parent) = parent
-                    && let Some(edges) = self.children.get_mut(&parent)
-                {
-                    edges.retain(|e| e.child != pkg);
+            let links = self.links.of_mut(pkg);
+            links.parent_atoms.clear();
+            let (parents, children) = (std::mem::take(&mut links.parents), std::mem::take(&mut links.children));
+            for parent in parents {
+                if let Parent::Pkg(parent) = parent {
+                    self.links.of_mut(parent).children.retain(|e| e.child != pkg);
                 }
             }
-            self.parent_atoms.remove(&pkg);
             self.slot_operator_deps.retain(|(_, child)| *child != pkg);
             self.blocks.retain(|b| b.parent != pkg);
             let mut seen = BTreeSet::new();
-            for edge in self.children.remove(&pkg).unwrap_or_default() {
+            for edge in children {
                 if edge.child == pkg || !seen.insert(edge.child) {
                     continue;
                 }
-                if let Some(parents) = self.parents.get_mut(&edge.child) {
-                    parents.retain(|p| *p != Parent::Pkg(pkg));
-                    if parents.is_empty() {
-                        pending.push(edge.child);
-                    }
-                }
-                if let Some(atoms) = self.parent_atoms.get_mut(&edge.child) {
-                    atoms.retain(|(p, _)| *p != Parent::Pkg(pkg));
+                let links = self.links.of_mut(edge.child);
+                links.parents.retain(|p| *p != Parent::Pkg(pkg));
+                links.parent_atoms.retain(|(p, _)| *p != Parent::Pkg(pkg));
+                if links.parents.is_empty() {
+                    pending.push(edge.child);
                 }
             }
         }
