@@ -116,7 +116,7 @@ fn cases() -> Vec<(&'static str, TroubleKind, Explanation)> {
     case(
         "license-of-several",
         License,
-        explain(source("x11-drivers/n-1 ; LICENSE=MIT NVIDIA-r2 || ( GPL-2 Evil )"), &["x11-drivers/n"]),
+        explain(source("app-emulation/v-1 ; LICENSE=MIT PUEL-11 || ( GPL-2 Evil )"), &["app-emulation/v"]),
     );
     let mut masked = vim();
     masked.profile.masks.mask(Atom::parse(">=app-editors/nano-7").unwrap(), "Eats files.\nSee bug 1.");
