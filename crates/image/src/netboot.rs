@@ -55,16 +55,25 @@ pub fn write_netboot(
     Ok(WriteReport::default())
 }
 
-/// The iPXE script. `${cwuri}` is the script's own address, which the initramfs needs to find the root beside it; the checksum goes
-/// with it, because the way there is not always a safe one.
+/// The iPXE script. `${cwuri}` is the script's own address, which the initramfs needs to find the root beside it; an iPXE from before
+/// 2021 does not know it, but may have been given the address by DHCP. The checksum goes with it, because the way there is not always
+/// a safe one.
 fn script(boot: &BootMedia, name: &str, digest: &str) -> String {
     let BootMedia { cmdline, title, .. } = boot;
+    let cmdline = cmdline.trim();
     format!(
-        "#!ipxe\n# {title}\n\
-         kernel {name}.{KERNEL} initrd=initramfs hatchery.fetch=${{cwuri}} hatchery.file={name}.{ROOT} hatchery.sha256={digest} \
-         console=ttyS0,115200 console=tty0 {}\n\
-         initrd --name initramfs {name}.{INITRAMFS}\nboot\n",
-        cmdline.trim()
+        "#!ipxe\n\
+         # {title}\n\
+         set here ${{cwuri}} ||\n\
+         isset ${{here}} || set here ${{filename}} ||\n\
+         isset ${{here}} || goto nowhere\n\
+         kernel {name}.{KERNEL} initrd=initramfs hatchery.fetch=${{here}} hatchery.file={name}.{ROOT} hatchery.sha256={digest} \
+         console=ttyS0,115200 console=tty0 {cmdline}\n\
+         initrd --name initramfs {name}.{INITRAMFS}\n\
+         boot\n\
+         :nowhere\n\
+         echo This iPXE cannot tell where this script came from. Use one of 2021 or later, or give the script's address by DHCP.\n\
+         shell\n"
     )
 }
 
@@ -93,9 +102,10 @@ mod tests {
             grub_dir: String::new(),
         };
         let text = script(&boot, "a-1.netboot", "00");
-        let expected = "#!ipxe\n# Test\nkernel a-1.netboot.kernel initrd=initramfs hatchery.fetch=${cwuri} \
+        let expected = "kernel a-1.netboot.kernel initrd=initramfs hatchery.fetch=${here} \
                         hatchery.file=a-1.netboot.squashfs hatchery.sha256=00 console=ttyS0,115200 console=tty0 quiet\n\
                         initrd --name initramfs a-1.netboot.initramfs\nboot\n";
-        assert_eq!(text, expected);
+        assert!(text.starts_with("#!ipxe\n# Test\nset here ${cwuri} ||\n"), "{text}");
+        assert!(text.contains(expected), "{text}");
     }
 }
