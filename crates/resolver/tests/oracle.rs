@@ -31,6 +31,9 @@ enum Cause {
     /// Portage refuses packages that were built against each other (a cycle through `:=`), as it would merge them one by one into a running
     /// system. A fresh root has nothing that could break meanwhile, so there is a plan, and a note that says so.
     PortageRefusesCycle,
+    /// Something asked for is installed in the base, and cannot be merged again, as the binhost lacks what it needs or has none that may
+    /// be chosen (the recorded bases are drawn at random, so some are broken). Portage refuses; here the installed one serves.
+    InstalledServes,
     /// Anything else; must not happen.
     Unexplained,
 }
@@ -42,6 +45,7 @@ struct Row {
     same_plan: usize,
     both_refuse: usize,
     cycles: usize,
+    installed_serves: usize,
     unexplained: usize,
     largest: usize,
     portage_seconds: f64,
@@ -74,6 +78,7 @@ fn the_same_packages_as_portage() {
                 Some(difference) => {
                     match difference.cause {
                         Cause::PortageRefusesCycle => row.cycles += 1,
+                        Cause::InstalledServes => row.installed_serves += 1,
                         Cause::Unexplained => row.unexplained += 1,
                     }
                     differences.entry(group.clone()).or_default().push(difference);
@@ -107,12 +112,21 @@ fn compare(recording: &Recording, request: &Recorded, answer: &Result<Resolution
             (Cause::PortageRefusesCycle, format!("a plan of {} packages", resolution.plan.packages.len()))
         }
         (Ok(resolution), false) => (
-            Cause::Unexplained,
+            if installed_serves(recording, request, resolution) { Cause::InstalledServes } else { Cause::Unexplained },
             format!("a plan of {} packages, where Portage says: {}", resolution.plan.packages.len(), request.why),
         ),
         (Err(explanation), true) => (Cause::Unexplained, format!("no plan: {explanation}")),
     };
     Some(Difference { atoms: request.atoms.clone(), opts: request.opts.clone(), cause, what })
+}
+
+/// Whether the base has something asked for that the plan leaves alone, in a request that Portage refuses for what is missing or masked.
+fn installed_serves(recording: &Recording, request: &Recorded, resolution: &Resolution) -> bool {
+    let has = |name: &str, cpv: &str| gentoo::Cpv::parse(cpv).is_ok_and(|c| c.cp() == name);
+    let base = || request.installed.iter().filter_map(|i| recording.packages[*i].split('@').next());
+    let mut names = request.atoms.iter().filter_map(|a| gentoo::Atom::parse(a).ok()).map(|a| a.cp());
+    let left_alone = |name: String| base().any(|b| has(&name, b)) && !resolution.plan.packages.iter().any(|p| has(&name, &p.cpv));
+    (request.why.starts_with("missing") || request.why.starts_with("masked")) && names.any(left_alone)
 }
 
 fn check_order(asker: &Asker<'_>, request: &Recorded, resolution: &Resolution) {
@@ -125,13 +139,14 @@ fn check_order(asker: &Asker<'_>, request: &Recorded, resolution: &Resolution) {
 
 fn table(rows: &BTreeMap<String, Row>) -> String {
     let mut text = String::from(
-        "| index | requests | largest plan | same plan | both refuse | Portage refuses a cycle, we plan | different |\n|---|---|---|---|---|---|---|\n",
+        "| index | requests | largest plan | same plan | both refuse | Portage refuses a cycle, we plan | Portage refuses to merge again, the base serves | different |\n\
+         |---|---|---|---|---|---|---|---|\n",
     );
     let mut all = Row::default();
     let line = |name: &str, r: &Row| {
         format!(
-            "| {name} | {} | {} | {} | {} | {} | {} |\n",
-            r.requests, r.largest, r.same_plan, r.both_refuse, r.cycles, r.unexplained
+            "| {name} | {} | {} | {} | {} | {} | {} | {} |\n",
+            r.requests, r.largest, r.same_plan, r.both_refuse, r.cycles, r.installed_serves, r.unexplained
         )
     };
     for (group, row) in rows {
@@ -141,6 +156,7 @@ fn table(rows: &BTreeMap<String, Row>) -> String {
         all.same_plan += row.same_plan;
         all.both_refuse += row.both_refuse;
         all.cycles += row.cycles;
+        all.installed_serves += row.installed_serves;
         all.unexplained += row.unexplained;
     }
     text + &line("**all**", &all)

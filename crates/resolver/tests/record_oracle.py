@@ -317,6 +317,13 @@ def groups(shared):
     gnome = slots(path("amd64-gnome"))
     out["amd64-gnome-installed"] = based("amd64-gnome", [
         (sorted(rnd.sample(gnome, n)), None, 30, ()) for n in [1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3]])
+    # Again from a generator of its own: a base that is an earlier answer, and bases of about half of all names, crowded and partly old.
+    later = random.Random(11)
+    for index, base in [("musl", ["@system"]), ("prefix-x86", None), ("amd64-xpak", None), ("amd64-gpkg", None),
+                        ("sample", ["app-shells/bash", "sys-apps/coreutils", "sys-apps/util-linux", "net-misc/curl"])]:
+        names = slots(path(index))
+        out[index + "-installed"] = based(index, [
+            (sorted(later.sample(names, n)), base if n % 2 else None, 30, ()) for n in [1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 8, 13]])
     return out
 
 

@@ -63,6 +63,7 @@ impl Explainer<'_> {
             roots.extend(reasons.root_of(graph, pkg));
         }
         let roots = unique(roots.into_iter());
+        let of_base = [blocked.parent, blocked.blocked].into_iter().find(|p| self.u.pkg(*p).installed);
         Trouble {
             because,
             ..trouble(
@@ -72,8 +73,15 @@ impl Explainer<'_> {
                     "{parent} and {other} cannot be installed together: {parent} blocks {}.",
                     blocked.atom.text.trim_start_matches('!')
                 ),
-                match roots.len() {
-                    0 | 1 => format!("Ask for another version of {} or {}.", cp_of(&parent), cp_of(&other)),
+                match (of_base, roots.len()) {
+                    (Some(pkg), 1) => {
+                        format!(
+                            "Leave out {}, or choose a channel whose base is without {}.",
+                            either(&roots),
+                            self.u.entry(pkg).cpv.cp()
+                        )
+                    }
+                    (_, 0 | 1) => format!("Ask for another version of {} or {}.", cp_of(&parent), cp_of(&other)),
                     _ => format!("Leave out {}.", either(&roots)),
                 },
             )

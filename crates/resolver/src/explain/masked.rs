@@ -43,10 +43,7 @@ impl Explainer<'_> {
                     if keywords.is_empty() { "none" } else { keywords },
                     list(&self.u.source.profile.accept_keywords.words().map(str::to_owned).collect::<Vec<_>>())
                 ),
-                format!(
-                    "{others}{} a channel that takes testing packages.",
-                    if others.is_empty() { "Choose" } else { "Or choose" }
-                ),
+                self.keywords_advice(atom, keywords, &others),
             ),
             Mask::License(licenses) => trouble(
                 TroubleKind::License,
@@ -95,6 +92,20 @@ impl Explainer<'_> {
                 format!("The binhost lists {}, but its file is not there.", self.build_text(best)),
                 format!("{others}The mirror is probably being updated: try again later, or choose another mirror."),
             ),
+        }
+    }
+
+    /// Testing packages are for channels that take them. What no keyword is for at all (live ebuilds, mostly), or only those of other
+    /// machines, a channel takes by name alone.
+    fn keywords_advice(&self, atom: &Atom, keywords: &str, others: &str) -> String {
+        let arch = &self.u.source.arch;
+        let is_testing = keywords.split_ascii_whitespace().any(|k| k.strip_prefix('~') == Some(arch.as_str()));
+        match (is_testing, others.is_empty()) {
+            (true, true) => "Choose a channel that takes testing packages.".to_owned(),
+            (true, false) => format!("{others}Or choose a channel that takes testing packages."),
+            (false, _) => {
+                format!("{others}Only a channel that names it in package.accept_keywords ({} **) has it.", atom.cp())
+            }
         }
     }
 

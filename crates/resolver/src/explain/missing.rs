@@ -4,7 +4,7 @@ use gentoo::Atom;
 use gentoo::atom::Operator;
 use gentoo::useflags::UseDepKind;
 
-use super::words::{did_you_mean, either, list, similar_names, slots_text, unique, wished_package};
+use super::words::{did_you_mean, either, is_or_are, list, similar_names, slots_text, unique, wished_package};
 use super::{AFTER_BOOT, Explainer, Trouble, TroubleKind, Wish, trouble};
 use crate::depstring::Item;
 use crate::graph::{Graph, Parent};
@@ -26,7 +26,9 @@ impl Explainer<'_> {
             // A wish is what a person asked for. What packages need is for the operator, who sees it in the index.
             wishes.clear();
             let built_differently = [TroubleKind::UnknownPackage, TroubleKind::Version, TroubleKind::Slot, TroubleKind::Use];
-            if built_differently.contains(&found.kind) {
+            if found.kind == TroubleKind::Slot && atom.atom.subslot.is_some() {
+                found.advice = format!("Ask the operator of the binhost to rebuild {}.", self.u.entry(pkg).cpv.cp());
+            } else if built_differently.contains(&found.kind) {
                 found.advice = "Ask the operator of the binhost to build it.".to_owned();
                 found.offer = None;
             }
@@ -105,7 +107,7 @@ impl Explainer<'_> {
         trouble(
             TroubleKind::Version,
             atom.to_string(),
-            format!("No binhost has {what} of {}; there is {}.", atom.cp(), list(&versions)),
+            format!("No binhost has {what} of {}; there {} {}.", atom.cp(), is_or_are(&versions), list(&versions)),
             "Take a version that is there, or ask the operator of the binhost to build this one.",
         )
     }
@@ -148,8 +150,8 @@ impl Explainer<'_> {
         trouble(
             TroubleKind::Slot,
             atom.to_string(),
-            format!("No binhost has {} in slot {slot}; there is {}.", atom.cp(), slots_text(&slots)),
-            "Take one of these slots.",
+            format!("No binhost has {} in slot {slot}; there {} {}.", atom.cp(), is_or_are(&slots), slots_text(&slots)),
+            if slots.len() == 1 { "Take that slot." } else { "Take one of these slots." },
         )
     }
 

@@ -16,7 +16,11 @@ pub(super) fn wished_package(atom: &Atom) -> String {
 }
 
 pub(super) fn slots_text(slots: &[String]) -> String {
-    if slots.len() == 1 { format!("only slot {}", list(slots)) } else { format!("slot {}", list(slots)) }
+    if slots.len() == 1 { format!("only slot {}", list(slots)) } else { format!("the slots {}", list(slots)) }
+}
+
+pub(super) fn is_or_are(items: &[String]) -> &'static str {
+    if items.len() == 1 { "is" } else { "are" }
 }
 
 /// The text of a mask's comment as a sentence.
