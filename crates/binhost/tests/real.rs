@@ -23,6 +23,7 @@ fn planned(entry: &Entry, format: PackageFormat) -> PlannedPackage {
         sha256: None,
         license: entry.license.to_string(),
         repo: entry.repo.to_string(),
+        defined_phases: String::new(),
         because: vec![],
     }
 }

@@ -1,7 +1,10 @@
 # What a package's pkg_* functions find around them: the commands of PMS 12.3 that are allowed there, and the order of things.
+# docs/composer.md has the table of the commands. One that an EAPI does not have yet is not defined, as an eclass may bring its own.
 # Run as `bash --noprofile --norc /tmp/portage/phase-lib.bash PHASE...` with, in /tmp/portage: `environment` (the package's own, plain),
 # `settings` (what this system says instead), the fifos `query` and `answer`. It leaves `environment.new` and `messages` there.
 
+# What newer versions of bash do by default changes what scripts mean (bugs 881383, 907061). Older bashes have no such options.
+shopt -u patsub_replacement globskipdots 2> /dev/null
 shopt -s extglob
 source /tmp/portage/environment
 shopt -u extglob
@@ -11,13 +14,23 @@ IFS=$' \t\n'
 source /tmp/portage/settings
 __hatchery_dir=/tmp/portage
 __hatchery_eapi=${EAPI:-0}
+# The bash that the EAPI was written for (PMS 6); the newest needs no such word.
+case ${__hatchery_eapi} in
+	[0-5]) BASH_COMPAT=3.2 ;;
+	[67]) BASH_COMPAT=4.2 ;;
+	8) BASH_COMPAT=5.0 ;;
+esac
 __hatchery_nonfatal=
+
+# Whether the package's EAPI is this one or a later one.
+__hatchery_since() { [[ ${__hatchery_eapi} != [0-9] || ${__hatchery_eapi} -ge $1 ]]; }
+__hatchery_banned() { __hatchery_since "$1" && die "${FUNCNAME[1]} is banned in EAPI ${EAPI}"; }
 
 # --- failing ---------------------------------------------------------------------------------------------------------------------
 
 die() {
 	local status=$? patient=
-	if [[ $1 == -n ]]; then
+	if [[ $1 == -n ]] && __hatchery_since 6; then
 		patient=1
 		shift
 	fi
@@ -37,24 +50,46 @@ die() {
 	[[ ${BASHPID} != "$$" ]] && kill -TERM "$$"
 	exit 1
 }
-__helpers_die() { die -n "$@"; }
+# Commands of PMS fail alone before EAPI 4; from then on they take all with them, unless under nonfatal.
+__helpers_die() {
+	local status=$?
+	if __hatchery_since 4 && [[ ! ${__hatchery_nonfatal} ]]; then
+		die "$@"
+	fi
+	eerror "$*"
+	return $(( status ? status : 1 ))
+}
 
 assert() {
 	local status=( "${PIPESTATUS[@]}" ) each
+	__hatchery_banned 9
 	for each in "${status[@]}"; do
 		[[ ${each} == 0 ]] || die "${@:-a command of a pipe failed}"
 	done
 }
-pipestatus() {
-	local status=( "${PIPESTATUS[@]}" ) each last=0
-	for each in "${status[@]}"; do
-		[[ ${each} == 0 ]] || last=${each}
-	done
-	[[ $1 == -v ]] && echo "${status[*]}"
-	return "${last}"
-}
-nonfatal() { local __hatchery_nonfatal=1; "$@"; }
-edo() { printf '%s\n' "$*" >&2; "$@" || die -n "Failed to run command: $*"; }
+if __hatchery_since 4; then
+	nonfatal() {
+		[[ $# -ge 1 ]] || die "nonfatal: expected a command"
+		local __hatchery_nonfatal=1
+		"$@"
+	}
+fi
+if __hatchery_since 9; then
+	pipestatus() {
+		local status=( "${PIPESTATUS[@]}" ) each last=0
+		[[ $# -eq 0 || ( $# -eq 1 && $1 == -v ) ]] || die "usage: pipestatus [-v]"
+		for each in "${status[@]}"; do
+			[[ ${each} == 0 ]] || last=${each}
+		done
+		[[ $1 == -v ]] && echo "${status[*]}"
+		return "${last}"
+	}
+	edo() {
+		[[ $# -ge 1 ]] || die "edo: expected a command"
+		einfo "$*"
+		"$@" || __helpers_die "edo: failed to run command: $1"
+	}
+fi
 
 # --- telling ---------------------------------------------------------------------------------------------------------------------
 
@@ -77,7 +112,8 @@ eqawarn() { __hatchery_say '' '\n' "$@"; }
 eerror() { __hatchery_say ERROR '\n' "$@"; }
 ebegin() { __hatchery_say '' ' ...\n' "$@"; }
 eend() {
-	local status=${1:-0}
+	[[ $1 ]] || die "eend: expected an exit status"
+	local status=$1
 	if [[ ${status} != 0 ]]; then
 		shift
 		[[ $* ]] && eerror "$*"
@@ -100,7 +136,14 @@ __hatchery_ask() {
 __hatchery_atom() {
 	# There is one root here: the target is also what builds and what runs.
 	case $1 in
-		--host-root | -b | -d | -r) shift ;;
+		--host-root)
+			[[ ${__hatchery_eapi} == [56] ]] || die "${FUNCNAME[1]}: $1 is not supported in EAPI ${EAPI}"
+			shift
+			;;
+		-b | -d | -r)
+			__hatchery_since 7 || die "${FUNCNAME[1]}: $1 is not supported in EAPI ${EAPI}"
+			shift
+			;;
 	esac
 	[[ $# -eq 1 ]] || die "${FUNCNAME[1]}: expected one atom, got: $*"
 	__hatchery_ask "${FUNCNAME[1]}" "$1"
@@ -125,23 +168,37 @@ has() {
 	done
 	return 1
 }
-hasv() { has "$@" && printf '%s\n' "$1"; }
-hasq() { has "$@"; }
+hasv() {
+	__hatchery_banned 8
+	has "$@" && printf '%s\n' "$1"
+}
+hasq() {
+	__hatchery_banned 8
+	has "$@"
+}
 use() {
 	case $1 in
 		!*) ! has "${1#!}" ${USE} ;;
 		*) has "$1" ${USE} ;;
 	esac
 }
-usev() { use "$1" && printf '%s\n' "${2:-${1#!}}"; }
-useq() { use "$1"; }
-usex() {
-	if use "$1"; then
-		printf '%s%s\n' "${2-yes}" "$4"
-	else
-		printf '%s%s\n' "${3-no}" "$5"
-	fi
+usev() {
+	[[ $# -le 1 ]] || __hatchery_since 8 || die "usev: a second argument is not supported in EAPI ${EAPI}"
+	use "$1" && printf '%s\n' "${2:-${1#!}}"
 }
+useq() {
+	__hatchery_banned 8
+	use "$1"
+}
+if __hatchery_since 5; then
+	usex() {
+		if use "$1"; then
+			printf '%s%s\n' "${2-yes}" "$4"
+		else
+			printf '%s%s\n' "${3-no}" "$5"
+		fi
+	}
+fi
 __hatchery_option() {
 	local on=$1 off=$2 flag=$3 name=${4:-${3#!}} value=
 	[[ $# -ge 5 && ( $5 || ${__hatchery_eapi} != [0-3] ) ]] && value="=$5"
@@ -153,14 +210,17 @@ __hatchery_option() {
 }
 use_with() { __hatchery_option with without "$@"; }
 use_enable() { __hatchery_option enable disable "$@"; }
-in_iuse() {
-	local known=( ${IUSE_EFFECTIVE:-${IUSE}} )
-	has "$1" "${known[@]#[+-]}"
-}
-get_libdir() {
-	local name=LIBDIR_${ABI}
-	printf '%s\n' "${!name:-lib}"
-}
+if __hatchery_since 6; then
+	in_iuse() {
+		[[ $1 ]] || die "in_iuse: expected a flag"
+		local known=( ${IUSE_EFFECTIVE:-${IUSE}} )
+		has "$1" "${known[@]#[+-]}"
+	}
+	get_libdir() {
+		local name=LIBDIR_${ABI}
+		[[ ${ABI} && ${!name} ]] && printf '%s\n' "${!name}" || printf 'lib\n'
+	}
+fi
 
 # --- versions --------------------------------------------------------------------------------------------------------------------
 
@@ -187,61 +247,66 @@ __hatchery_range() {
 	(( last > $2 )) && last=$2
 	return 0
 }
-ver_cut() {
-	local parts first last IFS=
-	__hatchery_split "${2-${PV}}"
-	__hatchery_range "$1" $(( ${#parts[@]} / 2 ))
-	local from=$(( first ? first * 2 - 1 : 0 ))
-	(( last * 2 > from )) && printf '%s' "${parts[*]:from:last * 2 - from}"
-	printf '\n'
-}
-ver_rs() {
-	local parts first last at IFS= version=${PV}
-	(( $# % 2 )) && version=${!#}
-	__hatchery_split "${version}"
-	while (( $# >= 2 )); do
-		__hatchery_range "$1" $(( ${#parts[@]} / 2 - 1 ))
-		for (( at = first; at <= last; at++ )); do
-			# An absent separator in front of all stays absent.
-			[[ ${at} == 0 && ! ${parts[0]} ]] || parts[at * 2]=$2
+if __hatchery_since 7; then
+	ver_cut() {
+		local parts first last IFS=
+		__hatchery_split "${2-${PV}}"
+		__hatchery_range "$1" $(( ${#parts[@]} / 2 ))
+		local from=$(( first ? first * 2 - 1 : 0 ))
+		(( last * 2 > from )) && printf '%s' "${parts[*]:from:last * 2 - from}"
+		printf '\n'
+	}
+	ver_rs() {
+		local parts first last at IFS= version=${PV}
+		(( $# % 2 )) && version=${!#}
+		__hatchery_split "${version}"
+		while (( $# >= 2 )); do
+			__hatchery_range "$1" $(( ${#parts[@]} / 2 - 1 ))
+			for (( at = first; at <= last; at++ )); do
+				# An absent separator in front of all stays absent.
+				[[ ${at} == 0 && ! ${parts[0]} ]] || parts[at * 2]=$2
+			done
+			shift 2
 		done
-		shift 2
-	done
-	printf '%s\n' "${parts[*]}"
-}
-ver_test() {
-	local REPLY left=${PVR}
-	if [[ $# -eq 3 ]]; then
-		left=$1
-		shift
-	fi
-	[[ $# -eq 2 ]] || die "ver_test: expected [version] operator version"
-	[[ $1 == -@(eq|ne|lt|le|gt|ge) ]] || die "ver_test: not an operator: $1"
-	__hatchery_ask ver_test "${left}" "$2"
-	case ${REPLY} in
-		lt | eq | gt) ;;
-		*) die "ver_test: ${REPLY#!}" ;;
-	esac
-	case $1 in
-		-eq) [[ ${REPLY} == eq ]] ;;
-		-ne) [[ ${REPLY} != eq ]] ;;
-		-lt) [[ ${REPLY} == lt ]] ;;
-		-le) [[ ${REPLY} != gt ]] ;;
-		-gt) [[ ${REPLY} == gt ]] ;;
-		-ge) [[ ${REPLY} != lt ]] ;;
-	esac
-}
-ver_replacing() {
-	local each
-	for each in ${REPLACING_VERSIONS}; do
-		ver_test "${each}" "$@" && return 0
-	done
-	return 1
-}
+		printf '%s\n' "${parts[*]}"
+	}
+	ver_test() {
+		local REPLY left=${PVR}
+		if [[ $# -eq 3 ]]; then
+			left=$1
+			shift
+		fi
+		[[ $# -eq 2 ]] || die "ver_test: expected [version] operator version"
+		[[ $1 == -@(eq|ne|lt|le|gt|ge) ]] || die "ver_test: not an operator: $1"
+		__hatchery_ask ver_test "${left}" "$2"
+		case ${REPLY} in
+			lt | eq | gt) ;;
+			*) die "ver_test: ${REPLY#!}" ;;
+		esac
+		case $1 in
+			-eq) [[ ${REPLY} == eq ]] ;;
+			-ne) [[ ${REPLY} != eq ]] ;;
+			-lt) [[ ${REPLY} == lt ]] ;;
+			-le) [[ ${REPLY} != gt ]] ;;
+			-gt) [[ ${REPLY} == gt ]] ;;
+			-ge) [[ ${REPLY} != lt ]] ;;
+		esac
+	}
+fi
+if __hatchery_since 9; then
+	ver_replacing() {
+		[[ $# -eq 2 ]] || die "ver_replacing: expected operator version"
+		local each
+		for each in ${REPLACING_VERSIONS}; do
+			ver_test "${each}" "$@" && return 0
+		done
+		return 1
+	}
+fi
 
 # --- changing D ------------------------------------------------------------------------------------------------------------------
 
-__hatchery_or_die() { "$@" || die -n "${FUNCNAME[1]} failed: $*"; }
+__hatchery_or_die() { "$@" || __helpers_die "${FUNCNAME[1]} failed: $*"; }
 into() { __hatchery_into=$1; }
 insinto() { __hatchery_insinto=$1; }
 exeinto() { __hatchery_exeinto=$1; }
@@ -256,21 +321,25 @@ keepdir() {
 	dodir "$@" || return
 	local each
 	for each; do
-		: > "${D%/}/${each#/}/.keep_${CATEGORY}_${PN}-${SLOT%/*}" || die -n "keepdir ${each} failed"
+		: > "${D%/}/${each#/}/.keep_${CATEGORY}_${PN}-${SLOT%/*}" || __helpers_die "keepdir ${each} failed"
 	done
 }
 dosym() {
 	local relative=
 	if [[ $1 == -r ]]; then
+		__hatchery_since 8 || die "dosym: -r is not supported in EAPI ${EAPI}"
 		relative=-r
 		shift
 	fi
-	[[ $# -eq 2 ]] || die -n "dosym: expected target and name" || return
+	[[ $# -eq 2 ]] || __helpers_die "dosym: expected target and name" || return
 	local target=$1 name=${D%/}/${2#/}
 	[[ ${relative} ]] && target=${D%/}/${target#/}
 	mkdir -p -- "${name%/*}" && __hatchery_or_die ln -sfn ${relative} -- "${target}" "${name}"
 }
-dohard() { __hatchery_or_die ln -f -- "${D%/}/${1#/}" "${D%/}/${2#/}"; }
+dohard() {
+	__hatchery_banned 4
+	__hatchery_or_die ln -f -- "${D%/}/${1#/}" "${D%/}/${2#/}"
+}
 __hatchery_in_image() {
 	local command=$1 each args=()
 	shift
@@ -280,7 +349,7 @@ __hatchery_in_image() {
 			*) args+=( "${each}" ) ;;
 		esac
 	done
-	"${command}" "${args[@]}" || die -n "${FUNCNAME[1]} failed: $*"
+	"${command}" "${args[@]}" || __helpers_die "${FUNCNAME[1]} failed: $*"
 }
 fowners() { __hatchery_in_image chown "$@"; }
 fperms() { __hatchery_in_image chmod "$@"; }
@@ -289,16 +358,16 @@ __hatchery_install() {
 	shift 3
 	if [[ ${file} == - ]]; then
 		file=${T}/.stdin
-		cat > "${file}" || die -n "cannot read stdin" || return
+		cat > "${file}" || __helpers_die "cannot read stdin" || return
 	fi
-	install -d -- "${dir}" && install "$@" -- "${file}" "${dir}/${name}" || die -n "installing ${name} failed"
+	install -d -- "${dir}" && install "$@" -- "${file}" "${dir}/${name}" || __helpers_die "installing ${name} failed"
 }
 doins() {
 	local each
 	[[ $1 == -r ]] && shift
 	for each; do
 		if [[ -d ${each} ]]; then
-			install -d -- "${D%/}/${__hatchery_insinto#/}" && cp -RP -- "${each%/}" "${D%/}/${__hatchery_insinto#/}/" || die -n "doins ${each} failed"
+			install -d -- "${D%/}/${__hatchery_insinto#/}" && cp -RP -- "${each%/}" "${D%/}/${__hatchery_insinto#/}/" || __helpers_die "doins ${each} failed"
 		else
 			__hatchery_install "${__hatchery_insinto}" "${each##*/}" "${each}" "${__hatchery_insopts[@]}"
 		fi
@@ -311,13 +380,18 @@ dobin() { local each; for each; do __hatchery_install "${__hatchery_into:-/usr}/
 newbin() { __hatchery_install "${__hatchery_into:-/usr}/bin" "$2" "$1" -m0755; }
 dosbin() { local each; for each; do __hatchery_install "${__hatchery_into:-/usr}/sbin" "${each##*/}" "${each}" -m0755; done; }
 newsbin() { __hatchery_install "${__hatchery_into:-/usr}/sbin" "$2" "$1" -m0755; }
-doconfd() { local each; for each; do __hatchery_install /etc/conf.d "${each##*/}" "${each}" -m0644; done; }
-newconfd() { __hatchery_install /etc/conf.d "$2" "$1" -m0644; }
-doinitd() { local each; for each; do __hatchery_install /etc/init.d "${each##*/}" "${each}" -m0755; done; }
-newinitd() { __hatchery_install /etc/init.d "$2" "$1" -m0755; }
-doenvd() { local each; for each; do __hatchery_install /etc/env.d "${each##*/}" "${each}" -m0644; done; }
-newenvd() { __hatchery_install /etc/env.d "$2" "$1" -m0644; }
-emake() { ${MAKE:-make} "$@" || die -n "emake failed"; }
+# Until EAPI 7 these go by insopts and exeopts.
+__hatchery_modes() {
+	modes=( "$1" )
+	__hatchery_since 8 || modes=( "${@:2}" )
+}
+doconfd() { local each modes; __hatchery_modes -m0644 "${__hatchery_insopts[@]}"; for each; do __hatchery_install /etc/conf.d "${each##*/}" "${each}" "${modes[@]}"; done; }
+newconfd() { local modes; __hatchery_modes -m0644 "${__hatchery_insopts[@]}"; __hatchery_install /etc/conf.d "$2" "$1" "${modes[@]}"; }
+doenvd() { local each modes; __hatchery_modes -m0644 "${__hatchery_insopts[@]}"; for each; do __hatchery_install /etc/env.d "${each##*/}" "${each}" "${modes[@]}"; done; }
+newenvd() { local modes; __hatchery_modes -m0644 "${__hatchery_insopts[@]}"; __hatchery_install /etc/env.d "$2" "$1" "${modes[@]}"; }
+doinitd() { local each modes; __hatchery_modes -m0755 "${__hatchery_exeopts[@]}"; for each; do __hatchery_install /etc/init.d "${each##*/}" "${each}" "${modes[@]}"; done; }
+newinitd() { local modes; __hatchery_modes -m0755 "${__hatchery_exeopts[@]}"; __hatchery_install /etc/init.d "$2" "$1" "${modes[@]}"; }
+emake() { ${MAKE:-make} "$@" || __helpers_die "emake failed"; }
 
 # --- no effect, or not here ------------------------------------------------------------------------------------------------------
 
@@ -325,11 +399,14 @@ addread() { :; }
 addwrite() { :; }
 addpredict() { :; }
 adddeny() { :; }
-default() { :; }
 register_die_hook() { :; }
 register_success_hook() { :; }
-unpack() { die "unpack is not allowed in ${EBUILD_PHASE_FUNC:-${EBUILD_PHASE}} (PMS 12.3)"; }
-einstalldocs() { :; }
+
+# What belongs to other phases or to no phase at all (PMS 12.3, 12.3.15) would not be found, and a script would go on without it.
+for __hatchery_each in inherit portageq default unpack econf einstall einstalldocs eapply eapply_user docinto dodoc newdoc dohtml doman newman \
+	doinfo domo doheader newheader dolib dolib.a dolib.so newlib.a newlib.so libopts docompress dostrip dosed; do
+	eval "${__hatchery_each}() { die \"${__hatchery_each} is not allowed in \${EBUILD_PHASE_FUNC:-\${EBUILD_PHASE}} (PMS 12.3)\"; }"
+done
 
 # --- the phases ------------------------------------------------------------------------------------------------------------------
 

@@ -110,7 +110,6 @@ fn the_commands_of_pms_do_what_they_say() {
         r#"[[ ${ROOT} == "" && ${EAPI} == 8 && ${MERGE_TYPE} == binary && ${EBUILD_PHASE_FUNC} == pkg_postinst && -z ${REPLACING_VERSIONS+x}${REPLACING_VERSIONS} || 1 ]]"#,
         r#"[[ ${PN}:${PV}:${PR}:${PVR}:${P}:${CATEGORY} == a:1:r2:1-r2:a-1:x && $(get_libdir) == lib64 ]]"#,
         r#"[[ ${PATH} == /usr/local/sbin:* && ${HOME} == /tmp/portage/homedir && -d ${T} && -d ${HOME} && -z ${SANDBOX_ON} ]]"#,
-        r#"false | true; [[ $(false | true; pipestatus -v) == "1 0" ]]"#,
         r#"ebegin x && eend 0 && ! eend 1 no && einfon y && eqawarn z && debug-print q"#,
         r#"[[ -z $(ls -A /run) && ! -e /etc/hostname && $$ -lt 10 ]]"#,
     ];

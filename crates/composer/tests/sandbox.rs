@@ -125,3 +125,24 @@ fn a_killed_composer_takes_its_processes_along_and_its_files_are_swept() {
     sandbox::remove_tree(&bench.work_dir()).unwrap();
     assert!(!bench.work_dir().exists());
 }
+
+#[test]
+fn an_architecture_whose_programs_do_not_run_here_is_refused() {
+    let bench = Bench::new();
+    let own = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
+    let found = sandbox::arches(&bench.work_dir()).unwrap();
+    println!("{found:?}");
+    assert!(found.contains(&own), "{found:?}");
+    for arch in ["amd64", "x86", "arm64", "arm", "riscv"] {
+        match sandbox::check_arch(&bench.work_dir(), arch) {
+            Ok(()) => assert!(found.contains(&arch), "{arch}"),
+            Err(sandbox::SandboxError::Unavailable { message, advice }) => {
+                assert!(!found.contains(&arch) && message.contains(arch) && advice.contains("qemu-user-static"), "{message}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let error = sandbox::check_arch(&bench.work_dir(), "vax").unwrap_err();
+    assert!(error.to_string().contains("vax"), "{error}");
+    assert_eq!(std::fs::read_dir(bench.work_dir()).unwrap().count(), 0);
+}

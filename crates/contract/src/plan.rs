@@ -148,6 +148,10 @@ pub struct PlannedPackage {
     /// The repository it was built from, like `gentoo`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub repo: String,
+    /// DEFINED_PHASES as the index has it, `-` for none; empty where the index does not say. A hint of whose scripts have to be looked at
+    /// first; what the package itself says is what runs.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub defined_phases: String,
     /// Why it is there: the atom or the package (CPV) and dependency that asked for it, nearest first.
     pub because: Vec<String>,
 }

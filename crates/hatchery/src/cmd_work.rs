@@ -36,8 +36,6 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         server: args.server,
         token: token.trim().to_owned(),
         name: args.name,
-        // A 64-bit processor runs the programs of both.
-        arches: vec!["amd64".into(), "x86".into()],
         dir: args.dir,
     };
     worker::run(&config, &AtomicBool::new(false))?;

@@ -180,6 +180,7 @@ impl Universe {
             sha256: None,
             license: entry.license.to_string(),
             repo: entry.repo.to_string(),
+            defined_phases: entry.defined_phases.to_string(),
             because,
         }
     }

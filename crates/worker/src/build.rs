@@ -60,6 +60,13 @@ impl Workshop {
         })
     }
 
+    /// The architectures, by Gentoo's names, whose images can be made here.
+    pub fn arches(&self) -> Result<Vec<String>, Failure> {
+        let scratch = self.scratch()?;
+        let found = composer::sandbox::arches(scratch.path()).map_err(|e| compose_failure(Step::Merge, &e.into()))?;
+        Ok(found.into_iter().map(str::to_owned).collect())
+    }
+
     /// The packages' cache and the binhosts behind it.
     pub fn client(&self) -> &Client {
         &self.client
@@ -83,6 +90,7 @@ pub struct BuiltFile {
 
 /// Builds every format of the job into `out_dir`.
 pub fn build(job: &Job, workshop: &Workshop, out_dir: &Path, watch: &dyn Watch) -> Result<Built, Failure> {
+    check_arch(job, workshop)?;
     let mut plan = fetch(job, workshop, watch)?;
     let mut root = merge(job, &plan, workshop, watch)?;
     plan.summary.installed_size = root.tree.totals().bytes;
@@ -94,6 +102,15 @@ pub fn build(job: &Job, workshop: &Workshop, out_dir: &Path, watch: &dyn Watch) 
     };
     let files = write_formats(job, &plan, &mut root, &configured, workshop, out_dir, watch)?;
     Ok(Built { files, plan, messages: root.messages })
+}
+
+/// Nothing is fetched for an image whose scripts cannot be run here. A prefix runs none.
+fn check_arch(job: &Job, workshop: &Workshop) -> Result<(), Failure> {
+    if job.plan.prefix.is_some() {
+        return Ok(());
+    }
+    let scratch = workshop.scratch()?;
+    composer::sandbox::check_arch(scratch.path(), &job.plan.arch).map_err(|e| compose_failure(Step::Merge, &e.into()))
 }
 
 /// Fetches and verifies every package, so that a gone mirror or a bad package is known before any work is done.

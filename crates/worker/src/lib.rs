@@ -26,7 +26,6 @@ pub struct Config {
     pub token: String,
     /// A name for the operator's eyes.
     pub name: String,
-    pub arches: Vec<String>,
     /// Where packages, the store and unfinished work are kept.
     pub dir: PathBuf,
 }
@@ -38,9 +37,12 @@ const UNREACHABLE: Duration = Duration::from_secs(3);
 
 /// Works until `stop` is set. A failed build is the order's matter and reported there; only a worker that cannot work at all returns.
 pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
-    let workshop = Workshop::open(&config.dir).map_err(|e| WorkerError::Unfit(format!("{} {}", e.message, e.advice)))?;
+    let unfit = |e: Failure| WorkerError::Unfit(format!("{} {}", e.message, e.advice));
+    let workshop = Workshop::open(&config.dir).map_err(unfit)?;
+    let arches = workshop.arches().map_err(unfit)?;
+    tracing::info!(?arches, "ready to work");
     let client = ServerClient::new(&config.server, &config.token)?;
-    let request = LeaseRequest { worker: config.name.clone(), arches: config.arches.clone() };
+    let request = LeaseRequest { worker: config.name.clone(), arches };
     while !stop.load(Ordering::Relaxed) {
         match client.lease(&request) {
             Ok(Some(lease)) => serve_lease(&client, &workshop, lease, stop),

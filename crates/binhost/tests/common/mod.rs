@@ -188,6 +188,7 @@ pub fn planned(bytes: &[u8]) -> PlannedPackage {
         sha256: None,
         license: String::new(),
         repo: String::new(),
+        defined_phases: String::new(),
         because: vec![],
     }
 }

@@ -24,11 +24,7 @@ use crate::ComposeError;
 impl Merger<'_> {
     /// Checks that the package is the planned one, and reads its image into the store.
     pub(super) fn open(&mut self, planned: &PlannedPackage, package: BinaryPackage) -> Result<Package, ComposeError> {
-        if package.cpv().is_some_and(|cpv| cpv != planned.cpv) {
-            let message = format!("the file at {} is {}", planned.path, package.cpv().unwrap_or_default());
-            return Err(ComposeError::new(message, "The binhost's index is out of step with its files: order again later."));
-        }
-        let cpv = Cpv::parse(&planned.cpv).map_err(|error| ComposeError::new(error.to_string(), ""))?;
+        let cpv = check_identity(planned, &package)?;
         let scripts = Scripts::read(&package.metadata)?;
         let image = Image::read(&package, &Names::of(&self.tree, self.request.store)?, self.request.store)?;
         let time = i64::try_from(planned.build_time).unwrap_or(0);
@@ -159,7 +155,16 @@ fn concerns_libraries(path: &[u8]) -> bool {
     path.windows(3).any(|part| part == b".so") || path.starts_with(b"etc/env.d/") || path.starts_with(b"etc/ld.so.conf")
 }
 
-fn slot_of(metadata: &std::collections::BTreeMap<String, Vec<u8>>) -> String {
+/// The package's CPV, which must be the planned one.
+pub(super) fn check_identity(planned: &PlannedPackage, package: &BinaryPackage) -> Result<Cpv, ComposeError> {
+    if package.cpv().is_some_and(|cpv| cpv != planned.cpv) {
+        let message = format!("the file at {} is {}", planned.path, package.cpv().unwrap_or_default());
+        return Err(ComposeError::new(message, "The binhost's index is out of step with its files: order again later."));
+    }
+    Cpv::parse(&planned.cpv).map_err(|error| ComposeError::new(error.to_string(), ""))
+}
+
+pub(super) fn slot_of(metadata: &std::collections::BTreeMap<String, Vec<u8>>) -> String {
     metadata.get("SLOT").map(|slot| String::from_utf8_lossy(slot).trim().to_owned()).unwrap_or_default()
 }
 

@@ -14,6 +14,7 @@ mod own_accounts;
 pub(crate) mod package;
 mod phases;
 mod preserved;
+mod pretend;
 mod protect;
 mod removal;
 mod running;
@@ -35,6 +36,7 @@ pub(crate) use accounts::Names;
 use files::{Merged, Owners};
 pub(crate) use package::{Devices, Image, TarRules};
 use phases::Scripts;
+use pretend::Pretenders;
 use vdb::{Installed, Vdb};
 
 /// What to merge, and where.
@@ -97,18 +99,25 @@ pub fn merge<E: Into<FetchError>>(
         observer.log(request.notice);
     }
     let mut merger = Merger::new(&request, observer)?;
+    merger.pretenders = Pretenders::find(request.plan, merger.vdb.clone(), fetch)?;
+    if !merger.pretenders.is_empty() {
+        merger.is_ready()?;
+    }
     let total = request.plan.packages.len() as u64;
     for (done, planned) in in_order(request.plan).into_iter().enumerate() {
         if observer.cancelled() {
             return Err(ComposeError::cancelled());
         }
         observer.progress(done as u64, total, &planned.cpv);
-        let package =
-            fetch(planned).map_err(|error| ComposeError::new(error.into().to_string(), "").for_package(&planned.cpv))?;
+        let package = fetch(planned).map_err(|error| no_package(planned, error.into()))?;
         merger.package(planned, package).map_err(|error| error.for_package(&planned.cpv))?;
     }
     observer.progress(total, total, "");
     merger.finish()
+}
+
+fn no_package(planned: &PlannedPackage, error: FetchError) -> ComposeError {
+    ComposeError::new(error.to_string(), "").for_package(&planned.cpv)
 }
 
 fn in_order(plan: &Plan) -> Vec<&PlannedPackage> {
@@ -148,6 +157,8 @@ struct Merger<'a> {
     host: Option<PhaseHost>,
     /// Bash runs in the target.
     ready: bool,
+    /// Packages whose pkg_pretend runs before all other scripts.
+    pretenders: Pretenders,
     /// Packages whose phases wait, in order.
     waiting: Vec<Package>,
     /// The image area on disk holds something.
@@ -181,6 +192,7 @@ impl<'a> Merger<'a> {
             missing: cps.filter(|cp| ESSENTIAL.contains(&cp.as_str()) && !is_there.contains(cp)).collect(),
             host: None,
             ready: false,
+            pretenders: Pretenders::default(),
             waiting: Vec::new(),
             image_on_disk: false,
             libraries_changed: false,

@@ -12,9 +12,11 @@ use crate::{ComposeError, Observer};
 const TOOL_LIMIT: u64 = 300;
 
 impl Merger<'_> {
-    /// pkg_pretend, pkg_setup and pkg_preinst; the last may change the image.
+    /// pkg_setup and pkg_preinst, which may change the image, and pkg_pretend where it has not run yet.
     pub(super) fn run_before(&mut self, package: &mut Package) -> Result<(), ComposeError> {
-        let phases: Vec<Phase> = Phase::BEFORE.into_iter().filter(|phase| package.scripts.defined.contains(phase)).collect();
+        let pretended = self.pretenders.has_run(&package.cpv);
+        let due = |phase: &Phase| package.scripts.defined.contains(phase) && !(pretended && *phase == Phase::Pretend);
+        let phases: Vec<Phase> = Phase::BEFORE.into_iter().filter(due).collect();
         if phases.is_empty() {
             return Ok(());
         }
@@ -124,6 +126,7 @@ impl Merger<'_> {
         let argv = ["/bin/bash", "--noprofile", "--norc", "-c", ":"];
         self.ready = self.tool(&argv)?.is_none();
         if self.ready {
+            self.run_pretends()?;
             self.run_waiting()?;
         }
         Ok(self.ready)
@@ -136,6 +139,7 @@ impl Merger<'_> {
             None => {
                 let mut host = PhaseHost::start(self.request.work_dir)?;
                 host.probe()?;
+                host.enable(&self.request.plan.arch)?;
                 host
             }
         };

@@ -62,7 +62,7 @@ impl Installed {
 }
 
 /// All packages installed so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Vdb {
     installed: Vec<Installed>,
     counter: u64,

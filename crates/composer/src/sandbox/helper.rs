@@ -141,6 +141,10 @@ impl Session {
                     self.target.collect();
                 }
                 Request::Probe => super::run::probe(pipe)?,
+                Request::Enable { arch } => {
+                    let enabled = super::foreign::enable(&arch)?;
+                    pipe.tell(&enabled.map_or_else(|message| Reply::Failed { message }, |()| Reply::Done))?;
+                }
                 Request::Quit => {
                     wipe(Path::new("."))?;
                     return pipe.tell(&Reply::Done);

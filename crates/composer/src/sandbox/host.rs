@@ -129,6 +129,25 @@ impl PhaseHost {
         }
     }
 
+    /// Makes programs of an architecture (Gentoo's name) run in here, with an emulator where that is needed.
+    ///
+    /// # Errors
+    /// [`SandboxError::Unavailable`] when they cannot be run.
+    pub fn enable(&mut self, arch: &str) -> Result<(), SandboxError> {
+        self.ask(&Request::Enable { arch: arch.to_owned() })?;
+        match self.reply()? {
+            Reply::Done => Ok(()),
+            Reply::Failed { message } => Err(SandboxError::Unavailable {
+                message,
+                advice: "Take a machine of that architecture, or install QEMU's user mode (`apt install qemu-user-static`, \
+                         app-emulation/qemu with static-user); that needs Linux 6.7 or later, or its registration in binfmt_misc with \
+                         the flag F."
+                    .into(),
+            }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Runs a command to its end.
     pub fn run(&mut self, command: &Command, listener: &mut dyn Listener) -> Result<Ran, SandboxError> {
         let files = command.files.iter().map(|(name, content)| (name.clone(), to_text(content))).collect();

@@ -4,6 +4,7 @@
 //! need it. The composer sends it what changed in its tree, has commands run, and takes back what they changed. Nothing here needs root.
 
 mod disk;
+mod foreign;
 mod helper;
 mod host;
 mod idmap;
@@ -80,6 +81,36 @@ pub fn check(work_dir: &Path) -> Result<(), SandboxError> {
     let mut host = PhaseHost::start(work_dir)?;
     host.probe()?;
     host.close()
+}
+
+/// Whether package scripts of an architecture (Gentoo's name) can be run here; tries it (about 50 ms).
+///
+/// # Errors
+/// [`SandboxError::Unavailable`] says what is missing and how to get it.
+pub fn check_arch(work_dir: &Path, arch: &str) -> Result<(), SandboxError> {
+    let mut host = PhaseHost::start(work_dir)?;
+    host.probe()?;
+    host.enable(arch)?;
+    host.close()
+}
+
+/// The architectures, by Gentoo's names, whose package scripts can be run here.
+///
+/// # Errors
+/// As [`check`].
+pub fn arches(work_dir: &Path) -> Result<Vec<&'static str>, SandboxError> {
+    let mut host = PhaseHost::start(work_dir)?;
+    host.probe()?;
+    let mut found = Vec::new();
+    for arch in foreign::known() {
+        match host.enable(arch) {
+            Ok(()) => found.push(arch),
+            Err(SandboxError::Unavailable { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    host.close()?;
+    Ok(found)
 }
 
 /// Removes what crashed processes left in a work directory; what belongs to a living one stays.

@@ -35,7 +35,7 @@ const MAX_OUTPUT: u64 = 64 * 1024 * 1024;
 const MAX_QUERY: usize = 16 * 1024;
 
 /// What bubblewrap is asked for in every case. Capabilities are those of the namespace; these suffice to own files and change users.
-const ISOLATION: [&str; 44] = [
+pub const ISOLATION: [&str; 44] = [
     "--die-with-parent",
     "--new-session",
     "--unshare-pid",

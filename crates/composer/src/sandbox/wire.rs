@@ -69,6 +69,11 @@ pub enum Request {
     Enter,
     /// Try an empty sandbox. Answered by `Done` or `Failed`.
     Probe,
+    /// Make programs of an architecture run, and try one. Answered by `Done` or `Failed`.
+    Enable {
+        /// Gentoo's name.
+        arch: String,
+    },
     Remove {
         area: Area,
         path: String,

@@ -136,6 +136,7 @@ pub fn planned(cpv: &str) -> PlannedPackage {
         sha256: None,
         license: String::new(),
         repo: String::new(),
+        defined_phases: String::new(),
         because: Vec::new(),
     }
 }
