@@ -39,9 +39,9 @@ fn a_postinst_changes_the_root() {
 #[test]
 fn a_preinst_changes_the_image_and_variables_live_on() {
     let pack = Pack::new("x/a-1").item("usr/share/a", text("old")).item("usr/share/gone", text("gone")).phases(
-        "pkg_setup () \n{ \n MINE=\"it's\n set\"\n}\npkg_preinst () \n{ \n [[ ${MINE} == *set ]] || die lost; echo new > \"${ED}/usr/share/a\"; \
+        "pkg_setup () \n{ \n echo kept > \"${T}/kept\"; MINE=\"it's\n set\"\n}\npkg_preinst () \n{ \n [[ ${MINE} == *set ]] || die lost; echo new > \"${ED}/usr/share/a\"; \
          rm \"${D}\"/usr/share/gone; keepdir /var/lib/x; fowners 7:8 /var/lib/x; dosym ../a /usr/share/d/l\n}\n\
-         pkg_postinst () \n{ \n [[ -e /usr/share/a && ! -e /usr/share/gone ]] || die; elog \"${MINE}\"\n}\n",
+         pkg_postinst () \n{ \n [[ -e /usr/share/a && ! -e /usr/share/gone && $(< \"${T}/kept\") == kept ]] || die; elog \"${MINE}\"\n}\n",
     );
     let (bench, root, _) = merged(&[pack]);
     assert_eq!(bench.read(&root, "usr/share/a"), "new\n");
@@ -186,4 +186,15 @@ fn capabilities_and_hard_links_come_back_from_a_phase() {
     assert!(tool.link().is_some());
     assert_eq!(bench.read(&root, "usr/share/one"), "12\n");
     assert_eq!(root.tree.get("usr/share/one").unwrap().link(), root.tree.get("usr/share/two").unwrap().link());
+}
+
+#[test]
+fn temporary_files_are_a_packages_own() {
+    let pack = |name: &str| {
+        Pack::new(&format!("x/{name}-1")).phases(&format!(
+            "pkg_setup () \n{{ \n [[ -z $(ls -A \"${{T}}\") ]] || die \"not mine\"; : > \"${{T}}/{name}\"\n}}\n\
+             pkg_postinst () \n{{ \n [[ $(ls -A \"${{T}}\") == {name} ]] || die \"lost\"\n}}\n"
+        ))
+    };
+    merged(&[pack("a"), pack("b")]);
 }

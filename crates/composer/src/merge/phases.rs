@@ -158,6 +158,7 @@ impl Subject<'_> {
                 ("settings".into(), self.settings().into_bytes()),
             ],
             outputs: vec!["environment.new".into(), "messages".into()],
+            temp: Some(self.temp()),
             timeout: TIME_LIMIT,
             limits: Limits::default(),
         };
@@ -172,6 +173,15 @@ impl Subject<'_> {
             scripts.ran = true;
         }
         Ok(self.messages(ran.outputs.get("messages").map(Vec::as_slice).unwrap_or_default()))
+    }
+
+    /// T lives from the first phase of a package to its last, and a replaced package's phases run in between (PMS 11.1).
+    fn temp(&self) -> String {
+        let slot = match self.replacement {
+            Replacement::Of(_) => "installing",
+            Replacement::By(_) => "removing",
+        };
+        format!("{slot}/{}", self.cpv.to_string().replace('/', "_"))
     }
 
     fn failure(&self, ran: &Ran) -> ComposeError {

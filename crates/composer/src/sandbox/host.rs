@@ -30,6 +30,8 @@ pub struct Command {
     pub files: Vec<(String, Vec<u8>)>,
     /// Files of `/tmp/portage` to give back.
     pub outputs: Vec<String>,
+    /// Whose `/tmp/portage/temp` it has: `SLOT/OWNER`, plain names both. It is kept until another owner takes the slot; none gets a fresh one.
+    pub temp: Option<String>,
     /// Seconds until it is killed.
     pub timeout: u64,
     pub limits: Limits,
@@ -156,6 +158,7 @@ impl PhaseHost {
             env: command.env.clone(),
             files,
             outputs: command.outputs.clone(),
+            temp: command.temp.clone(),
             timeout: command.timeout,
             limits: command.limits,
         }))?;

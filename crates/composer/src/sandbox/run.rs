@@ -24,6 +24,8 @@ use super::wire::{Reply, Request, RunEnd, RunRequest, receive, send};
 
 /// The directory, in the work directory, that a command sees as `/tmp/portage`.
 const PORTAGE: &str = "portage";
+/// The directory, beside it, of temporary files that outlive a command.
+const TEMPS: &str = "temps";
 /// Directories made in it: PMS's T, D, WORKDIR and HOME.
 const DIRECTORIES: [&str; 4] = ["temp", "image", "work", "homedir"];
 /// Longest line passed on, in bytes, and most lines of one command.
@@ -162,6 +164,9 @@ fn prepare(what: &RunRequest) -> io::Result<Questions> {
     for name in DIRECTORIES {
         fs::create_dir(dir.join(name))?;
     }
+    if let Some(temp) = &what.temp {
+        keep_temp(&Path::new(TEMPS).join(temp))?;
+    }
     for (name, content) in &what.files {
         fs::write(dir.join(name), super::wire::to_bytes(content)?)?;
     }
@@ -174,11 +179,25 @@ fn prepare(what: &RunRequest) -> io::Result<Questions> {
     Ok(Questions { query: fifo("query", OFlag::O_NONBLOCK)?, answer: fifo("answer", OFlag::O_NONBLOCK)?, pending: Vec::new() })
 }
 
+/// Makes a directory of temporary files, unless it is there, and ends that of the owner before.
+fn keep_temp(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(slot) = dir.parent().filter(|slot| slot.is_dir()) {
+        wipe(slot)?;
+    }
+    fs::create_dir_all(dir)
+}
+
 fn command(what: &RunRequest, filter: &PipeReader) -> Command {
     let mut command = Command::new("bwrap");
     command.args(["--seccomp", &filter.as_raw_fd().to_string(), "--bind", "target", "/"]).args(ISOLATION);
     command.args(["--size", LARGE, "--tmpfs", "/tmp", "--size", SMALL, "--tmpfs", "/run"]);
     command.args(["--bind", PORTAGE, "/tmp/portage", "--bind", "image", "/tmp/portage/image", "--chdir", "/tmp/portage/work"]);
+    if let Some(temp) = &what.temp {
+        command.arg("--bind").arg(Path::new(TEMPS).join(temp)).arg("/tmp/portage/temp");
+    }
     for (name, value) in &what.env {
         command.args(["--setenv", name, value]);
     }

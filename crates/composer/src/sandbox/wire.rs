@@ -121,6 +121,8 @@ pub struct RunRequest {
     pub files: Vec<(String, String)>,
     /// Names of files of `/tmp/portage` to give back.
     pub outputs: Vec<String>,
+    /// Whose `/tmp/portage/temp` it has: `SLOT/OWNER`, plain names both. It is kept until another owner takes the slot; none gets a fresh one.
+    pub temp: Option<String>,
     /// Seconds until it is killed.
     pub timeout: u64,
     pub limits: Limits,
