@@ -1,0 +1,116 @@
+//! Real Portage on an image's own configuration and database of packages, as it would be inside the image.
+//!
+//! Needs `pip install portage`: its Python is `$HATCHERY_PORTAGE_PYTHON` or that of `~/.cache/hatchery-oracle/venv`.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Portage over what it reads of an image: /etc/portage, the packages installed, the world file.
+pub struct Portage {
+    python: PathBuf,
+    work: tempfile::TempDir,
+}
+
+impl Portage {
+    /// Takes what Portage reads out of an image that is a tar. `repository` is a Gentoo repository with the image's profile, by its name and
+    /// folder; `binhosts` are folders, best first. `None`, with a line that says so, where there is no Portage.
+    pub fn of_image(image: &Path, repository: (&str, &Path), binhosts: &[&Path]) -> Option<Portage> {
+        let usual = PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/hatchery-oracle/venv/bin/python");
+        let python = std::env::var_os("HATCHERY_PORTAGE_PYTHON").map_or(usual, PathBuf::from);
+        if !Command::new(&python).args(["-c", "import portage"]).output().is_ok_and(|o| o.status.success()) {
+            eprintln!("SKIPPED: asking Portage needs a Python with Portage (HATCHERY_PORTAGE_PYTHON)");
+            return None;
+        }
+        let portage = Portage { python, work: tempfile::tempdir().expect("a folder") };
+        portage.unpack(image);
+        portage.configure(repository, binhosts);
+        Some(portage)
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.work.path().join(path)
+    }
+
+    /// Portage's prefix is `system`, as it must not take this machine's files for the image's.
+    fn unpack(&self, image: &Path) {
+        for (folder, paths) in [(".", ["etc/portage", ""]), ("system", ["var/db/pkg", "var/lib/portage"])] {
+            fs::create_dir_all(self.at(folder)).expect("a folder");
+            let mut command = Command::new("tar");
+            command.arg("-xf").arg(image).arg("-C").arg(self.at(folder)).args(["--no-same-owner", "--wildcards"]);
+            for path in paths.iter().filter(|path| !path.is_empty()) {
+                command.arg(format!("*{path}/*"));
+            }
+            assert!(command.status().expect("tar runs").success(), "what Portage reads is in {}", image.display());
+        }
+    }
+
+    /// What is the machine's and not the image's: where repositories and binhosts are.
+    fn configure(&self, (name, folder): (&str, &Path), binhosts: &[&Path]) {
+        let repositories = self.at("var/db/repos");
+        fs::create_dir_all(&repositories).expect("a folder");
+        symlink(folder, repositories.join(name)).expect("a link");
+        let location = repositories.join(name);
+        let others = if name == "gentoo" { "" } else { "[gentoo]\ndisabled = yes\n" };
+        let text =
+            format!("[DEFAULT]\nmain-repo = {name}\n[{name}]\nlocation = {}\nauto-sync = no\n{others}", location.display());
+        fs::write(self.at("etc/portage/repos.conf"), text).expect("it is written");
+        let text: String = binhosts
+            .iter()
+            .enumerate()
+            .map(|(rank, dir)| {
+                let dir = dir.display();
+                format!("[binhost{rank}]\npriority = {}\nsync-uri = file://{dir}\nverify-signature = false\n", 100 - rank)
+            })
+            .collect();
+        let binrepos = self.at("etc/portage/binrepos.conf");
+        assert!(!binrepos.exists(), "folders of the build machine are no binhosts of an image");
+        fs::write(binrepos, text).expect("it is written");
+        for folder in ["packages", "tmp", "log", "distfiles", "system/etc"] {
+            fs::create_dir_all(self.at(folder)).expect("a folder");
+        }
+        // What Portage calls its own files is found relative to the prefix it runs in.
+        let share = self.python.ancestors().nth(2).expect("Python is in bin").join("share");
+        symlink(share, self.at("system/share")).expect("a link");
+    }
+
+    /// Runs `emerge --pretend` with these words; all it says.
+    pub fn emerge(&self, words: &[&str]) -> String {
+        let user = Command::new("id").arg("-un").output().expect("id runs");
+        let user = String::from_utf8_lossy(&user.stdout).trim().to_owned();
+        let output = Command::new(&self.python)
+            .arg(self.python.with_file_name("emerge"))
+            .args(["--pretend", "--verbose", "--color=n"])
+            .args(words)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("LC_ALL", "C.UTF-8")
+            .env("COLUMNS", "300")
+            .env("PORTAGE_CONFIGROOT", self.work.path())
+            .env("PORTAGE_OVERRIDE_EPREFIX", self.at("system"))
+            .env("PKGDIR", self.at("packages"))
+            .env("DISTDIR", self.at("distfiles"))
+            .env("PORTAGE_TMPDIR", self.at("tmp"))
+            .env("PORTAGE_LOGDIR", self.at("log"))
+            .env("PORTAGE_USERNAME", &user)
+            .env("PORTAGE_GRPNAME", &user)
+            .env("HOME", self.work.path())
+            .output()
+            .expect("emerge runs");
+        let said = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&said).into_owned();
+        assert!(output.status.success(), "emerge {words:?}:\n{text}");
+        text
+    }
+
+    /// Asserts that `emerge --update --deep --newuse --getbinpkg SET` would change nothing: no merge, no rebuild, no removal.
+    pub fn would_change_nothing(&self, set: &str) {
+        for more in [&["--getbinpkg"][..], &["--usepkgonly", "--getbinpkgonly"]] {
+            let words = [&["--update", "--deep", "--newuse"], more, &[set]].concat();
+            let said = self.emerge(&words);
+            assert!(said.contains("Total: 0 packages"), "emerge {words:?}:\n{said}");
+            assert!(!said.contains("\n[") && !said.contains("[binary") && !said.contains("[ebuild"), "emerge {words:?}:\n{said}");
+        }
+    }
+}
