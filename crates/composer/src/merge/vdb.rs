@@ -65,7 +65,8 @@ impl Installed {
 #[derive(Clone, Debug, Default)]
 pub struct Vdb {
     installed: Vec<Installed>,
-    counter: u64,
+    /// What the next package gets as COUNTER; the first gets 0.
+    next: u64,
 }
 
 impl Vdb {
@@ -83,8 +84,9 @@ impl Vdb {
             }
         }
         let counter = tree.read_file(store, COUNTER)?.unwrap_or_default();
-        let counter = String::from_utf8_lossy(&counter).trim().parse().unwrap_or(0);
-        vdb.counter = vdb.installed.iter().map(|package| package.counter).max().unwrap_or(0).max(counter);
+        let counter = String::from_utf8_lossy(&counter).trim().parse().ok();
+        let last = vdb.installed.iter().map(|package| package.counter).chain(counter).max();
+        vdb.next = last.map_or(0, |last| last.saturating_add(1));
         Ok(vdb)
     }
 
@@ -119,9 +121,10 @@ impl Vdb {
 
     /// Records a package, without its CONTENTS, which come when its files are merged. Returns its COUNTER.
     pub fn add(&mut self, package: Installed) -> u64 {
-        self.counter += 1;
-        self.installed.push(Installed { counter: self.counter, ..package });
-        self.counter
+        let counter = self.next;
+        self.next = self.next.saturating_add(1);
+        self.installed.push(Installed { counter, ..package });
+        counter
     }
 
     /// Answers a question that a phase asks: words of `has_version ATOM`, `best_version ATOM`, `ver_test A B`. A `!` starts what is
@@ -151,7 +154,7 @@ impl Vdb {
 
     /// Writes /var/cache/edb/counter.
     pub fn write_counter(&self, tree: &mut Tree, store: &Store) -> Result<(), ComposeError> {
-        Ok(tree.write_file(store, COUNTER, self.counter.to_string().as_bytes(), 0o644)?)
+        Ok(tree.write_file(store, COUNTER, self.next.saturating_sub(1).to_string().as_bytes(), 0o644)?)
     }
 }
 

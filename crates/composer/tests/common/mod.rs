@@ -108,7 +108,7 @@ impl Pack {
                         out.file(path_bytes, &attributes, content.len() as u64, &mut content.as_slice())?;
                     }
                     Item::Link(target) => out.symlink(path_bytes, target.as_bytes(), &plain(0o777))?,
-                    Item::Hard(first) => out.hard_link(path_bytes, first.as_bytes(), &plain(0o644))?,
+                    Item::Hard(first) => out.hard_link(path_bytes, first.as_bytes(), &plain(0o755))?,
                     Item::Fifo => out.fifo(path_bytes, &plain(0o644))?,
                 }
             }
