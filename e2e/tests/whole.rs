@@ -72,6 +72,20 @@ fn order_in_browser(browser: &Browser, site: &Site, pictures: &Path) -> String {
     browser.type_into("#hostname", "larry");
     browser.type_into("#root_password", PASSWORD);
     browser.type_into("#root_password_again", PASSWORD);
+    browser.type_into("#keymap", "de");
+    browser.type_into("#locale", "de_DE.UTF-8");
+    browser.type_into("#timezone", "Europe/Berlin");
+    browser.click("details summary");
+    browser.type_into("#user_name", "ada");
+    browser.type_into("#user_groups", "wheel");
+    browser.click("input[name=user_password_of_root]");
+    browser.type_into("#network_addresses", "10.0.2.77/24");
+    browser.type_into("#network_gateways", "10.0.2.2");
+    browser.type_into("#network_dns", "10.0.2.3");
+    browser.type_into("#locales", "fr_FR.UTF-8");
+    browser.type_into("#kernel_cmdline", "hatchery.test=own-word");
+    browser.type_into("#fstab", "tmpfs /srv/scratch tmpfs size=1M 0 0");
+    browser.type_into("#first_boot", "echo it-ran-$((6*7)); date +%Z > /etc/zone-seen");
     browser.type_into("#email", "larry@example.org");
     for format in ["iso", "tar.bz2", "zip", "qcow2"] {
         let chosen = browser.script(&format!("return document.querySelector('input[name=formats][value=\"{format}\"]').checked"));
@@ -169,4 +183,30 @@ fn look_around(machine: &mut Machine, from: usize, pictures: &Path) {
     assert!(answer.contains("200"), "the web server answers: {answer}");
     assert!(machine.run("touch /etc/written && echo writable").contains("writable"));
     assert!(machine.run("cat /usr/share/hatchery-sample/README").contains("Debian"));
+    the_settings_are_in_force(machine);
+}
+
+/// What was ordered beyond the host's name and a password.
+fn the_settings_are_in_force(machine: &mut Machine) {
+    let mut says = |command: &str, expected: &str| {
+        let said = machine.run(command);
+        assert!(said.contains(expected), "{command}: {said}");
+    };
+    says("ip -4 -o addr show scope global", "inet 10.0.2.77/24");
+    says("ip route show default", "default via 10.0.2.2");
+    says("cat /etc/resolv.conf", "nameserver 10.0.2.3");
+    says("id ada", "(wheel)");
+    says("cut -d: -f1,2 /etc/shadow | tail -n 1", "ada:$6$");
+    says("locale -a", "de_DE.utf8");
+    says("locale -a", "fr_FR.utf8");
+    says("bash -lc 'echo $LANG'", "de_DE.UTF-8");
+    says("bash -lc 'locale -k LC_TIME | grep ^day='", "Montag");
+    // Keycode 21 is Y on an American keyboard and Z on a German one.
+    says("dumpkeys -n </dev/tty0 | grep -m1 'keycode  *21 ='", "7a");
+    says("cat /proc/cmdline", "hatchery.test=own-word");
+    says("grep ' /srv/scratch ' /proc/mounts", "tmpfs");
+    says("cat /var/log/hatchery-first-boot.log", "it-ran-42");
+    says("cat /var/log/hatchery-first-boot.log", "ended with status 0");
+    says("cat /etc/zone-seen", "CE");
+    says("ls /etc/ssh", "ssh_host_ed25519_key");
 }
