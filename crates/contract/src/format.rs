@@ -39,8 +39,20 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order the site lists them.
-    pub const ALL: [Format; 7] =
-        [Format::Iso, Format::TarBz2, Format::TarXz, Format::TarZst, Format::TarGz, Format::Zip, Format::Squashfs];
+    pub const ALL: [Format; 12] = [
+        Format::Iso,
+        Format::Qcow2,
+        Format::Vmdk,
+        Format::ImgGz,
+        Format::Netboot,
+        Format::Oci,
+        Format::Squashfs,
+        Format::TarBz2,
+        Format::TarXz,
+        Format::TarZst,
+        Format::TarGz,
+        Format::Zip,
+    ];
 
     /// The name used in orders and as the file's extension.
     pub fn name(self) -> &'static str {
@@ -125,5 +137,13 @@ mod tests {
             assert_eq!(serde_json::to_value(format).unwrap(), format.name());
         }
         assert!("tar.lzma".parse::<Format>().is_err());
+    }
+
+    /// What can be written in an order can be chosen on the form: serde's own message names every variant.
+    #[test]
+    fn all_are_listed() {
+        let message = serde_json::from_value::<Format>("none".into()).unwrap_err().to_string();
+        let named = message.split('`').skip(3).step_by(2).count();
+        assert_eq!(named, Format::ALL.len(), "{message}");
     }
 }

@@ -87,7 +87,7 @@ fn plan() -> Plan {
         "world": [],
         "packages": [{
             "cpv": "a/b-1", "slot": "0", "build_id": null, "build_time": 1, "use": [], "binhost": "fuzz", "path": "a/b-1.tbz2", "size": 0,
-            "format": "xpak", "md5": null, "sha1": null, "sha256": null, "license": "", "repo": "", "because": [],
+            "format": "xpak", "md5": null, "sha1": null, "sha256": null, "license": "", "repo": "", "because": [], "defined_phases": "install",
         }],
     });
     serde_json::from_value(plan).expect("a plan")
