@@ -87,7 +87,17 @@ fn more_use_flags_than_any_package_has() {
     let atoms: String = (0..20).fold(String::new(), |text, n| text + &format!("a/b[{},f{n}] ", asked.join(",")));
     let text = format!("\nCPV: a/b-1\nIUSE: {flags}\nUSE: {flags}\n\nCPV: a/c-1\nRDEPEND: {atoms}\n");
     assert_eq!(ask(&text, "a/c"), Some(2));
-    let conditions: String = (0..10_000).fold(String::new(), |text, n| text + "f" + &(n % 6_000).to_string() + "? ( a/c ) ");
+    // Twenty megabytes of the longest atoms, each asking hundreds of flags of all that there may be.
+    let long = |n: usize| {
+        format!(
+            "CPV: a/c{n}x-1\nRDEPEND: {}\n",
+            (0..250).fold(String::new(), |text, m| text + &format!("a/b[{},f{}] ", asked.join(","), (n * 250 + m) % 4_500))
+        )
+    };
+    let many = format!("\nCPV: a/b-1\nIUSE: {flags}\nUSE: {flags}\n{}", entries(25, long));
+    let all: String = (0..25).fold(String::new(), |text, n| text + &format!("a/c{n}x "));
+    assert_eq!(ask(&format!("{many}\nCPV: a/d-1\nRDEPEND: {all}\n"), "a/d"), Some(27));
+    let conditions: String = (0..300_000).fold(String::new(), |text, n| text + "f" + &(n % 6_000).to_string() + "? ( a/c ) ");
     let _either = ask(&format!("\nCPV: a/b-1\nIUSE: {flags}\nUSE: {flags}\nRDEPEND: {conditions}\n\nCPV: a/c-1\n"), "a/b");
 }
 

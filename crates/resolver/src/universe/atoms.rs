@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 use gentoo::Atom;
 use gentoo::atom::{Operator, SlotOperator};
 use gentoo::index::Entry;
+use gentoo::useflags::PackageUse;
 
-use super::{AtomData, AtomRef, Matches, PkgId, Universe};
+use super::{AtomData, AtomRef, FEW_FLAGS, Matches, PkgId, Universe};
 use crate::depstring::Conjunction;
 
 impl Universe {
@@ -127,6 +128,14 @@ impl Universe {
         atom.matches_version(&entry.cpv.version)
             && atom.matches_slot(&entry.slot, &entry.subslot)
             && (atom.repo.is_none() || atom.repo.as_deref() == Some(entry.repo.as_str()))
-            && atom.use_deps.iter().all(|dep| dep.satisfied_by(&entry.built_use(&self.implicit), &|_| false))
+            && self.has_flags_asked(atom, entry)
+    }
+
+    /// Whether a build's flags are those of the atom's USE dependencies. Hundreds of them may be asked of thousands of flags.
+    fn has_flags_asked(&self, atom: &Atom, entry: &Entry) -> bool {
+        let use_deps = &atom.use_deps;
+        let all = |built: &dyn PackageUse| use_deps.iter().all(|dep| dep.satisfied_by(built, &|_| false));
+        let built = entry.built_use(&self.implicit);
+        if use_deps.len() > FEW_FLAGS { all(&built.indexed()) } else { all(&built) }
     }
 }

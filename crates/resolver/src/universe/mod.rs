@@ -5,6 +5,7 @@ mod atoms;
 mod build;
 mod search;
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -26,6 +27,11 @@ pub(crate) type PkgId = u32;
 pub(crate) type CpId = u32;
 /// Number of a `category/package:slot`.
 pub(crate) type SlotId = u32;
+
+/// USE dependencies of an atom, and bytes of a dependency, from which on a package's flags are looked up by hash. Below, walking them is
+/// quicker than making the table.
+const FEW_FLAGS: usize = 16;
+const LONG_DEPENDENCY: usize = 16 << 10;
 
 /// A map keyed by the small numbers above. They are our own, so that no one can choose them to collide.
 pub(crate) type IdMap<V> = HashMap<u32, V, std::hash::BuildHasherDefault<IdHasher>>;
@@ -255,13 +261,17 @@ impl Universe {
         let entry = self.entry(id);
         let mut deps = Deps::default();
         let eapi = Eapi::parse(&entry.eapi);
+        let flags = OnceCell::new();
         for (key, text) in [("RDEPEND", &entry.rdepend), ("PDEPEND", &entry.pdepend), ("IDEPEND", &entry.idepend)] {
             if text.is_empty() || (key == "IDEPEND" && !eapi.as_ref().is_ok_and(|e| e.has_idepend())) {
                 continue;
             }
             match Dep::parse(text) {
                 Ok(tree) => {
-                    let enabled = |flag: &str| self.is_enabled(id, flag);
+                    // A long text may have a condition for every few bytes.
+                    let indexed = || flags.get_or_init(|| entry.built_use(&self.implicit).indexed());
+                    let is_long = text.len() > LONG_DEPENDENCY;
+                    let enabled = |flag: &str| if is_long { indexed().is_enabled(flag) } else { self.is_enabled(id, flag) };
                     let read = normalize(&tree, &enabled, &mut |atom| self.intern_dependency(atom));
                     match key {
                         "RDEPEND" if self.source.ignore_built_slot_operators => {
