@@ -1,7 +1,9 @@
 //! An ordinary user to run things as: nothing in Hatchery needs root, so the tests must not lend it root's powers.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
+
+use crate::hatchery;
 
 const NAME: &str = "hatchery-e2e";
 
@@ -20,6 +22,17 @@ pub fn command(program: &Path) -> Command {
     command.args(["--reuid", NAME, "--regid", NAME, "--init-groups", "--pdeathsig", "KILL", "--"]).arg(program);
     command.env("HOME", "/tmp").env("USER", NAME);
     command
+}
+
+/// `hatchery build order.toml` as an ordinary user, in a folder with the order and `hatchery.toml`; images go to `out` below it.
+pub fn build(dir: &Path, out: &str) -> Output {
+    give(dir);
+    command(&hatchery())
+        .args(["build", "order.toml", "-o", out, "--config", "hatchery.toml"])
+        .env("HATCHERY_DIR", dir.join("work"))
+        .current_dir(dir)
+        .output()
+        .expect("hatchery runs")
 }
 
 /// Hands a folder to the ordinary user.

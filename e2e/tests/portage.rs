@@ -4,7 +4,7 @@
 use std::fs;
 
 use e2e::portage::Portage;
-use e2e::{hatchery, sample_dir, user};
+use e2e::{sample_dir, user};
 
 /// The sample has no Portage; with this file an image is configured as if it had.
 const MAKE_GLOBALS: &str = "/usr/share/portage/config/make.globals";
@@ -28,13 +28,7 @@ fn emerge_in_a_sample_image_changes_nothing_and_adds_binary_packages() {
          [[system.files]]\npath = \"{MAKE_GLOBALS}\"\ncontent = \"\"\n"
     );
     fs::write(path.join("order.toml"), order).expect("the order is written");
-    user::give(path);
-    let output = user::command(&hatchery())
-        .args(["build", "order.toml", "-o", "out", "--config", "hatchery.toml"])
-        .env("HATCHERY_DIR", path.join("work"))
-        .current_dir(path)
-        .output()
-        .expect("hatchery runs");
+    let output = user::build(path, "out");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let images = fs::read_dir(path.join("out")).expect("images").flatten().map(|entry| entry.path());
     let image = images.into_iter().find(|path| path.to_string_lossy().ends_with(".tar.zst")).expect("an image");

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use e2e::qemu::{Firmware, Machine, Medium};
-use e2e::{hatchery, sample_dir, shared, user};
+use e2e::{sample_dir, shared, user};
 use serde_json::Value;
 
 const PASSWORD: &str = "larry the cow";
@@ -65,13 +65,7 @@ fn gentoos_own_binaries_boot_with_the_gaps_filled() {
         hash = password_hash(),
     );
     fs::write(path.join("order.toml"), order).expect("the order is written");
-    user::give(path);
-    let output = user::command(&hatchery())
-        .args(["build", "order.toml", "-o", "out", "--config", "hatchery.toml"])
-        .env("HATCHERY_DIR", path.join("work"))
-        .current_dir(path)
-        .output()
-        .expect("hatchery runs");
+    let output = user::build(path, "out");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let files: Vec<_> = fs::read_dir(path.join("out")).expect("images").flatten().map(|e| e.path()).collect();
     let with = |suffix: &str| files.iter().find(|p| p.to_string_lossy().ends_with(suffix)).expect("the file is there").clone();

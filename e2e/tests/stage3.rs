@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use binhost::openpgp::SigningKey;
-use e2e::{hatchery, sample_dir, user};
+use e2e::{sample_dir, user};
 use gentoo::gpkg::Signer;
 use serde_json::Value;
 
@@ -28,13 +28,7 @@ fn channel(dir: &Path, base: &str) -> String {
 fn build(dir: &Path, name: &str, packages: &[&str]) -> Result<(PathBuf, Value), String> {
     let order = format!("arch = \"amd64\"\nformats = [\"tar.xz\"]\npackages = {packages:?}\n");
     fs::write(dir.join("order.toml"), order).expect("the order is written");
-    user::give(dir);
-    let output = user::command(&hatchery())
-        .args(["build", "order.toml", "-o", name, "--config", "hatchery.toml"])
-        .env("HATCHERY_DIR", dir.join("work"))
-        .current_dir(dir)
-        .output()
-        .expect("hatchery runs");
+    let output = user::build(dir, name);
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }

@@ -18,12 +18,11 @@ use crate::address::check_path;
 use crate::cache;
 use crate::error::BinhostError;
 use crate::refused;
-use crate::transfer::Wanted;
+use crate::transfer::{Wanted, for_each_piece};
 use crate::transport::{Answer, Conditions};
 
 /// Bytes of a list, of DIGESTS or of a signature; real ones have a few thousand.
 const MAX_TEXT: u64 = 1 << 20;
-const BUFFER: usize = 256 << 10;
 /// Bytes that a stage3 may unpack to.
 const MAX_UNPACKED: u64 = 64 << 30;
 
@@ -176,19 +175,10 @@ impl Client {
 
 fn hashes(file: &mut File) -> io::Result<(String, String)> {
     let (mut sha512, mut blake2b) = (Sha512::new(), Blake2b512::new());
-    let mut buffer = vec![0; BUFFER];
-    file.rewind()?;
-    loop {
-        let count = match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
-        };
-        let bytes = buffer.get(..count).unwrap_or_default();
+    for_each_piece(file, |bytes| {
         sha512.update(bytes);
         blake2b.update(bytes);
-    }
+    })?;
     Ok((hex::encode(sha512.finalize()), hex::encode(blake2b.finalize())))
 }
 

@@ -177,21 +177,26 @@ pub(crate) struct Hashes {
 impl Hashes {
     pub(crate) fn of(file: &mut File) -> io::Result<Hashes> {
         let (mut md5, mut sha1, mut sha256) = (Md5::new(), Sha1::new(), Sha256::new());
-        let mut buffer = vec![0; BUFFER];
-        file.seek(SeekFrom::Start(0))?;
-        loop {
-            let count = match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e),
-            };
-            let bytes = buffer.get(..count).unwrap_or_default();
+        for_each_piece(file, |bytes| {
             md5.update(bytes);
             sha1.update(bytes);
             sha256.update(bytes);
-        }
+        })?;
         let sha256 = hex::encode(sha256.finalize());
         Ok(Hashes { md5: hex::encode(md5.finalize()), sha1: hex::encode(sha1.finalize()), sha256 })
+    }
+}
+
+/// Reads the whole file from its beginning.
+pub(crate) fn for_each_piece(file: &mut File, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    file.seek(SeekFrom::Start(0))?;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => take(buffer.get(..count).unwrap_or_default()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
     }
 }

@@ -5,10 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use image::{Store, Tree};
 
-use crate::sandbox::{Area, Command, Listener, PhaseHost, Ran, RunEnd, Scan};
+use crate::sandbox::{Area, Command, Listener, PhaseHost, Ran, RunEnd, SEARCH_PATH, Scan};
 use crate::{ComposeError, Observer};
-
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Where and under whose eyes programs of the target run.
 #[derive(Clone, Copy)]
@@ -34,7 +32,7 @@ pub(crate) fn run(
     host.sync(Area::Target, scratch, place.store)?;
     let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     let time = scratch.iter().map(|(_, entry)| entry.mtime).max().unwrap_or(0);
-    let mut listener = Quiet { observer: place.observer };
+    let mut listener = ToLog(place.observer);
     let mut all = Vec::new();
     for argv in commands {
         let ran = host.run(&command(argv, limit, time), &mut listener)?;
@@ -71,13 +69,11 @@ fn command(argv: &[String], limit: u64, time: i64) -> Command {
 }
 
 /// Passes the programs' words on to the log.
-struct Quiet<'a> {
-    observer: &'a dyn Observer,
-}
+pub(crate) struct ToLog<'a>(pub(crate) &'a dyn Observer);
 
-impl Listener for Quiet<'_> {
+impl Listener for ToLog<'_> {
     fn line(&mut self, line: &str) {
-        self.observer.log(line);
+        self.0.log(line);
     }
 
     fn answer(&mut self, _words: &[String]) -> String {
@@ -85,6 +81,6 @@ impl Listener for Quiet<'_> {
     }
 
     fn cancelled(&mut self) -> bool {
-        self.observer.cancelled()
+        self.0.cancelled()
     }
 }

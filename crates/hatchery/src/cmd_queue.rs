@@ -1,21 +1,15 @@
 //! `hatchery queue`: the queue for its operator.
 
-use std::path::PathBuf;
-
 use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::site::Site;
+use crate::site::OperatorArgs;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The site's address
-    #[arg(long, env = "HATCHERY_SERVER", default_value = "http://127.0.0.1:8480")]
-    server: String,
-    /// The file with the operator's token
-    #[arg(long, value_name = "FILE", env = "HATCHERY_OPERATOR_TOKEN", default_value = "var/server/operator.token")]
-    token_file: PathBuf,
+    #[command(flatten)]
+    operator: OperatorArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -26,7 +20,8 @@ pub struct Args {
     build: Option<String>,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 enum Action {
     /// Take orders and give out builds
     Open,
@@ -46,31 +41,13 @@ enum Action {
     Retry,
 }
 
-impl Action {
-    fn name(self) -> &'static str {
-        match self {
-            Action::Open => "open",
-            Action::Pause => "pause",
-            Action::Drain => "drain",
-            Action::First => "first",
-            Action::Last => "last",
-            Action::Usual => "usual",
-            Action::Cancel => "cancel",
-            Action::Retry => "retry",
-        }
-    }
-}
-
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
-    let token = std::fs::read_to_string(&args.token_file)
-        .with_context(|| format!("the operator's token cannot be read from {}", args.token_file.display()))?;
-    let site = Site::new(&args.server);
-    let operator = site.operator(token.trim());
+    let operator = args.operator.site()?;
     let path = "/api/v1/operator/queue";
     let view = match args.action {
         Some(action) => {
             let build = args.build.unwrap_or_default();
-            operator.post(path, &json!({ "action": action.name(), "build": build }))?
+            operator.post(path, &json!({ "action": action, "build": build }))?
         }
         None => operator.get(path)?,
     };

@@ -1,21 +1,15 @@
 //! `hatchery wishes`: what people asked for and no binhost has, for the operator to build next.
 
-use std::path::PathBuf;
-
 use anyhow::Context;
 use serde_json::Value;
 
 use crate::Outcome;
-use crate::site::Site;
+use crate::site::OperatorArgs;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The site's address
-    #[arg(long, env = "HATCHERY_SERVER", default_value = "http://127.0.0.1:8480")]
-    server: String,
-    /// The file with the operator's token
-    #[arg(long, value_name = "FILE", env = "HATCHERY_OPERATOR_TOKEN", default_value = "var/server/operator.token")]
-    token_file: PathBuf,
+    #[command(flatten)]
+    operator: OperatorArgs,
     /// Look back so many days
     #[arg(long, default_value_t = 90)]
     days: u64,
@@ -25,9 +19,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
-    let token = std::fs::read_to_string(&args.token_file)
-        .with_context(|| format!("the operator's token cannot be read from {}", args.token_file.display()))?;
-    let wishes = Site::new(&args.server).operator(token.trim()).get(&format!("/api/v1/operator/wishes?days={}", args.days))?;
+    let wishes = args.operator.site()?.get(&format!("/api/v1/operator/wishes?days={}", args.days))?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&wishes)?);
         return Ok(Outcome::Done);

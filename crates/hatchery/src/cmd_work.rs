@@ -32,12 +32,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     }
     let token = std::fs::read_to_string(&args.token_file)
         .with_context(|| format!("the worker token cannot be read from {}", args.token_file.display()))?;
-    let config = worker::Config {
-        server: args.server,
-        token: token.trim().to_owned(),
-        name: args.name,
-        dir: args.dir,
-    };
+    let config = worker::Config { server: args.server, token: token.trim().to_owned(), name: args.name, dir: args.dir };
     worker::run(&config, &AtomicBool::new(false))?;
     Ok(Outcome::Done)
 }

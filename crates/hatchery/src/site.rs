@@ -16,10 +16,21 @@ pub struct Site {
     base: String,
 }
 
+/// How the operator's commands find a site and its operator's token.
+#[derive(clap::Args)]
+pub struct OperatorArgs {
+    /// The site's address
+    #[arg(long, env = "HATCHERY_SERVER", default_value = "http://127.0.0.1:8480")]
+    server: String,
+    /// The file with the operator's token
+    #[arg(long, value_name = "FILE", env = "HATCHERY_OPERATOR_TOKEN", default_value = "var/server/operator.token")]
+    token_file: PathBuf,
+}
+
 /// One site, with its operator's token.
-pub struct OperatorSite<'a> {
-    site: &'a Site,
-    token: &'a str,
+pub struct OperatorSite {
+    site: Site,
+    token: String,
 }
 
 /// An order on a site, by its secret-bearing address.
@@ -38,11 +49,6 @@ impl Site {
             .http_status_as_error(false)
             .build();
         Site { agent: config.into(), base: base.trim_end_matches('/').to_owned() }
-    }
-
-    /// The site as its operator sees it.
-    pub fn operator<'a>(&'a self, token: &'a str) -> OperatorSite<'a> {
-        OperatorSite { site: self, token }
     }
 
     /// Whether the site answers.
@@ -111,7 +117,16 @@ impl Site {
     }
 }
 
-impl OperatorSite<'_> {
+impl OperatorArgs {
+    /// The site as its operator sees it.
+    pub fn site(&self) -> anyhow::Result<OperatorSite> {
+        let token = std::fs::read_to_string(&self.token_file)
+            .with_context(|| format!("the operator's token cannot be read from {}", self.token_file.display()))?;
+        Ok(OperatorSite { site: Site::new(&self.server), token: token.trim().to_owned() })
+    }
+}
+
+impl OperatorSite {
     /// Asks for something that only the operator may see.
     pub fn get(&self, path: &str) -> anyhow::Result<Value> {
         let request = self.site.agent.get(format!("{}{path}", self.site.base));

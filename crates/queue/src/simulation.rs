@@ -600,7 +600,14 @@ impl<'a> World<'a> {
             match order.promise {
                 Some((forecast, named)) if ready => {
                     self.promises.push(Promise { forecast, actual });
-                    self.outcome.served.push(Served { user: order.user, known: order.known, before: order.before, forecast, named, actual });
+                    self.outcome.served.push(Served {
+                        user: order.user,
+                        known: order.known,
+                        before: order.before,
+                        forecast,
+                        named,
+                        actual,
+                    });
                 }
                 _ => self.outcome.failed += usize::from(!ready),
             }

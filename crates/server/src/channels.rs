@@ -54,6 +54,8 @@ pub struct Snapshot {
     pub package_count: usize,
     /// What images are built on.
     pub base: Option<Stage3>,
+    /// The profile as Portage writes it, `gentoo:default/linux/amd64/23.0`.
+    pub profile: Option<String>,
 }
 
 /// Why a channel cannot be ordered from at the moment.
@@ -199,7 +201,7 @@ impl Channel {
         source.gone = gone;
         source.installed = base.as_ref().map(|base| base.installed.clone());
         let base = base.map(|base| base.stage3.clone());
-        Ok(Arc::new(Snapshot { universe: resolver::Universe::new(source), package_count, base }))
+        Ok(Arc::new(Snapshot { universe: resolver::Universe::new(source), package_count, base, profile: self.profile_name() }))
     }
 
     /// The newest stage3 with what it has installed. It is fetched and read when its list names another than before.
@@ -244,8 +246,8 @@ impl Channel {
         Profile::load(path, repository).map_err(|e| self.unavailable(e.to_string()))
     }
 
-    /// The profile as Portage writes it, `gentoo:default/linux/amd64/23.0`; the repository's name is what it says itself (PMS 4.4).
-    pub fn profile_name(&self) -> Option<String> {
+    /// The name of the profile; that of its repository is what it says itself (PMS 4.4).
+    fn profile_name(&self) -> Option<String> {
         let (repository, profile) = repository_of(self.config.profile.as_deref()?)?;
         let name = std::fs::read_to_string(repository.join("profiles/repo_name")).ok()?;
         Some(format!("{}:{}", name.trim(), profile.to_str()?))

@@ -30,7 +30,7 @@ pub fn plan(channel: &Channel, snapshot: &Snapshot, order: &Order, preset: Optio
         plan.summary.download_size = plan.summary.download_size.saturating_add(base.size);
         plan.summary.installed_size = plan.summary.installed_size.saturating_add(base.size.saturating_mul(STAGE3_UNPACKED));
     }
-    plan.profile = channel.profile_name();
+    plan.profile.clone_from(&snapshot.profile);
     plan.prefix.clone_from(&order.prefix);
     Ok(plan)
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use binhost::{BinhostError, Client};
+use binhost::{BinhostError, Client, VerifiedStage3};
 use composer::{ComposeError, ConfigureRequest, MergeRequest, Root};
 use contract::lease::BinhostAccess;
 use contract::{Artifact, Failure, Format, Job, Plan, Step};
@@ -91,8 +91,9 @@ pub struct BuiltFile {
 /// Builds every format of the job into `out_dir`.
 pub fn build(job: &Job, workshop: &Workshop, out_dir: &Path, watch: &dyn Watch) -> Result<Built, Failure> {
     check_arch(job, workshop)?;
-    let mut plan = fetch(job, workshop, watch)?;
-    let mut root = merge(job, &plan, workshop, watch)?;
+    let (mut plan, stage3) = fetch(job, workshop, watch)?;
+    let base = stage3.map(|stage3| unpack(stage3, workshop, watch)).transpose()?;
+    let mut root = merge(job, &plan, base.as_ref(), workshop, watch)?;
     plan.summary.installed_size = root.tree.totals().bytes;
     plan.summary.measured = true;
     // A prefix lives on a system that has its settings, and boots nothing.
@@ -113,15 +114,17 @@ fn check_arch(job: &Job, workshop: &Workshop) -> Result<(), Failure> {
     composer::sandbox::check_arch(scratch.path(), &job.plan.arch).map_err(|e| compose_failure(Step::Merge, &e.into()))
 }
 
-/// Fetches and verifies every package, so that a gone mirror or a bad package is known before any work is done.
-fn fetch(job: &Job, workshop: &Workshop, watch: &dyn Watch) -> Result<Plan, Failure> {
+/// Fetches and verifies the stage3 and every package, so that a gone mirror or a bad package is known before any work is done.
+fn fetch(job: &Job, workshop: &Workshop, watch: &dyn Watch) -> Result<(Plan, Option<VerifiedStage3>), Failure> {
     let access = access_by_name(job);
     let mut plan = job.plan.clone();
     let total = plan.download_size() + plan.base.as_ref().map_or(0, |base| base.size);
     let mut done = 0;
+    let mut stage3 = None;
     if let Some(base) = &plan.base {
         watch.log(&format!("fetching the stage3 {}", base.path));
-        open_stage3(job, base, workshop, &mut |bytes| watch.progress(Step::Fetch, bytes.min(base.size), total, &base.path))?;
+        let mut progress = |bytes: u64| watch.progress(Step::Fetch, bytes.min(base.size), total, &base.path);
+        stage3 = Some(open_stage3(job, base, workshop, &mut progress)?);
         done += base.size;
     }
     watch.log(&format!("fetching {} packages", plan.packages.len()));
@@ -139,15 +142,13 @@ fn fetch(job: &Job, workshop: &Workshop, watch: &dyn Watch) -> Result<Plan, Fail
         package.sha256 = Some(verified.sha256);
     }
     watch.progress(Step::Fetch, total, total, "");
-    Ok(plan)
+    Ok((plan, stage3))
 }
 
-fn merge(job: &Job, plan: &Plan, workshop: &Workshop, watch: &dyn Watch) -> Result<Root, Failure> {
+fn merge(job: &Job, plan: &Plan, base: Option<&Tree>, workshop: &Workshop, watch: &dyn Watch) -> Result<Root, Failure> {
     let access = access_by_name(job);
     let work_dir = workshop.scratch()?;
-    let base = base(job, plan, workshop, watch)?;
-    let request =
-        MergeRequest { plan, store: &workshop.store, work_dir: work_dir.path(), notice: &job.notice, base: base.as_ref() };
+    let request = MergeRequest { plan, store: &workshop.store, work_dir: work_dir.path(), notice: &job.notice, base };
     let mut open = |package: &contract::PlannedPackage| {
         let binhost = lookup(&access, &package.binhost, &package.cpv).map_err(|f| f.message)?;
         workshop
@@ -165,13 +166,11 @@ fn merge(job: &Job, plan: &Plan, workshop: &Workshop, watch: &dyn Watch) -> Resu
     root.map_err(|e| compose_failure(Step::Merge, &e))
 }
 
-/// The root of the plan's stage3, where it has one.
-fn base(job: &Job, plan: &Plan, workshop: &Workshop, watch: &dyn Watch) -> Result<Option<Tree>, Failure> {
-    let Some(stage3) = &plan.base else { return Ok(None) };
-    let verified = open_stage3(job, stage3, workshop, &mut |_| {})?;
+/// The root that a stage3 is, from the very file that was verified.
+fn unpack(verified: VerifiedStage3, workshop: &Workshop, watch: &dyn Watch) -> Result<Tree, Failure> {
     watch.log("unpacking the stage3");
-    let tree = composer::read_stage3(verified.file, &stage3.path, &workshop.store);
-    tree.map(Some).map_err(|e| compose_failure(Step::Merge, &e))
+    let tree = composer::read_stage3(verified.file, &verified.stage3.path, &workshop.store);
+    tree.map_err(|e| compose_failure(Step::Merge, &e))
 }
 
 /// The verified stage3, fetched where it is not in the cache.
@@ -180,7 +179,7 @@ fn open_stage3(
     stage3: &contract::Stage3,
     workshop: &Workshop,
     progress: &mut dyn FnMut(u64),
-) -> Result<binhost::VerifiedStage3, Failure> {
+) -> Result<VerifiedStage3, Failure> {
     let access = job.stage3.as_ref().ok_or_else(|| Failure {
         step: Step::Fetch,
         package: None,

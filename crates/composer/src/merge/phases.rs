@@ -7,7 +7,7 @@ use std::io::Read;
 use gentoo::Cpv;
 
 use super::vdb::Vdb;
-use crate::sandbox::{Command, Excess, Limits, Listener, PhaseHost, Ran, RunEnd};
+use crate::sandbox::{Command, Excess, Limits, Listener, PhaseHost, Ran, RunEnd, SEARCH_PATH};
 use crate::{ComposeError, Observer};
 
 /// Our bash library with PMS's commands.
@@ -16,7 +16,6 @@ const LIBRARY: &str = include_str!("../phase-lib.bash");
 const TIME_LIMIT: u64 = 900;
 /// Largest environment that is unpacked, in bytes; real ones have some 100 kB.
 const MAX_ENVIRONMENT: u64 = 32 * 1024 * 1024;
-pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The phases that installing a binary package runs, and those of the one it replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,11 +2,12 @@
 
 use super::env_update::Environment;
 use super::files::changed_paths;
-use super::phases::{Phase, Replacement, SEARCH_PATH, Subject};
+use super::phases::{Phase, Replacement, Subject};
 use super::removal::Removed;
 use super::{Merger, Package};
-use crate::sandbox::{Area, Command, Listener, PhaseHost, SandboxError, Scan};
-use crate::{ComposeError, Observer};
+use crate::ComposeError;
+use crate::sandbox::{Area, Command, PhaseHost, SEARCH_PATH, SandboxError, Scan};
+use crate::target_tool::ToLog;
 
 /// Seconds for ldconfig and for trying bash.
 const TOOL_LIMIT: u64 = 300;
@@ -199,7 +200,7 @@ impl Merger<'_> {
             timeout: TOOL_LIMIT,
             ..Command::default()
         };
-        let mut listener = ToolLog { observer: self.observer };
+        let mut listener = ToLog(self.observer);
         let Some(host) = &mut self.host else { return Err(no_host()) };
         let ran = host.run(&command, &mut listener)?;
         if self.observer.cancelled() {
@@ -211,22 +212,4 @@ impl Merger<'_> {
 
 fn no_host() -> ComposeError {
     SandboxError::Broken { message: "it was not started".into() }.into()
-}
-
-struct ToolLog<'a> {
-    observer: &'a dyn Observer,
-}
-
-impl Listener for ToolLog<'_> {
-    fn line(&mut self, line: &str) {
-        self.observer.log(line);
-    }
-
-    fn answer(&mut self, _words: &[String]) -> String {
-        String::new()
-    }
-
-    fn cancelled(&mut self) -> bool {
-        self.observer.cancelled()
-    }
 }

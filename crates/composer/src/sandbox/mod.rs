@@ -28,6 +28,9 @@ pub use wire::{Area, RunEnd};
 
 use crate::ComposeError;
 
+/// PATH of what runs in a target.
+pub(crate) const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The first argument that makes an executable of ours the helper.
 pub const HELPER_ARGUMENT: &str = "__phase-host";
 

@@ -61,7 +61,9 @@ impl Cause {
             Cause::Environment => "environment.bz2 as each side's bash printed it",
             Cause::Counter => "COUNTER after a package that failed in Portage",
             Cause::World => "no world file there (--oneshot)",
-            Cause::Accounts => "accounts made before useradd can run: home and comment of nobody and portage as baselayout has them, the day in shadow, backups, gshadow, a lock",
+            Cause::Accounts => {
+                "accounts made before useradd can run: home and comment of nobody and portage as baselayout has them, the day in shadow, backups, gshadow, a lock"
+            }
             Cause::HostOfPortage => "Portage used names and programs of the machine it ran on",
             Cause::Tools => "a line of ld.so.conf for the stand-in tools of the test",
         }
