@@ -14,6 +14,8 @@ pub(crate) struct Workplace<'a> {
     pub(crate) store: &'a Store,
     /// A directory for the sandbox.
     pub(crate) work_dir: &'a Path,
+    /// Gentoo's name of the target's architecture.
+    pub(crate) arch: &'a str,
     pub(crate) observer: &'a dyn Observer,
 }
 
@@ -29,6 +31,7 @@ pub(crate) fn run(
     limit: u64,
 ) -> Result<Vec<Ran>, ComposeError> {
     let mut host = PhaseHost::start(place.work_dir)?;
+    host.enable(place.arch)?;
     host.sync(Area::Target, scratch, place.store)?;
     let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     let time = scratch.iter().map(|(_, entry)| entry.mtime).max().unwrap_or(0);

@@ -34,6 +34,7 @@ fn run(kernel: &str, drives: &[&[&str]]) {
         title: "Test".into(),
         image_name: "tiny".into(),
         kernel_cmdline: String::new(),
+        arch: "amd64".into(),
         work_dir: dir.path().join("work"),
     };
     let media = boot::prepare(&tree, &store, &request, &Unobserved).unwrap();
@@ -171,6 +172,7 @@ fn the_image_s_own_dracut_is_used_where_there_is_one() {
         title: "Test".into(),
         image_name: "dracut".into(),
         kernel_cmdline: String::new(),
+        arch: "amd64".into(),
         work_dir: dir.path().join("work"),
     };
     let media = boot::prepare(&tree, &store, &request, &Unobserved).unwrap();

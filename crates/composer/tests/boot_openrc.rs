@@ -102,6 +102,7 @@ fn configured(store: &Store) -> Option<Tree> {
         services: &[],
         notice: "This is a test.",
         image_name: "hatchery-test",
+        arch: "amd64",
         work_dir: work_dir.path(),
     };
     let messages = composer::configure(&mut tree, &request, &Unobserved).unwrap();
@@ -123,6 +124,7 @@ fn a_configured_image_comes_up_and_lets_its_user_in() {
         title: "Test".into(),
         image_name: "hatchery-test".into(),
         kernel_cmdline: String::new(),
+        arch: "amd64".into(),
         work_dir: dir.path().join("work"),
     };
     let media = boot::prepare(&tree, &store, &request, &Unobserved).unwrap();

@@ -211,6 +211,7 @@ fn configure(job: &Job, plan: &Plan, root: &mut Root, workshop: &Workshop, watch
         services: &plan.services,
         notice: &job.notice,
         image_name: &job.image_name,
+        arch: &plan.arch,
         work_dir: work_dir.path(),
     };
     let said = composer::configure(&mut root.tree, &request, &StepWatch { step: Step::Configure, watch }).map_err(failure)?;
@@ -226,6 +227,7 @@ fn configure(job: &Job, plan: &Plan, root: &mut Root, workshop: &Workshop, watch
             title: job.image_name.clone(),
             image_name: job.image_name.clone(),
             kernel_cmdline: job.system.kernel_cmdline.clone().unwrap_or_default(),
+            arch: plan.arch.clone(),
             work_dir: work_dir.path().to_owned(),
         };
         Some(

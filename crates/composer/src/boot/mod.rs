@@ -32,6 +32,8 @@ pub struct BootRequest {
     pub image_name: String,
     /// Words of the person's own for the kernel's command line; may be empty.
     pub kernel_cmdline: String,
+    /// Gentoo's name of the image's architecture.
+    pub arch: String,
     /// A directory for the sandbox, in which the image's own dracut runs; several builds may share it.
     pub work_dir: PathBuf,
 }
@@ -49,7 +51,7 @@ const MODULE_FUNCTIONS: &str = include_str!("modules.sh");
 pub fn prepare(tree: &Tree, store: &Store, request: &BootRequest, observer: &dyn Observer) -> Result<BootMedia, ComposeError> {
     check_volume_id(&request.volume_id)?;
     let kernel = kernel::find(tree, store)?;
-    let place = Workplace { store, work_dir: &request.work_dir, observer };
+    let place = Workplace { store, work_dir: &request.work_dir, arch: &request.arch, observer };
     let initramfs = match dracut::initramfs(tree, place, &kernel, &request.volume_id)? {
         Some(initramfs) => initramfs,
         None => own_initramfs(tree, store, &kernel, request)?,

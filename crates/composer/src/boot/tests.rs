@@ -52,6 +52,7 @@ impl Root {
             title: "Test".into(),
             image_name: "test-$(x)".into(),
             kernel_cmdline: "nosmt ".into(),
+            arch: "amd64".into(),
             work_dir: self._dir.path().to_owned(),
         };
         prepare(&self.tree, &self.store, &request, &Unobserved)

@@ -37,6 +37,8 @@ pub struct ConfigureRequest<'a> {
     /// One line about where the image comes from.
     pub notice: &'a str,
     pub image_name: &'a str,
+    /// Gentoo's name of the image's architecture.
+    pub arch: &'a str,
     /// A directory for the sandbox, in which the image's own localedef runs; several builds may share it.
     pub work_dir: &'a Path,
 }
@@ -69,7 +71,7 @@ pub fn configure(tree: &mut Tree, request: &ConfigureRequest<'_>, observer: &dyn
     let ConfigureRequest { store, system, .. } = *request;
     system.check().map_err(|e| ComposeError::new(format!("The order's settings cannot be used: {e}."), "Correct the order."))?;
     check_image_name(request.image_name)?;
-    let place = Workplace { store, work_dir: request.work_dir, observer };
+    let place = Workplace { store, work_dir: request.work_dir, arch: request.arch, observer };
     let mut files = Files::new(tree, store);
     let init = Init::of(&files);
     let services: Vec<String> = request.services.iter().chain(&system.services).cloned().collect();

@@ -85,6 +85,7 @@ impl Root {
             services,
             notice: "A sample: “x” \\ $(y)",
             image_name,
+            arch: "amd64",
             work_dir: self._dir.path(),
         };
         configure(&mut self.tree, &request, &Unobserved)
