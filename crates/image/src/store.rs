@@ -7,11 +7,14 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
+
+use crate::forms::{Forms, Shelf};
 
 /// Files up to this size are hashed in memory before anything is written: most are known already, and then nothing is.
 const SMALL: usize = 1 << 20;
@@ -27,6 +30,11 @@ impl BlobId {
     /// The name that content has.
     pub fn of(content: &[u8]) -> BlobId {
         BlobId(Sha256::digest(content).into())
+    }
+
+    /// The digest itself.
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// Reads 64 hexadecimal digits; `None` for anything else.
@@ -81,20 +89,37 @@ pub enum StoreError {
     },
 }
 
-/// A folder of blobs. Cheap to clone; may be used by several threads and processes at once.
+impl StoreError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> StoreError {
+        match is_disk_full(&source) {
+            true => StoreError::DiskFull { path: path.to_path_buf() },
+            false => StoreError::Io { path: path.to_path_buf(), source },
+        }
+    }
+}
+
+/// A folder of blobs, and of the compressed forms made of them. Cheap to clone; may be used by several threads and processes at once.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    shelf: Arc<Shelf>,
 }
 
 impl Store {
     /// Opens a store, making the folder where it is missing.
     pub fn open(root: impl AsRef<Path>) -> Result<Store, StoreError> {
-        let store = Store { root: root.as_ref().to_path_buf() };
+        let root = root.as_ref().to_path_buf();
+        let shelf = Arc::new(Shelf::new(root.join("forms")));
+        let store = Store { root, shelf };
         let tmp = store.tmp();
         fs::create_dir_all(&tmp).map_err(|e| store.failed(&tmp, e))?;
         store.sweep();
         Ok(store)
+    }
+
+    /// The compressed forms that are kept beside the blobs, as of now.
+    pub fn forms(&self) -> Result<Forms, StoreError> {
+        self.shelf.open()
     }
 
     /// Keeps all that `content` gives; returns its name and size in bytes.
@@ -237,10 +262,7 @@ impl Store {
     }
 
     fn failed(&self, path: &Path, source: io::Error) -> StoreError {
-        match is_disk_full(&source) {
-            true => StoreError::DiskFull { path: path.to_path_buf() },
-            false => StoreError::Io { path: path.to_path_buf(), source },
-        }
+        StoreError::io(path, source)
     }
 }
 
