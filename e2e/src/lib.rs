@@ -10,6 +10,7 @@ pub mod user;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The workspace's root folder.
@@ -39,6 +40,12 @@ pub fn shared(what: &str) -> Option<PathBuf> {
     }
     eprintln!("SKIPPED: {what} needs ../shared, which is not here");
     None
+}
+
+/// A SHA-512 crypt hash, made by the machine's own openssl.
+pub fn password_hash(password: &str) -> String {
+    let output = Command::new("openssl").args(["passwd", "-6", "-salt", "hatchery", password]).output().expect("openssl runs");
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
 }
 
 /// A port of the loopback interface that was free a moment ago.

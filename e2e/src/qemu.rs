@@ -25,6 +25,23 @@ pub enum Medium {
     Disk,
 }
 
+/// A machine to start.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub image: PathBuf,
+    pub firmware: Firmware,
+    pub medium: Medium,
+    /// A 32-bit processor.
+    pub x86: bool,
+}
+
+impl Setup {
+    /// A 64-bit machine.
+    pub fn of(image: &Path, firmware: Firmware, medium: Medium) -> Setup {
+        Setup { image: image.to_owned(), firmware, medium, x86: false }
+    }
+}
+
 pub struct Machine {
     process: Child,
     console: UnixStream,
@@ -36,8 +53,14 @@ pub struct Machine {
 const BOOT_LIMIT: Duration = Duration::from_secs(420);
 
 impl Machine {
-    /// Starts a machine from an image; `None`, with a line that says so, where QEMU is not installed.
+    /// Starts a 64-bit machine from an image; `None`, with a line that says so, where QEMU is not installed.
     pub fn boot(dir: &Path, image: &Path, firmware: Firmware, medium: Medium) -> Option<Self> {
+        Machine::start(dir, &Setup::of(image, firmware, medium))
+    }
+
+    /// Starts a machine; its sockets lie in `dir`. `None`, with a line that says so, where QEMU is not installed.
+    pub fn start(dir: &Path, setup: &Setup) -> Option<Self> {
+        let Setup { image, firmware, medium, x86 } = setup;
         if !Path::new("/usr/bin/qemu-system-x86_64").exists() && !Path::new("/usr/local/bin/qemu-system-x86_64").exists() {
             eprintln!("SKIPPED: booting needs qemu-system-x86: run scripts/setup test");
             return None;
@@ -47,7 +70,7 @@ impl Machine {
             // A socket of an earlier machine in the same folder would be in the way; usually there is none.
             let _ = std::fs::remove_file(socket);
         }
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = Command::new(if *x86 { "qemu-system-i386" } else { "qemu-system-x86_64" });
         command.args([
             "-machine",
             "q35",
@@ -61,7 +84,7 @@ impl Machine {
             "-accel",
             "tcg,thread=multi",
         ]);
-        command.args(["-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16"]);
+        command.args(["-cpu", if *x86 { "qemu32" } else { "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16" }]);
         command.arg("-serial").arg(format!("unix:{},server=on,wait=on", serial.display()));
         command.arg("-monitor").arg(format!("unix:{},server=on,wait=off", monitor.display()));
         command.args(["-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0"]);
@@ -78,7 +101,7 @@ impl Machine {
                 command.args(["-device", "usb-storage,drive=stick,bootindex=0,removable=on"]);
             }
         }
-        if firmware == Firmware::Ovmf {
+        if *firmware == Firmware::Ovmf {
             let vars = dir.join("OVMF_VARS.fd");
             let (code, template) = ovmf_files();
             std::fs::copy(template, &vars).expect("OVMF's variables can be copied");

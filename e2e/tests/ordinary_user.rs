@@ -23,7 +23,7 @@ uri = "file://{sample}/binhost"
 keyring_file = "{sample}/key/certificate.asc"
 "#
     );
-    let preset = std::fs::read_to_string(workspace().join("presets/amd64-server.toml")).expect("the preset");
+    let preset = std::fs::read_to_string(workspace().join("presets/server.toml")).expect("the preset");
     let packages = preset
         .split_once("packages = [")
         .and_then(|(_, rest)| rest.split_once(']'))

@@ -2,10 +2,9 @@
 //! priority for what is absent. What boots runs Gentoo's own binaries.
 
 use std::fs;
-use std::process::Command;
 
 use e2e::qemu::{Firmware, Machine, Medium};
-use e2e::{sample_dir, shared, user};
+use e2e::{password_hash, sample_dir, shared, user};
 use serde_json::Value;
 
 const PASSWORD: &str = "larry the cow";
@@ -62,7 +61,7 @@ fn gentoos_own_binaries_boot_with_the_gaps_filled() {
             &["sys-libs/libcxx", "sys-libs/llvm-libunwind", "sys-libs/libomp"],
         ]
         .concat(),
-        hash = password_hash(),
+        hash = password_hash(PASSWORD),
     );
     fs::write(path.join("order.toml"), order).expect("the order is written");
     let output = user::build(path, "out");
@@ -88,10 +87,4 @@ fn gentoos_own_binaries_boot_with_the_gaps_filled() {
         let repository = machine.run(&format!("cat /var/db/pkg/{name}-[0-9]*/repository"));
         assert!(repository.contains("gentoo"), "{name} is from {repository}");
     }
-}
-
-/// A SHA-512 crypt hash, made by the machine's own openssl.
-fn password_hash() -> String {
-    let output = Command::new("openssl").args(["passwd", "-6", "-salt", "hatchery", PASSWORD]).output().expect("openssl runs");
-    String::from_utf8(output.stdout).expect("text").trim().to_owned()
 }

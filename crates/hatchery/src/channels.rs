@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sample::Arch;
 use server::{BinhostConfig, ChannelConfig, Config};
 
 /// Where the sample channel is made and looked for.
@@ -14,21 +15,33 @@ pub fn load(config: Option<&Path>, data_dir: &Path) -> anyhow::Result<Config> {
     match config {
         Some(path) => Ok(Config::load(path)?),
         None => {
-            let channels = vec![sample(&sample_dir(data_dir)), gentoo(data_dir)];
+            let channels = channels(data_dir);
             Ok(Config { data_dir: data_dir.join("server"), channels, ..Config::default() })
         }
     }
 }
 
+/// The sample channels that were made, amd64's in any case, and the official ones.
+fn channels(data_dir: &Path) -> Vec<ChannelConfig> {
+    let sample_dir = sample_dir(data_dir);
+    let is_made = |arch: &Arch| *arch == Arch::Amd64 || sample_dir.join(arch.folder()).join("binhost/Packages").exists();
+    let samples = Arch::ALL.into_iter().filter(is_made).map(|arch| sample(&sample_dir, arch));
+    samples.chain(Arch::ALL.into_iter().map(|arch| gentoo(data_dir, arch))).collect()
+}
+
 /// The official packages. Nothing is shipped for trust: the operator's machine must have Gentoo's release keys.
-fn gentoo(data_dir: &Path) -> ChannelConfig {
+fn gentoo(data_dir: &Path, arch: Arch) -> ChannelConfig {
     let system_keys = PathBuf::from("/usr/share/openpgp-keys/gentoo-release.asc");
     let keyring_file = if system_keys.exists() { system_keys } else { data_dir.join("gentoo-release.asc") };
+    let (name, title, folder) = match arch {
+        Arch::Amd64 => ("gentoo", "Gentoo", "amd64/binpackages/23.0/x86-64"),
+        Arch::X86 => ("gentoo-x86", "Gentoo for x86", "x86/binpackages/23.0/i686"),
+    };
     ChannelConfig {
-        name: "gentoo".into(),
-        title: "Gentoo".into(),
-        arch: "amd64".into(),
-        description: "Gentoo's official binary packages (x86-64, profile 23.0).".into(),
+        name: name.into(),
+        title: title.into(),
+        arch: arch.keyword().into(),
+        description: format!("Gentoo's official binary packages ({folder})."),
         notice: Some("Made from Gentoo's official binary packages by Hatchery, which is not affiliated with Gentoo.".into()),
         boot_packages: vec!["sys-kernel/gentoo-kernel-bin".into(), "sys-boot/grub".into(), "sys-apps/busybox[static]".into()],
         profile: None,
@@ -39,7 +52,7 @@ fn gentoo(data_dir: &Path) -> ChannelConfig {
         install_mask: String::new(),
         binhosts: vec![BinhostConfig {
             name: "gentoo".into(),
-            uri: "https://distfiles.gentoo.org/releases/amd64/binpackages/23.0/x86-64".into(),
+            uri: format!("https://distfiles.gentoo.org/releases/{folder}"),
             keyring_file: Some(keyring_file),
             keyring: String::new(),
             allow_unsigned: false,
@@ -47,17 +60,30 @@ fn gentoo(data_dir: &Path) -> ChannelConfig {
     }
 }
 
-/// The channel that `hatchery sample` makes.
-fn sample(dir: &Path) -> ChannelConfig {
+/// The name of the sample channel of an architecture.
+pub fn sample_name(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Amd64 => "sample",
+        Arch::X86 => "sample-x86",
+    }
+}
+
+/// A channel that `hatchery sample` makes.
+fn sample(dir: &Path, arch: Arch) -> ChannelConfig {
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let own = dir.join(arch.folder());
+    let title = match arch {
+        Arch::Amd64 => "Sample",
+        Arch::X86 => "Sample for x86",
+    };
     ChannelConfig {
-        name: "sample".into(),
-        title: "Sample".into(),
-        arch: "amd64".into(),
+        name: sample_name(arch).into(),
+        title: title.into(),
+        arch: arch.keyword().into(),
         description: "A small Gentoo-shaped system made from Debian's binaries, for trying Hatchery.".into(),
         notice: Some("This image is a sample made from Debian's binaries by Hatchery; it is not Gentoo.".into()),
         boot_packages: vec!["sys-kernel/debian-kernel-bin".into(), "sys-boot/grub".into(), "sys-apps/busybox[static]".into()],
-        profile: Some(dir.join("repo/profiles/default/linux/amd64/23.0")),
+        profile: Some(own.join("repo/profiles").join(arch.profile())),
         accept_keywords: None,
         accept_license: None,
         base: None,
@@ -65,7 +91,7 @@ fn sample(dir: &Path) -> ChannelConfig {
         install_mask: String::new(),
         binhosts: vec![BinhostConfig {
             name: "sample".into(),
-            uri: format!("file://{}", dir.join("binhost").display()),
+            uri: format!("file://{}", own.join("binhost").display()),
             keyring_file: Some(dir.join("key/certificate.asc")),
             keyring: String::new(),
             allow_unsigned: false,

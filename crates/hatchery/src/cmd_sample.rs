@@ -13,18 +13,25 @@ pub struct Args {
     #[arg(long, env = "HATCHERY_DIR", default_value = "var")]
     data_dir: PathBuf,
     /// The architecture
-    #[arg(long, default_value = "amd64")]
-    arch: String,
+    #[arg(long, default_value = "amd64", value_parser = architecture)]
+    arch: sample::Arch,
 }
 
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
-    let dir = make(&args.data_dir, &args.arch)?;
+    let dir = make(&args.data_dir, args.arch)?;
     println!("{}", dir.display());
     Ok(Outcome::Done)
 }
 
+fn architecture(name: &str) -> Result<sample::Arch, String> {
+    sample::Arch::named(name).ok_or_else(|| {
+        let known: Vec<&str> = sample::Arch::ALL.iter().map(|arch| arch.keyword()).collect();
+        format!("the sample is made for {}", known.join(" and "))
+    })
+}
+
 /// Makes the sample channel, or brings it up to date; what is there already is kept.
-pub fn make(data_dir: &Path, arch: &str) -> anyhow::Result<PathBuf> {
+pub fn make(data_dir: &Path, arch: sample::Arch) -> anyhow::Result<PathBuf> {
     let dir = channels::sample_dir(data_dir);
     let last = Mutex::new(String::new());
     let mut progress = |what: &str, done: u64, total: u64| {
@@ -37,7 +44,7 @@ pub fn make(data_dir: &Path, arch: &str) -> anyhow::Result<PathBuf> {
         }
     };
     eprintln!("making the sample channel in {} (kept for the next time)", dir.display());
-    let made = sample::make(&sample::Options { dir: dir.clone(), arch: arch.to_owned(), jobs: 0, recipes: None }, &mut progress)
+    let made = sample::make(&sample::Options { dir: dir.clone(), arch, jobs: 0, recipes: None }, &mut progress)
         .context("the sample channel could not be made")?;
     eprintln!("sample channel: {} packages", made.packages);
     Ok(dir)

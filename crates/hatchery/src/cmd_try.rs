@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use contract::{Format, Order};
+use server::Presets;
 
 use crate::site::Site;
-use crate::{Outcome, cmd_order, cmd_sample};
+use crate::{Outcome, channels, cmd_order, cmd_sample};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -26,12 +27,18 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let started = Instant::now();
-    cmd_sample::make(&args.data_dir, "amd64")?;
+    let presets = Presets::load(None)?;
+    let Some(preset) = presets.get(&args.preset) else {
+        let known: Vec<&str> = presets.all().iter().map(|p| p.name.as_str()).collect();
+        bail!("there is no preset “{}”; choose from {}", args.preset, known.join(", "));
+    };
+    let arch = sample::Arch::named(&preset.arch).with_context(|| format!("the sample is not made for {}", preset.arch))?;
+    cmd_sample::make(&args.data_dir, arch)?;
     let address = running_site(&args)?;
     println!("The site is at {address}");
     let order = Order {
-        arch: "amd64".into(),
-        channel: Some("sample".into()),
+        arch: preset.arch.clone(),
+        channel: Some(channels::sample_name(arch).into()),
         preset: Some(args.preset.clone()),
         formats: Format::ALL.to_vec(),
         ..Order::default()
@@ -53,7 +60,8 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     }
     println!("The order's page:\n  {}\nThe site, which goes on running until you stop it:\n  {address}", placed.page);
     if let Some(iso) = images.iter().find(|p| p.extension().is_some_and(|e| e == "iso")) {
-        println!("Start the ISO in a virtual machine:\n  qemu-system-x86_64 -m 1536 -cdrom {}", iso.display());
+        let machine = if arch == sample::Arch::X86 { "i386" } else { "x86_64" };
+        println!("Start the ISO in a virtual machine:\n  qemu-system-{machine} -m 1536 -cdrom {}", iso.display());
     }
     Ok(Outcome::Done)
 }

@@ -10,22 +10,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use binhost::openpgp::SigningKey;
-use gentoo::Text;
-use gentoo::compression::Compression;
-use gentoo::index::{Entry, Packages};
 use md5::Md5;
 use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::SampleError;
+use crate::arch::Arch;
 use crate::content::Content;
 use crate::debs::Debs;
 use crate::facts::Facts;
-use crate::package::{self, CHOST, Metadata, REPOSITORY};
+use crate::index::{self, Summary};
+use crate::package::{self, Metadata};
 use crate::plan::{Providers, Target, targets};
 use crate::recipe::{self, Recipe};
-use crate::repository::{self, PROFILE};
+use crate::repository;
 
 /// Raised when the same recipes and Debian packages would give other packages than before.
 const CODE_VERSION: &str = "3";
@@ -37,8 +36,7 @@ const HELD: u64 = 16 << 20;
 pub struct Options {
     /// The folder for all of it: Debian's packages, the binhost, the repository, the key.
     pub dir: PathBuf,
-    /// Gentoo's name of the architecture; `amd64` is the only one so far.
-    pub arch: String,
+    pub arch: Arch,
     /// Packages made at the same time; 0 for as many as there are processors.
     pub jobs: usize,
     /// A folder of recipes to use instead of the built-in ones.
@@ -50,7 +48,7 @@ pub struct Options {
 pub struct SampleChannel {
     /// The folder with the `Packages` index; its address is `file://` and this.
     pub binhost_dir: PathBuf,
-    /// A Gentoo repository with the profile [`PROFILE`].
+    /// A Gentoo repository with the profile [`Arch::profile`].
     pub repo_dir: PathBuf,
     /// The certificate that the packages are signed with.
     pub keyring_armored: String,
@@ -69,27 +67,26 @@ pub fn default_dir(workspace: &Path) -> PathBuf {
 /// # Errors
 /// [`SampleError`]: most likely apt's lists are absent, or the download failed.
 pub fn make(options: &Options, progress: &mut dyn FnMut(&str, u64, u64)) -> Result<SampleChannel, SampleError> {
-    if options.arch != "amd64" {
-        return Err(SampleError::WrongMachine { wanted: "amd64".to_owned(), found: options.arch.clone() });
-    }
-    let layout = Layout::new(&options.dir)?;
+    let arch = options.arch;
+    let layout = Layout::new(&options.dir, arch)?;
     let _lock = layout.lock()?;
-    let recipes = recipe::all(options.recipes.as_deref())?;
-    let debs = Debs::open(&layout.debs, "amd64", &specs(&recipes))?;
-    let targets = targets(&recipes, &debs)?;
+    let recipes = recipe::all(options.recipes.as_deref(), arch)?;
+    let debs = Debs::open(&layout.debs, arch, &specs(&recipes, arch))?;
+    let targets = targets(&recipes, arch, &debs)?;
     debs.fetch(targets.iter().flat_map(|t| &t.debs), &mut |done, total| progress("fetch Debian's packages", done, total))?;
     let key = layout.key()?;
-    let maker = Maker { layout: &layout, debs: &debs, targets: &targets, key: &key, jobs: jobs(options.jobs) };
+    let maker = Maker { arch, layout: &layout, debs: &debs, targets: &targets, key: &key, jobs: jobs(options.jobs) };
     let looked_at = maker.look(progress)?;
     let packages = maker.write(looked_at, progress)?;
-    repository::write(&layout.repository, &targets)?;
+    repository::write(&layout.repository, arch, &targets)?;
     let keyring_armored = key.certificate().map_err(|e| layout.key_error(&e.to_string()))?;
     fs::write(layout.dir.join("key/certificate.asc"), &keyring_armored).map_err(SampleError::io(&layout.dir))?;
     Ok(SampleChannel { binhost_dir: layout.binhost.clone(), repo_dir: layout.repository.clone(), keyring_armored, packages })
 }
 
-fn specs(recipes: &[Recipe]) -> BTreeSet<&str> {
-    recipes.iter().flat_map(|r| r.builds.iter().flat_map(|b| r.debs_of(b))).map(String::as_str).collect()
+fn specs(recipes: &[Recipe], arch: Arch) -> BTreeSet<&str> {
+    let builds = recipes.iter().flat_map(|r| r.builds.iter().filter(|b| b.is_for(arch)).map(move |b| (r, b)));
+    builds.flat_map(|(recipe, build)| recipe.debs_of(build)).map(String::as_str).collect()
 }
 
 fn jobs(wanted: usize) -> usize {
@@ -110,12 +107,18 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(dir: &Path) -> Result<Layout, SampleError> {
+    /// Debian's packages and the key are shared by all architectures.
+    fn new(dir: &Path, arch: Arch) -> Result<Layout, SampleError> {
         fs::create_dir_all(dir).map_err(SampleError::io(dir))?;
         let dir = dir.canonicalize().map_err(SampleError::io(dir))?;
-        let at = |name: &str| dir.join(name);
-        let layout =
-            Layout { debs: at("debs"), binhost: at("binhost"), repository: at("repo"), notes: at("notes"), dir: dir.clone() };
+        let at = |name: &str| dir.join(arch.folder()).join(name);
+        let layout = Layout {
+            debs: dir.join("debs"),
+            binhost: at("binhost"),
+            repository: at("repo"),
+            notes: at("notes"),
+            dir: dir.clone(),
+        };
         for folder in [&layout.debs, &layout.binhost, &layout.repository, &layout.notes] {
             fs::create_dir_all(folder).map_err(SampleError::io(folder))?;
         }
@@ -184,6 +187,7 @@ struct Seen {
 }
 
 struct Maker<'a> {
+    arch: Arch,
     layout: &'a Layout,
     debs: &'a Debs,
     targets: &'a [Target],
@@ -227,10 +231,10 @@ impl Maker<'_> {
             let dependencies = dependencies.get(index).cloned().unwrap_or_default();
             let metadata = Metadata::new(target, &seen.note.facts, &dependencies);
             let note = self.write_package(target, seen, &metadata)?;
-            Ok(entry(target, &note, &metadata))
+            Ok(index::entry(target, &Summary { size: note.size, md5: &note.md5, sha1: &note.sha1 }, &metadata))
         })?;
         self.remove_others()?;
-        self.write_index(entries)
+        index::write(self.arch, &self.layout.binhost, entries)
     }
 
     fn target(&self, index: usize) -> Result<&Target, SampleError> {
@@ -293,28 +297,6 @@ impl Maker<'_> {
         Ok(())
     }
 
-    fn write_index(&self, entries: Vec<Entry>) -> Result<usize, SampleError> {
-        let path = self.layout.binhost.join("Packages");
-        let count = entries.len();
-        let mut index = Packages { header: header(self.targets), entries };
-        // An index that says the same keeps its time, so that nobody fetches it again.
-        let old = fs::read(&path).ok().and_then(|bytes| Packages::parse(&bytes).ok());
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        let old_time = old.as_ref().and_then(Packages::timestamp);
-        index.header.insert("TIMESTAMP".to_owned(), old_time.unwrap_or(now).to_string());
-        let mut bytes = index.to_bytes();
-        let packed_path = self.layout.binhost.join("Packages.gz");
-        if fs::read(&path).is_ok_and(|old| old == bytes) && packed_path.exists() {
-            return Ok(count);
-        }
-        index.header.insert("TIMESTAMP".to_owned(), now.max(old_time.map_or(0, |t| t + 1)).to_string());
-        bytes = index.to_bytes();
-        let packed = gzip(&bytes).map_err(SampleError::io(&packed_path))?;
-        replace(&path, &bytes)?;
-        replace(&packed_path, &packed)?;
-        Ok(count)
-    }
-
     /// Runs `work` for every target on several threads, and tells how far it is.
     fn parallel<T: Send>(
         &self,
@@ -367,18 +349,6 @@ fn folders(dir: &Path) -> Result<Vec<PathBuf>, SampleError> {
     Ok(found)
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), SampleError> {
-    let fresh = path.with_extension("new");
-    fs::write(&fresh, bytes).map_err(SampleError::io(&fresh))?;
-    fs::rename(&fresh, path).map_err(SampleError::io(path))
-}
-
-fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = Compression::Gzip.writer(Vec::new())?;
-    encoder.write_all(bytes)?;
-    encoder.finish()
-}
-
 /// Everything that the files of a build depend on.
 fn content_key(target: &Target) -> String {
     let mut parts = vec![CODE_VERSION.to_owned(), format!("{:?}{:?}", target.recipe, target.build)];
@@ -393,73 +363,4 @@ fn hash(parts: &[&str]) -> String {
         hasher.update(part.as_bytes());
     }
     hex::encode(hasher.finalize())
-}
-
-fn header(targets: &[Target]) -> BTreeMap<String, String> {
-    let mut values = BTreeMap::new();
-    for (key, value) in [
-        ("ACCEPT_KEYWORDS", "amd64"),
-        ("ACCEPT_LICENSE", "*"),
-        ("ACCEPT_PROPERTIES", "*"),
-        ("ACCEPT_RESTRICT", "*"),
-        ("ARCH", "amd64"),
-        ("CBUILD", CHOST),
-        ("CHOST", CHOST),
-        ("CONFIG_PROTECT", "/etc"),
-        ("CONFIG_PROTECT_MASK", "/etc/env.d /etc/gentoo-release"),
-        ("DESC", "Hatchery's sample channel: in the shape of Gentoo's binary packages, made from Debian's binaries"),
-        ("ELIBC", "glibc"),
-        ("FEATURES", "binpkg-multi-instance"),
-        ("IUSE_IMPLICIT", "abi_x86_64 prefix prefix-guest prefix-stack"),
-        ("KERNEL", "linux"),
-        ("PROFILE", PROFILE),
-        ("REPO", REPOSITORY),
-        ("USE", "abi_x86_64 amd64 elibc_glibc kernel_linux"),
-        (
-            "USE_EXPAND",
-            "ABI_X86 CPU_FLAGS_X86 ELIBC GRUB_PLATFORMS INPUT_DEVICES KERNEL NGINX_MODULES_HTTP PERL_FEATURES VIDEO_CARDS",
-        ),
-        ("USE_EXPAND_HIDDEN", "ELIBC KERNEL"),
-        ("USE_EXPAND_IMPLICIT", "ARCH ELIBC KERNEL"),
-        ("USE_EXPAND_UNPREFIXED", "ARCH"),
-        ("USE_EXPAND_VALUES_ARCH", "amd64 x86"),
-        ("USE_EXPAND_VALUES_ELIBC", "glibc musl"),
-        ("USE_EXPAND_VALUES_KERNEL", "linux"),
-        ("VERSION", "0"),
-    ] {
-        values.insert(key.to_owned(), value.to_owned());
-    }
-    values.insert("PACKAGES".to_owned(), targets.len().to_string());
-    values
-}
-
-fn entry(target: &Target, note: &Note, metadata: &Metadata) -> Entry {
-    let field = |key: &str| Text::from(metadata.fields.get(key).map_or("", String::as_str));
-    let (slot, subslot) = &target.slot;
-    let mut entry = Entry::new(target.cpv.clone());
-    (entry.slot, entry.subslot) = (slot.as_str().into(), subslot.as_str().into());
-    entry.eapi = field("EAPI");
-    entry.keywords = field("KEYWORDS");
-    entry.license = field("LICENSE");
-    entry.properties = field("PROPERTIES");
-    entry.iuse = field("IUSE").into();
-    entry.use_flags = field("USE").into();
-    entry.depend = field("DEPEND");
-    entry.rdepend = field("RDEPEND");
-    entry.pdepend = field("PDEPEND");
-    entry.idepend = field("IDEPEND");
-    entry.build_id = Some(target.build_id);
-    entry.build_time = metadata.build_time;
-    entry.mtime = metadata.build_time;
-    entry.size = note.size;
-    entry.path = target.path().into();
-    entry.md5 = Some(note.md5.as_str().into());
-    entry.sha1 = Some(note.sha1.as_str().into());
-    entry.chost = Text::from_static(CHOST);
-    entry.repo = Text::from_static(REPOSITORY);
-    entry.desc = field("DESCRIPTION");
-    entry.defined_phases = field("DEFINED_PHASES");
-    entry.requires = field("REQUIRES");
-    entry.provides = field("PROVIDES");
-    entry
 }

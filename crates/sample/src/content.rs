@@ -156,7 +156,7 @@ impl Content {
     fn add_own(&mut self, recipe: &Recipe, build: &Build) {
         let mtime = self.newest;
         let own = |kind, mode| Node { kind, mode, owner: Owner::Root, mtime };
-        for (path, mode) in &recipe.dirs {
+        for (path, mode) in recipe.dirs.iter().chain(&build.dirs) {
             self.nodes.insert(path.clone(), own(Kind::Directory, *mode));
         }
         for (path, file) in recipe.files.iter().chain(&build.files) {

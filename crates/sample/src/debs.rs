@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use sha2::{Digest, Sha256};
 
 use crate::SampleError;
+use crate::apt::Apt;
+use crate::arch::Arch;
 
 /// A Debian package at the version that apt would install.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +38,10 @@ impl Deb {
 /// A cache folder of Debian packages.
 pub struct Debs {
     dir: PathBuf,
+    apt: Apt,
     known: BTreeMap<String, Deb>,
 }
 
-/// The name under which the answers of apt-cache are kept, so that the sample can be made again while apt has no lists.
-const REMEMBERED: &str = "apt-cache-show.txt";
 /// Packages fetched by one call of apt-get.
 const BATCH: usize = 24;
 
@@ -49,20 +49,16 @@ impl Debs {
     /// Asks apt which of the packages named in `specs` there are, and at which version.
     ///
     /// # Errors
-    /// [`SampleError::UnknownDebs`] when apt knows no package for a spec, [`SampleError::WrongMachine`] when apt is for another
-    /// architecture than `arch` (Debian's name).
-    pub fn open(dir: &Path, arch: &str, specs: &BTreeSet<&str>) -> Result<Debs, SampleError> {
+    /// [`SampleError::UnknownDebs`] when apt knows no package for a spec, [`SampleError::Program`] when it is no Debian's.
+    pub fn open(dir: &Path, arch: Arch, specs: &BTreeSet<&str>) -> Result<Debs, SampleError> {
         fs::create_dir_all(dir).map_err(SampleError::io(dir))?;
-        let found = output("dpkg", &["--print-architecture"])?.trim().to_owned();
-        if found != arch {
-            return Err(SampleError::WrongMachine { wanted: arch.to_owned(), found });
-        }
+        let apt = Apt::new(arch.debian(), dir)?;
         let names: BTreeSet<String> = specs.iter().flat_map(|spec| alternatives(spec)).map(str::to_owned).collect();
-        let mut debs = Debs { dir: dir.to_owned(), known: BTreeMap::new() };
-        let mut answer = apt_cache_show(&names)?;
+        let mut debs = Debs { dir: dir.to_owned(), apt, known: BTreeMap::new() };
+        let mut answer = debs.apt.show(&names)?;
         debs.learn(&answer);
         let behind_metas: BTreeSet<String> = specs.iter().filter_map(|spec| debs.behind_meta(spec)).collect();
-        answer.push_str(&apt_cache_show(&behind_metas)?);
+        answer.push_str(&debs.apt.show(&behind_metas)?);
         debs.learn(&answer);
         debs.remember(&answer)?;
         let missing: Vec<String> =
@@ -116,16 +112,7 @@ impl Debs {
     fn download(&self, batch: &[&Deb]) -> Result<(), SampleError> {
         // Apt writes into the working directory; a folder of its own keeps a broken download out of the cache.
         let incoming = tempfile::tempdir_in(&self.dir).map_err(SampleError::io(&self.dir))?;
-        let mut command = Command::new("apt-get");
-        command.args(["-q", "-o", "APT::Sandbox::User=", "-o", "Acquire::Retries=2", "download"]);
-        command.args(batch.iter().map(|d| format!("{}={}", d.name, d.version)));
-        let result = command.current_dir(incoming.path()).env("LC_ALL", "C").stdin(Stdio::null()).output();
-        let result = result.map_err(|e| SampleError::program("apt-get", e.to_string()))?;
-        if !result.status.success() {
-            let said = String::from_utf8_lossy(&result.stderr);
-            let lines: Vec<&str> = said.lines().filter(|l| l.starts_with("E:")).collect();
-            return Err(SampleError::Download { message: if lines.is_empty() { said.into_owned() } else { lines.join("\n") } });
-        }
+        self.apt.download(batch.iter().map(|d| format!("{}={}", d.name, d.version)), incoming.path())?;
         for deb in batch {
             let fetched = incoming.path().join(deb.file_name());
             let bytes = fs::read(&fetched).map_err(SampleError::io(&fetched))?;
@@ -145,7 +132,7 @@ impl Debs {
 
     /// Keeps what apt said; where it said nothing, its lists are gone, and what it said at an earlier time serves.
     fn remember(&mut self, answer: &str) -> Result<(), SampleError> {
-        let path = self.dir.join(REMEMBERED);
+        let path = self.dir.join(self.apt.remembered());
         if self.known.is_empty() {
             self.learn(&fs::read_to_string(&path).unwrap_or_default());
             return Ok(());
@@ -161,17 +148,6 @@ impl Debs {
 
 fn alternatives(spec: &str) -> impl Iterator<Item = &str> {
     spec.trim_start_matches(['?', '@']).split('|')
-}
-
-/// What apt-cache says of `names`; it passes over those it does not know.
-fn apt_cache_show(names: &BTreeSet<String>) -> Result<String, SampleError> {
-    if names.is_empty() {
-        return Ok(String::new());
-    }
-    let mut command = Command::new("apt-cache");
-    command.args(["show", "--no-all-versions", "--"]).args(names).env("LC_ALL", "C").stdin(Stdio::null());
-    let result = command.output().map_err(|e| SampleError::program("apt-cache", e.to_string()))?;
-    Ok(String::from_utf8_lossy(&result.stdout).into_owned())
 }
 
 fn stanzas(text: &str) -> Vec<Deb> {
@@ -199,16 +175,6 @@ fn stanza(text: &str) -> Option<Deb> {
     })
 }
 
-fn output(program: &str, args: &[&str]) -> Result<String, SampleError> {
-    let result = Command::new(program).args(args).env("LC_ALL", "C").stdin(Stdio::null()).output();
-    let result =
-        result.map_err(|e| SampleError::program(program, format!("{e}; the sample channel needs Debian's {program}")))?;
-    match result.status.success() {
-        true => Ok(String::from_utf8_lossy(&result.stdout).into_owned()),
-        false => Err(SampleError::program(program, String::from_utf8_lossy(&result.stderr).trim().to_owned())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,7 +193,7 @@ mod tests {
     #[test]
     fn specs_name_alternatives_and_metas() {
         let known = stanzas(SHOWN).into_iter().map(|d| (d.name.clone(), d)).collect();
-        let debs = Debs { dir: PathBuf::new(), known };
+        let debs = Debs { dir: PathBuf::new(), apt: Apt::default(), known };
         assert_eq!(debs.find("nothing|bash").map(|d| d.name.as_str()), Some("bash"));
         assert_eq!(debs.find("?nothing"), None);
         assert_eq!(debs.behind_meta("@bash").as_deref(), Some("base-files"));

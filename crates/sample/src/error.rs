@@ -8,11 +8,6 @@ pub enum SampleError {
     /// A recipe is wrong: a fault of ours, found when recipes are changed.
     #[error("the recipe {name} is wrong: {message}")]
     Recipe { name: String, message: String },
-    /// The machine is not a Debian whose packages serve.
-    #[error(
-        "the sample channel is made from Debian's packages for {wanted}, but this machine's apt is for {found}; run this on Debian 12 or 13 {wanted}"
-    )]
-    WrongMachine { wanted: String, found: String },
     /// A program is missing or failed.
     #[error("{program} failed: {message}")]
     Program { program: String, message: String },

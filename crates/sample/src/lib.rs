@@ -5,19 +5,22 @@
 //! `/usr/share/hatchery-sample/README`.
 
 mod account;
+mod apt;
+mod arch;
 mod channel;
 mod content;
 mod debs;
 mod environment;
 mod error;
 mod facts;
+mod index;
 mod package;
 mod plan;
 mod recipe;
 mod repository;
 mod version;
 
+pub use arch::Arch;
 pub use channel::{Options, SampleChannel, default_dir, make};
 pub use error::SampleError;
 pub use package::REPOSITORY;
-pub use repository::PROFILE;

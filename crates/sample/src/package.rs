@@ -12,12 +12,10 @@ use crate::SampleError;
 use crate::content::Content;
 use crate::environment;
 use crate::facts::Facts;
-use crate::plan::{Dependencies, IMPLICIT, Target};
+use crate::plan::{Dependencies, Target};
 
 /// The repository's name, in metadata and index.
 pub const REPOSITORY: &str = "hatchery-sample";
-/// The tuple of the machine that the packages are for.
-pub const CHOST: &str = "x86_64-pc-linux-gnu";
 /// The time of packages without a file of Debian's: 2026-01-01.
 const OWN_TIME: u64 = 1_767_225_600;
 
@@ -41,7 +39,7 @@ impl Metadata {
         if !facts.provides.is_empty() {
             iuse.extend(["abi_x86_32", "abi_x86_64"]);
         }
-        let mut enabled: Vec<&str> = target.build.enabled.iter().map(String::as_str).chain(IMPLICIT.iter().copied()).collect();
+        let mut enabled: Vec<&str> = target.build.enabled.iter().map(String::as_str).chain(target.arch.implicit_use()).collect();
         enabled.sort_unstable();
         let (slot, sub) = &target.slot;
         let slot = if slot == sub { slot.clone() } else { format!("{slot}/{sub}") };
@@ -51,7 +49,7 @@ impl Metadata {
             ("PF", target.cpv.pf()),
             ("SLOT", slot),
             ("EAPI", "8".to_owned()),
-            ("KEYWORDS", "amd64".to_owned()),
+            ("KEYWORDS", target.arch.keyword().to_owned()),
             ("LICENSE", recipe.license.clone()),
             ("DESCRIPTION", description),
             ("HOMEPAGE", recipe.homepage.clone()),
@@ -65,8 +63,8 @@ impl Metadata {
             ("DEFINED_PHASES", environment::defined_phases(&recipe.functions)),
             ("REQUIRES", Facts::field(&facts.requires)),
             ("PROVIDES", Facts::field(&facts.provides)),
-            ("CHOST", CHOST.to_owned()),
-            ("CBUILD", CHOST.to_owned()),
+            ("CHOST", target.arch.chost().to_owned()),
+            ("CBUILD", target.arch.chost().to_owned()),
             ("FEATURES", "binpkg-multi-instance".to_owned()),
             ("BUILD_ID", target.build_id.to_string()),
             ("BUILD_TIME", build_time.to_string()),
@@ -142,6 +140,8 @@ fn variables(target: &Target, fields: &BTreeMap<&'static str, String>) -> BTreeM
     let cpv = &target.cpv;
     let mut variables: BTreeMap<String, String> =
         FROM_FIELDS.iter().map(|key| ((*key).to_owned(), fields.get(key).cloned().unwrap_or_default())).collect();
+    let arch = target.arch.keyword();
+    let libdir = format!("LIBDIR_{arch}");
     let revision = if cpv.version.revision().is_empty() { "r0".to_owned() } else { cpv.version.revision().to_owned() };
     for (key, value) in [
         ("PN", cpv.package.clone()),
@@ -149,10 +149,10 @@ fn variables(target: &Target, fields: &BTreeMap<&'static str, String>) -> BTreeM
         ("P", format!("{}-{}", cpv.package, cpv.version.base())),
         ("PR", revision),
         ("PVR", cpv.version.as_str().to_owned()),
-        ("ARCH", "amd64".to_owned()),
-        ("ABI", "amd64".to_owned()),
-        ("DEFAULT_ABI", "amd64".to_owned()),
-        ("LIBDIR_amd64", "lib64".to_owned()),
+        ("ARCH", arch.to_owned()),
+        ("ABI", arch.to_owned()),
+        ("DEFAULT_ABI", arch.to_owned()),
+        (libdir.as_str(), target.arch.libdir().to_owned()),
         ("ELIBC", "glibc".to_owned()),
         ("KERNEL", "linux".to_owned()),
         ("INHERITED", String::new()),

@@ -7,19 +7,19 @@ use gentoo::dep::Tree;
 use gentoo::{Atom, Cpv, Dep};
 
 use crate::SampleError;
+use crate::arch::Arch;
 use crate::debs::{Deb, Debs};
 use crate::facts::Facts;
 use crate::recipe::{Build, Recipe};
 use crate::version;
 
-/// Flags that are on in every build: the architecture, the libc and the kernel.
-pub const IMPLICIT: &[&str] = &["abi_x86_64", "amd64", "elibc_glibc", "kernel_linux"];
 /// The C library's package: programs depend on it by version, as Portage makes them do.
 const LIBC: &str = "sys-libs/glibc";
 
 /// One binary package to make.
 #[derive(Clone, Debug)]
 pub struct Target {
+    pub arch: Arch,
     pub recipe: Recipe,
     pub build: Build,
     pub debs: Vec<Deb>,
@@ -38,7 +38,7 @@ impl Target {
 
     /// Flags that are on, the implicit ones included.
     pub fn enabled(&self, flag: &str) -> bool {
-        self.build.enabled.iter().any(|f| f == flag) || IMPLICIT.contains(&flag)
+        self.build.enabled.iter().any(|f| f == flag) || self.arch.implicit_use().contains(&flag)
     }
 
     /// What the description says of its origin, like `sample, from Debian's bash 5.2.15-2`.
@@ -52,27 +52,27 @@ impl Target {
 ///
 /// # Errors
 /// [`SampleError::Recipe`] when a version or slot comes out wrong.
-pub fn targets(recipes: &[Recipe], debs: &Debs) -> Result<Vec<Target>, SampleError> {
+pub fn targets(recipes: &[Recipe], arch: Arch, debs: &Debs) -> Result<Vec<Target>, SampleError> {
     let mut targets: Vec<Target> = Vec::new();
     let mut virtuals = Vec::new();
     for recipe in recipes {
         match &recipe.version_of {
             Some(other) => virtuals.push((recipe, other)),
-            None => targets.extend(targets_of(recipe, debs, None)?),
+            None => targets.extend(targets_of(recipe, arch, debs, None)?),
         }
     }
     for (recipe, other) in virtuals {
         let version = targets.iter().find(|t| t.recipe.name == *other).map(|t| t.cpv.version.as_str().to_owned());
         let version = version.ok_or_else(|| SampleError::recipe(&recipe.name, format!("there is no package {other}")))?;
-        targets.extend(targets_of(recipe, debs, Some(&version))?);
+        targets.extend(targets_of(recipe, arch, debs, Some(&version))?);
     }
     targets.sort_by(|a, b| (&a.recipe.name, a.build_id).cmp(&(&b.recipe.name, b.build_id)));
     Ok(targets)
 }
 
-fn targets_of(recipe: &Recipe, debs: &Debs, version: Option<&str>) -> Result<Vec<Target>, SampleError> {
+fn targets_of(recipe: &Recipe, arch: Arch, debs: &Debs, version: Option<&str>) -> Result<Vec<Target>, SampleError> {
     let mut targets = Vec::new();
-    for build in &recipe.builds {
+    for build in recipe.builds.iter().filter(|b| b.is_for(arch)) {
         let specs: Vec<&String> = recipe.debs_of(build).collect();
         let found: Vec<Deb> = specs.iter().filter_map(|spec| debs.find(spec).cloned()).collect();
         if !specs.is_empty() && found.is_empty() {
@@ -90,7 +90,7 @@ fn targets_of(recipe: &Recipe, debs: &Debs, version: Option<&str>) -> Result<Vec
             None => (recipe.slot.clone(), recipe.slot.clone()),
         };
         let build_id = targets.len() as u32 + 1;
-        targets.push(Target { recipe, build: build.clone(), debs: found, cpv, slot, build_id });
+        targets.push(Target { arch, recipe, build: build.clone(), debs: found, cpv, slot, build_id });
     }
     Ok(targets)
 }

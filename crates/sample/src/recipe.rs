@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::SampleError;
 use crate::account::Account;
+use crate::arch::Arch;
 
 /// One Gentoo package of the sample channel.
 #[derive(Clone, Debug, Deserialize)]
@@ -88,6 +89,9 @@ pub struct Recipe {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Build {
+    /// The architectures it is made for; all when there is none.
+    #[serde(default)]
+    pub arch: Vec<String>,
     /// Flags that are on.
     #[serde(default, rename = "use")]
     pub enabled: Vec<String>,
@@ -98,6 +102,8 @@ pub struct Build {
     pub keep: Vec<String>,
     #[serde(default)]
     pub drop: Vec<String>,
+    #[serde(default)]
+    pub dirs: BTreeMap<String, u32>,
     #[serde(default)]
     pub links: BTreeMap<String, String>,
     #[serde(default)]
@@ -144,10 +150,10 @@ pub const FILES: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// [`SampleError::Recipe`] names the file or package and what is wrong with it.
-pub fn all(folder: Option<&Path>) -> Result<Vec<Recipe>, SampleError> {
+pub fn all(folder: Option<&Path>, arch: Arch) -> Result<Vec<Recipe>, SampleError> {
     let mut recipes = Vec::new();
     for (file, text) in texts(folder)? {
-        let parsed: RecipeFile = toml::from_str(&text).map_err(|e| SampleError::recipe(&file, e.to_string()))?;
+        let parsed: RecipeFile = toml::from_str(&arch.fill(&text)).map_err(|e| SampleError::recipe(&file, e.to_string()))?;
         recipes.extend(parsed.package);
     }
     let mut names = BTreeSet::new();
@@ -180,6 +186,13 @@ fn texts(folder: Option<&Path>) -> Result<Vec<(String, String)>, SampleError> {
     Ok(found)
 }
 
+impl Build {
+    /// Whether it is made for an architecture.
+    pub fn is_for(&self, arch: Arch) -> bool {
+        self.arch.is_empty() || self.arch.iter().any(|name| name == arch.keyword())
+    }
+}
+
 impl Recipe {
     /// The category.
     pub fn category(&self) -> &str {
@@ -208,6 +221,9 @@ impl Recipe {
         }
         let flags = self.flags();
         for build in &self.builds {
+            if let Some(unknown) = build.arch.iter().find(|name| Arch::named(name).is_none()) {
+                return fail(format!("a build is for “{unknown}”, which is no architecture of the sample"));
+            }
             if let Some(unknown) = build.enabled.iter().find(|flag| !flags.contains(flag.as_str())) {
                 return fail(format!("a build enables “{unknown}”, which IUSE does not declare"));
             }
@@ -258,8 +274,11 @@ mod tests {
 
     #[test]
     fn the_recipes_are_sound() {
-        let recipes = all(None).unwrap();
-        assert!(recipes.len() >= 60, "{}", recipes.len());
+        for arch in Arch::ALL {
+            let recipes = all(None, arch).unwrap();
+            assert!(recipes.len() >= 60, "{}", recipes.len());
+            assert!(!format!("{recipes:?}").contains("@MULTIARCH@"));
+        }
     }
 
     #[test]

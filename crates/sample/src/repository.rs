@@ -5,36 +5,35 @@ use std::fs;
 use std::path::Path;
 
 use crate::SampleError;
-use crate::package::{CHOST, REPOSITORY};
+use crate::arch::Arch;
+use crate::package::REPOSITORY;
 use crate::plan::Target;
-
-/// The profile, relative to `profiles/`.
-pub const PROFILE: &str = "default/linux/amd64/23.0";
 
 /// Writes the repository. Every file is the same each time for the same targets.
 ///
 /// # Errors
 /// [`SampleError::Io`].
-pub fn write(dir: &Path, targets: &[Target]) -> Result<(), SampleError> {
+pub fn write(dir: &Path, arch: Arch, targets: &[Target]) -> Result<(), SampleError> {
     let mut categories: Vec<&str> = targets.iter().map(|t| t.cpv.category.as_str()).collect();
     categories.dedup();
     let mut system: Vec<String> = targets.iter().filter(|t| t.recipe.system).map(|t| format!("*{}", t.recipe.name)).collect();
     system.dedup();
-    let profile = format!("profiles/{PROFILE}");
+    let (profile, keyword) = (format!("profiles/{}", arch.profile()), arch.keyword());
+    let to_base = "../".repeat(arch.profile().split('/').count());
     let files = [
         ("profiles/repo_name".to_owned(), format!("{REPOSITORY}\n")),
         ("profiles/eapi".to_owned(), "8\n".to_owned()),
-        ("profiles/arch.list".to_owned(), "amd64\n".to_owned()),
+        ("profiles/arch.list".to_owned(), format!("{keyword}\n")),
         ("profiles/license_groups".to_owned(), license_groups(targets)),
         ("profiles/categories".to_owned(), lines(&categories)),
-        ("profiles/profiles.desc".to_owned(), format!("amd64\t{PROFILE}\tstable\n")),
+        ("profiles/profiles.desc".to_owned(), format!("{keyword}\t{}\tstable\n", arch.profile())),
         ("metadata/layout.conf".to_owned(), layout()),
         ("profiles/base/eapi".to_owned(), "8\n".to_owned()),
-        ("profiles/base/make.defaults".to_owned(), BASE_DEFAULTS.to_owned()),
+        ("profiles/base/make.defaults".to_owned(), base_defaults(arch)),
         ("profiles/base/packages".to_owned(), lines(&system)),
         (format!("{profile}/eapi"), "8\n".to_owned()),
-        (format!("{profile}/parent"), "../../../../base\n".to_owned()),
-        (format!("{profile}/make.defaults"), amd64_defaults()),
+        (format!("{profile}/parent"), format!("{to_base}base\n")),
+        (format!("{profile}/make.defaults"), defaults(arch)),
     ];
     for (name, text) in files {
         let path = dir.join(name);
@@ -63,6 +62,10 @@ fn layout() -> String {
     )
 }
 
+fn base_defaults(arch: Arch) -> String {
+    format!("{BASE_DEFAULTS}IUSE_IMPLICIT=\"abi_x86_{} prefix prefix-guest prefix-stack\"\n", arch.abi_x86())
+}
+
 const BASE_DEFAULTS: &str = r#"KERNEL="linux"
 ELIBC="glibc"
 USE_EXPAND="ABI_X86 CPU_FLAGS_X86 ELIBC GRUB_PLATFORMS INPUT_DEVICES KERNEL NGINX_MODULES_HTTP PERL_FEATURES VIDEO_CARDS"
@@ -72,7 +75,6 @@ USE_EXPAND_UNPREFIXED="ARCH"
 USE_EXPAND_VALUES_ARCH="amd64 x86"
 USE_EXPAND_VALUES_ELIBC="glibc musl"
 USE_EXPAND_VALUES_KERNEL="linux"
-IUSE_IMPLICIT="abi_x86_64 prefix prefix-guest prefix-stack"
 GRUB_PLATFORMS="efi-32 efi-64 pc"
 INPUT_DEVICES="libinput"
 VIDEO_CARDS="fbdev vesa"
@@ -81,16 +83,17 @@ CONFIG_PROTECT="/etc"
 CONFIG_PROTECT_MASK="/etc/env.d /etc/gentoo-release"
 "#;
 
-fn amd64_defaults() -> String {
+fn defaults(arch: Arch) -> String {
+    let (keyword, chost, libdir, abi_x86) = (arch.keyword(), arch.chost(), arch.libdir(), arch.abi_x86());
     format!(
-        r#"ARCH="amd64"
-ACCEPT_KEYWORDS="amd64"
-CHOST="{CHOST}"
-ABI="amd64"
-DEFAULT_ABI="amd64"
-MULTILIB_ABIS="amd64"
-LIBDIR_amd64="lib64"
-ABI_X86="64"
+        r#"ARCH="{keyword}"
+ACCEPT_KEYWORDS="{keyword}"
+CHOST="{chost}"
+ABI="{keyword}"
+DEFAULT_ABI="{keyword}"
+MULTILIB_ABIS="{keyword}"
+LIBDIR_{keyword}="{libdir}"
+ABI_X86="{abi_x86}"
 "#
     )
 }

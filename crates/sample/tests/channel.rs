@@ -123,10 +123,3 @@ fn making_it_again_changes_nothing() {
     assert_eq!(std::fs::read(sample.channel.binhost_dir.join(path)).unwrap(), package);
     assert_eq!(time("Packages"), before);
 }
-
-#[test]
-fn another_architecture_is_refused_with_a_sentence() {
-    let options = sample::Options { arch: "riscv".to_owned(), ..options() };
-    let error = sample::make(&options, &mut |_, _, _| ()).unwrap_err().to_string();
-    assert!(error.contains("amd64") && error.contains("riscv"), "{error}");
-}

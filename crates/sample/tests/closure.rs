@@ -6,17 +6,18 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use common::sample;
+use common::sample_of;
 use gentoo::binpkg::BinaryPackage;
 use gentoo::gpkg::Signatures;
+use sample::Arch;
 
 /// Says what is missing, and nothing when all is well.
 const LIBRARIES: &str = r#"
-for file in /usr/bin/* /usr/lib/openssh/* /usr/lib/x86_64-linux-gnu/security/*; do
+for file in /usr/bin/* /usr/lib/openssh/* /usr/lib/*-linux-gnu/security/*; do
 	[[ -f ${file} && ! -L ${file} ]] || continue
 	IFS= read -r -d '' -n 4 magic < "${file}" 2> /dev/null
 	[[ ${magic} == $'\x7fELF' ]] || continue
-	/lib64/ld-linux-x86-64.so.2 --list "${file}" 2>&1 | grep -F 'not found' | sed "s|^|${file}: |"
+	/lib/ld-linux.so.2 --list "${file}" 2>&1 | grep -F 'not found' | sed "s|^|${file}: |"
 done
 true
 "#;
@@ -42,7 +43,17 @@ sh -c 'echo the programs run'
 
 #[test]
 fn every_program_of_a_system_finds_its_libraries() {
-    let Some(sample) = sample() else { return };
+    check(Arch::Amd64, &LIBRARIES.replace("/lib/ld-linux.so.2", "/lib64/ld-linux-x86-64.so.2"));
+}
+
+/// Programs of x86 run on amd64 as they are.
+#[test]
+fn every_program_of_an_x86_system_finds_its_libraries() {
+    check(Arch::X86, LIBRARIES);
+}
+
+fn check(arch: Arch, libraries: &str) {
+    let Some(sample) = sample_of(arch) else { return };
     if !Command::new("bwrap").arg("--version").output().is_ok_and(|o| o.status.success()) {
         println!("skipped: needs bubblewrap");
         return;
@@ -54,7 +65,7 @@ fn every_program_of_a_system_finds_its_libraries() {
     for entry in sample.closure(&atoms).values() {
         unpack(&sample.channel.binhost_dir.join(&entry.path), root.path());
     }
-    assert_eq!(run(root.path(), LIBRARIES), "");
+    assert_eq!(run(root.path(), libraries), "");
     assert_eq!(run(root.path(), PROGRAMS).trim(), "the programs run");
 }
 

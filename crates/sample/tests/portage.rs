@@ -8,7 +8,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{Sample, sample, workspace};
+use common::{Sample, sample, sample_of, workspace};
+use sample::Arch;
 use serde::Deserialize;
 
 /// A configuration of Portage that knows the sample alone, and an empty system.
@@ -42,7 +43,8 @@ impl Portage {
         }
         fs::set_permissions(self.at("gpg"), fs::Permissions::from_mode(0o700)).unwrap();
         let (repo, binhost) = (sample.channel.repo_dir.display(), sample.channel.binhost_dir.display());
-        symlink(sample.channel.repo_dir.join("profiles").join(sample::PROFILE), self.at("etc/portage/make.profile")).unwrap();
+        symlink(sample.channel.repo_dir.join("profiles").join(sample.arch.profile()), self.at("etc/portage/make.profile"))
+            .unwrap();
         let name = sample::REPOSITORY;
         let repos =
             format!("[DEFAULT]\nmain-repo = {name}\n[{name}]\nlocation = {repo}\nauto-sync = no\n[gentoo]\ndisabled = yes\n");
@@ -117,11 +119,20 @@ struct Preset {
 
 #[test]
 fn emerge_lists_the_system_and_the_presets() {
-    let Some(sample) = sample() else { return };
+    lists_the_system_and_the_presets(Arch::Amd64);
+}
+
+#[test]
+fn emerge_lists_the_system_and_the_presets_of_x86() {
+    lists_the_system_and_the_presets(Arch::X86);
+}
+
+fn lists_the_system_and_the_presets(arch: Arch) {
+    let Some(sample) = sample_of(arch) else { return };
     let Some(portage) = Portage::find(&sample) else { return };
     let system = portage.list(&["@system".to_owned()]);
     assert!(system.iter().any(|p| p.starts_with("app-shells/bash-")), "{system:?}");
-    for (preset, expected) in [("amd64-server", "net-misc/openssh-"), ("amd64-desktop", "x11-wm/fluxbox-")] {
+    for (preset, expected) in [("server", "net-misc/openssh-"), ("desktop", "x11-wm/fluxbox-")] {
         let text = fs::read_to_string(workspace().join(format!("presets/{preset}.toml"))).unwrap();
         let preset: Preset = toml::from_str(&text).unwrap();
         let boot = ["sys-kernel/debian-kernel-bin", "sys-apps/busybox[static]", "sys-boot/grub"].map(str::to_owned);

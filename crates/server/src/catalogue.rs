@@ -35,7 +35,7 @@ impl Catalogue {
         config.check()?;
         Ok(Catalogue {
             channels: Channels::new(config, &config.data_dir.join("indexes")),
-            presets: Presets::load(config.presets_dir.as_deref())?,
+            presets: Presets::load(config.presets_dir.as_deref())?.for_channels(&config.channels),
             planning: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
         })
     }
@@ -74,7 +74,8 @@ impl Catalogue {
     }
 
     async fn find_channel(&self, order: &Order, preset: Option<&Preset>) -> Result<Arc<Channel>, Refusal> {
-        if let Some(name) = order.channel.as_ref().or(preset.and_then(|p| p.channel.as_ref())) {
+        let of_preset = || self.channels.of_preset(preset?);
+        if let Some(name) = order.channel.as_deref().or_else(of_preset) {
             let Some(channel) = self.channels.get(name) else {
                 let known: Vec<&str> = self.channels.all().iter().map(|c| c.config.name.as_str()).collect();
                 return Err(OrderError::new(

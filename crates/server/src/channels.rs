@@ -12,6 +12,7 @@ use gentoo::keywords::AcceptKeywords;
 use gentoo::profile::Profile;
 
 use crate::config::{ChannelConfig, Config, ConfigError};
+use crate::presets::Preset;
 
 /// A channel that could not be read is not asked again for so long.
 const RETRY: Duration = Duration::from_secs(60);
@@ -112,6 +113,12 @@ impl Channels {
             }
         }
         None
+    }
+
+    /// The channel to take where a preset names some: the first of them that there is for its architecture.
+    pub fn of_preset<'a>(&self, preset: &'a Preset) -> Option<&'a str> {
+        let is_fit = |name: &&String| self.get(name).is_some_and(|c| c.config.arch == preset.arch);
+        preset.channels.iter().find(is_fit).map(String::as_str)
     }
 
     /// The first channel of the architecture that is known to be readable, as advice for people.

@@ -1,36 +1,78 @@
-//! Presets: named starting points for orders. One TOML file each; two are built in.
+//! Presets: named starting points for orders. One TOML file each, which may serve several architectures; two are built in.
 
 use std::path::Path;
 
 use contract::Format;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigError;
+use crate::config::{ChannelConfig, ConfigError};
 
 const BUILT_IN: [(&str, &str); 2] = [
-    ("amd64-server.toml", include_str!("../../../presets/amd64-server.toml")),
-    ("amd64-desktop.toml", include_str!("../../../presets/amd64-desktop.toml")),
+    ("server.toml", include_str!("../../../presets/server.toml")),
+    ("desktop.toml", include_str!("../../../presets/desktop.toml")),
 ];
 
-/// A named starting point for orders.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A named starting point for orders of one architecture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Preset {
     pub name: String,
     pub title: String,
     pub arch: String,
-    /// The channel it needs; none means any of its arch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub channel: Option<String>,
+    /// The channels it can be ordered from, best first; none means any of its arch.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<String>,
     pub description: String,
     /// Atoms, as in an order.
     pub packages: Vec<String>,
     /// Services to start at boot.
-    #[serde(default)]
     pub services: Vec<String>,
     /// Formats suggested on the order page.
-    #[serde(default)]
     pub formats: Vec<Format>,
+}
+
+/// A file of presets: the same for one architecture, or for several.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PresetFile {
+    /// For several architectures, each preset's name begins with its own: `server` becomes `amd64-server` and `x86-server`.
+    name: String,
+    title: String,
+    arch: Arches,
+    #[serde(default)]
+    channels: Vec<String>,
+    description: String,
+    packages: Vec<String>,
+    #[serde(default)]
+    services: Vec<String>,
+    #[serde(default)]
+    formats: Vec<Format>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "the name of an architecture, or a list of names")]
+enum Arches {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl PresetFile {
+    fn presets(self) -> Vec<Preset> {
+        let named = match &self.arch {
+            Arches::One(arch) => vec![(self.name.clone(), arch.clone())],
+            Arches::Several(arches) => arches.iter().map(|arch| (format!("{arch}-{}", self.name), arch.clone())).collect(),
+        };
+        let preset = |(name, arch)| Preset {
+            name,
+            arch,
+            title: self.title.clone(),
+            channels: self.channels.clone(),
+            description: self.description.clone(),
+            packages: self.packages.clone(),
+            services: self.services.clone(),
+            formats: self.formats.clone(),
+        };
+        named.into_iter().map(preset).collect()
+    }
 }
 
 /// All presets of a site, in the order they are shown.
@@ -65,12 +107,26 @@ impl Presets {
     }
 
     fn add(&mut self, file: &str, text: &str) -> Result<(), ConfigError> {
-        let preset: Preset = toml::from_str(text).map_err(|e| ConfigError::Invalid(format!("preset {file}: {e}")))?;
-        match self.0.iter_mut().find(|p| p.name == preset.name) {
-            Some(known) => *known = preset,
-            None => self.0.push(preset),
+        let read: PresetFile = toml::from_str(text).map_err(|e| ConfigError::Invalid(format!("preset {file}: {e}")))?;
+        for preset in read.presets() {
+            match self.0.iter_mut().find(|p| p.name == preset.name) {
+                Some(known) => *known = preset,
+                None => self.0.push(preset),
+            }
         }
         Ok(())
+    }
+
+    /// Those that can be ordered from one of these channels.
+    #[must_use]
+    pub fn for_channels(mut self, channels: &[ChannelConfig]) -> Presets {
+        self.0.retain(|preset| {
+            let serves = |c: &ChannelConfig| {
+                c.arch == preset.arch && c.prefix.is_none() && (preset.channels.is_empty() || preset.channels.contains(&c.name))
+            };
+            channels.iter().any(serves)
+        });
+        self
     }
 
     pub fn get(&self, name: &str) -> Option<&Preset> {
@@ -89,7 +145,7 @@ mod tests {
     #[test]
     fn the_built_in_presets_are_good() {
         let presets = Presets::load(None).unwrap();
-        for name in ["amd64-server", "amd64-desktop"] {
+        for name in ["amd64-server", "x86-server", "amd64-desktop", "x86-desktop"] {
             let preset = presets.get(name).unwrap();
             assert!(!preset.packages.is_empty() && !preset.formats.is_empty(), "{name}");
         }
@@ -102,6 +158,6 @@ mod tests {
         std::fs::write(dir.path().join("x.toml"), text).unwrap();
         let presets = Presets::load(Some(dir.path())).unwrap();
         assert_eq!(presets.get("amd64-server").unwrap().title, "Ours");
-        assert_eq!(presets.all().len(), 2);
+        assert_eq!(presets.all().len(), 4);
     }
 }

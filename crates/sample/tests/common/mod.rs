@@ -8,22 +8,36 @@ use gentoo::dep::Tree;
 use gentoo::index::{Entry, Packages};
 use gentoo::useflags::UseDepKind;
 use gentoo::{Atom, Dep};
-use sample::{Options, SampleChannel};
+use sample::{Arch, Options, SampleChannel};
 
 pub struct Sample {
+    #[allow(dead_code)]
+    pub arch: Arch,
     pub channel: SampleChannel,
     pub index: Packages,
 }
 
-/// Makes the channel, or takes the one that is there. `None`, with a printed line, on a machine that is no Debian.
+#[allow(dead_code)] // Not every test binary is about amd64 alone.
+/// Amd64's channel, see [`sample_of`].
 pub fn sample() -> Option<Sample> {
+    sample_of(Arch::Amd64)
+}
+
+/// Makes the channel, or takes the one that is there. `None`, with a printed line, on a machine that is no Debian; x86's is taken only
+/// where `scripts/test` made it, as Debian 13 has no kernel for it.
+pub fn sample_of(arch: Arch) -> Option<Sample> {
+    let options = Options { arch, ..options() };
+    if arch != Arch::Amd64 && !options.dir.join(arch.folder()).join("binhost/Packages").exists() {
+        println!("skipped: there is no sample channel for {}: run `hatchery sample --arch {}`", arch.keyword(), arch.keyword());
+        return None;
+    }
     if Command::new("apt-cache").arg("--version").output().is_err() {
         println!("skipped: the sample channel needs Debian's apt");
         return None;
     }
-    let channel = sample::make(&options(), &mut |_, _, _| ()).unwrap();
+    let channel = sample::make(&options, &mut |_, _, _| ()).unwrap();
     let index = std::fs::read(channel.binhost_dir.join("Packages")).unwrap();
-    Some(Sample { index: Packages::parse(&index).unwrap(), channel })
+    Some(Sample { arch, index: Packages::parse(&index).unwrap(), channel })
 }
 
 pub fn workspace() -> PathBuf {
@@ -31,7 +45,7 @@ pub fn workspace() -> PathBuf {
 }
 
 pub fn options() -> Options {
-    Options { dir: sample::default_dir(&workspace()), arch: "amd64".to_owned(), jobs: 0, recipes: None }
+    Options { dir: sample::default_dir(&workspace()), arch: Arch::Amd64, jobs: 0, recipes: None }
 }
 
 #[allow(dead_code)] // Not every test binary looks at dependencies.

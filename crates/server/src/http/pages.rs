@@ -312,19 +312,9 @@ impl OrderForm<'_> {
         self.input.formats.iter().any(|f| f == format.name())
     }
 
-    /// The channel marked in the list: the one asked for, or else the first that is not known to be away.
+    /// Whether a channel is the one asked for.
     fn is_chosen(&self, channel: &ChannelView) -> bool {
-        if !self.input.channel.is_empty() {
-            return channel.name == self.input.channel;
-        }
-        let whole = |c: &&ChannelView| c.prefix_limit.is_none();
-        let first = self
-            .channels
-            .iter()
-            .filter(whole)
-            .find(|c| c.available == Some(true))
-            .or_else(|| self.channels.iter().filter(whole).find(|c| c.available.is_none()));
-        first.is_some_and(|c| c.name == channel.name)
+        channel.name == self.input.channel || self.channels.len() == 1
     }
 }
 

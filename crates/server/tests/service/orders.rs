@@ -150,7 +150,7 @@ fn presets_bring_packages_and_services_and_toml_is_taken_too() {
     let site = Site::start(&path);
     let names: Vec<String> =
         site.get("/api/v1/presets").json().as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(names, ["amd64-server", "amd64-desktop", "small"]);
+    assert_eq!(names, ["amd64-server", "small"]);
     let toml = "arch = 'amd64'\npreset = 'small'\npackages = ['dev-vcs/git']\nformats = ['zip']\n";
     let plan = site.post("/api/v1/plan", "application/toml", toml).json();
     assert_eq!(plan["world"], json!(["app-shells/bash", "dev-vcs/git"]));
