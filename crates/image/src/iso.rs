@@ -11,7 +11,7 @@ use crate::fat;
 use crate::grub::{self, Boot, BootPrograms};
 use crate::menu;
 use crate::netboot::sha256;
-use crate::squashfs;
+use crate::squashfs::{SquashCompressor, Squashfs};
 use crate::store::{BlobId, Store};
 use crate::tool;
 use crate::tree::Tree;
@@ -65,13 +65,14 @@ pub fn write_iso(
     let early = format!("search --no-floppy --set=root --label {}\nset prefix=($root)/boot/grub\n", boot.volume_id);
     let programs = grub::prepare(tree, store, &workspace, &Boot::iso(boot, &early, options))?;
     let efi = efi_partition(&workspace, &programs)?;
-    squashfs::make(tree, store, options, &workspace, ROOT, &mut meter)?;
+    let mut notes = Squashfs { tree, store, compressor: SquashCompressor::Zstd, options }.make(&workspace, ROOT, &mut meter)?;
     let files = put_files(store, boot, &programs, &workspace)?;
     let out = workspace.path("image.iso");
     let args = xorriso_args(&files, &programs, efi.as_deref(), boot, options, &out);
     lay_out(&files, args, options, &workspace, &mut meter, layout_work)?;
     workspace.publish("image.iso")?;
-    Ok(WriteReport { notes: programs.notes })
+    notes.extend(programs.notes);
+    Ok(WriteReport { notes })
 }
 
 impl BootMedia {

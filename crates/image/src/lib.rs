@@ -37,7 +37,7 @@ pub use forms::{FormKey, Forms, KeyHasher};
 pub use iso::{BootMedia, write_iso};
 pub use netboot::{NETBOOT_FILES, write_netboot};
 pub use oci::{Container, Stage, write_oci};
-pub use squashfs::write_squashfs;
+pub use squashfs::{SquashCompressor, write_squashfs};
 pub use store::{BlobId, Store, StoreError, VerifiedReader};
 pub use tar::write_tar;
 pub use tree::{Totals, Tree, TreeError};

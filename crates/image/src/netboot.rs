@@ -8,7 +8,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use crate::iso::BootMedia;
-use crate::squashfs;
+use crate::squashfs::{SquashCompressor, Squashfs};
 use crate::store::Store;
 use crate::tree::Tree;
 use crate::write::{Error, Meter, Progress, Workspace, WriteOptions, WriteReport};
@@ -41,7 +41,7 @@ pub fn write_netboot(
     let mut meter = Meter::new(progress, tree.totals().bytes);
     let out = |ending: &str| stem.with_file_name(format!("{name}.{ending}"));
     let workspace = Workspace::beside(&out(ROOT))?;
-    squashfs::make(tree, store, options, &workspace, ROOT, &mut meter)?;
+    let notes = Squashfs { tree, store, compressor: SquashCompressor::Zstd, options }.make(&workspace, ROOT, &mut meter)?;
     let digest = sha256(&workspace.path(ROOT))?;
     let kernel = store.read(&boot.kernel).map_err(|e| Error::content(b"boot/kernel", e))?;
     let script = script(boot, name, &digest);
@@ -52,7 +52,7 @@ pub fn write_netboot(
         fs::write(&path, bytes).map_err(|e| Error::io(&path, e))?;
         workspace.publish(ending)?;
     }
-    Ok(WriteReport::default())
+    Ok(WriteReport { notes })
 }
 
 /// The iPXE script. `${cwuri}` is the script's own address, which the initramfs needs to find the root beside it; an iPXE from before

@@ -1,10 +1,9 @@
 //! Programs of the host that writers use, run with an argument list, a fixed environment and their messages kept.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -26,21 +25,20 @@ pub(crate) struct Tool {
 }
 
 impl Tool {
-    /// Starts a program. `package` is the Debian package that has it; `epoch` is given to it as SOURCE_DATE_EPOCH. With `feed` its
-    /// standard input is what [`Tool::write`] gives it, otherwise it is empty.
+    /// Starts a program. `package` is the Debian package that has it; `epoch` is given to it as SOURCE_DATE_EPOCH. Its standard
+    /// input is empty.
     pub(crate) fn start<S: AsRef<OsStr>>(
         workspace: &Workspace,
         (name, package): (&'static str, &str),
         args: impl IntoIterator<Item = S>,
         epoch: i64,
-        feed: bool,
     ) -> Result<Tool, Error> {
         let failed = |e| Error::io(Path::new(name), e);
         let (messages, out) = io::pipe().map_err(failed)?;
         let errors = out.try_clone().map_err(failed)?;
         let mut command = Command::new(name);
         command.args(args).env("LC_ALL", "C").env("TZ", "UTC").env("SOURCE_DATE_EPOCH", epoch.max(0).to_string());
-        command.stdin(if feed { Stdio::piped() } else { Stdio::null() }).stdout(out).stderr(errors);
+        command.stdin(Stdio::null()).stdout(out).stderr(errors);
         let child = command.spawn().map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => Error::MissingTool { tool: name.to_owned(), package: package.to_owned() },
             _ => failed(e),
@@ -55,24 +53,8 @@ impl Tool {
         })
     }
 
-    /// Feeds the program. When it has stopped reading, its own message tells why.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let result = match &mut self.child.stdin {
-            Some(stdin) => ChildStdin::write_all(stdin, bytes),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        };
-        match result {
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
-                let status = self.child.wait().map_err(|e| Error::io(Path::new(self.name), e))?;
-                Err(self.failure(status))
-            }
-            other => other.map_err(|e| Error::io(Path::new(self.name), e)),
-        }
-    }
-
     /// Waits for the end, asking `going` now and then whether to go on.
     pub(crate) fn finish(mut self, mut going: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
-        drop(self.child.stdin.take());
         loop {
             match self.child.try_wait().map_err(|e| Error::io(Path::new(self.name), e))? {
                 Some(status) if status.success() => return Ok(()),
@@ -111,7 +93,7 @@ pub(crate) fn run<S: AsRef<OsStr>>(
     epoch: i64,
     going: impl FnMut() -> Result<(), Error>,
 ) -> Result<(), Error> {
-    Tool::start(workspace, program, args, epoch, false)?.finish(going)
+    Tool::start(workspace, program, args, epoch)?.finish(going)
 }
 
 /// Reads to the end and keeps the last [`SHOWN`] bytes.
@@ -129,10 +111,4 @@ fn disk_is_full(folder: &Path) -> bool {
     let mut probe = tempfile::tempfile_in(folder);
     let written = probe.as_mut().map(|file| file.write_all(&vec![0; 1 << 20]));
     matches!(written, Ok(Err(error)) if is_disk_full(&error))
-}
-
-/// Whether a program is there to be run.
-pub(crate) fn is_installed(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| File::open(dir.join(name)).is_ok_and(|f| f.metadata().is_ok_and(|m| m.is_file())))
 }

@@ -88,6 +88,15 @@ impl Error {
         }
     }
 
+    /// What went wrong with the store itself.
+    pub(crate) fn store(source: StoreError) -> Error {
+        match source {
+            StoreError::DiskFull { path } => Error::DiskFull { path },
+            StoreError::Io { path, source } => Error::Io { path, source },
+            source => Error::Boot(source.to_string()),
+        }
+    }
+
     pub(crate) fn content(path: &[u8], source: StoreError) -> Error {
         match source {
             StoreError::DiskFull { path } => Error::DiskFull { path },

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::{EPOCH, assert_unpacked, full_tree, have, plain_tree, run};
-use image::{Compression, Entry, Kind, Store, Tree, WriteOptions, write_squashfs, write_tar, write_zip};
+use image::{Compression, Entry, Kind, SquashCompressor, Store, Tree, WriteOptions, write_squashfs, write_tar, write_zip};
 
 fn go_on(_: u64, _: u64) -> bool {
     true
@@ -158,7 +158,7 @@ fn squashfs_holds_the_tree() {
     let place = Place::new();
     let tree = full_tree(&place.store);
     let out = place.path("image.squashfs");
-    write_squashfs(&tree, &place.store, &WriteOptions::at(EPOCH), &out, &go_on).unwrap();
+    write_squashfs(&tree, &place.store, SquashCompressor::Zstd, &WriteOptions::at(EPOCH), &out, &go_on).unwrap();
 
     // Attributes, owners, devices and hard links by way of the tar that the reference tool makes of the image.
     let tar = place.path("back.tar");
@@ -180,7 +180,7 @@ fn squashfs_holds_the_tree() {
     // Contents, modes and times by unpacking what an ordinary user may.
     let (plain_out, dir) = (place.path("plain.squashfs"), place.path("unpacked"));
     let tree = plain_tree(&place.store);
-    write_squashfs(&tree, &place.store, &WriteOptions::at(EPOCH), &plain_out, &go_on).unwrap();
+    write_squashfs(&tree, &place.store, SquashCompressor::Zstd, &WriteOptions::at(EPOCH), &plain_out, &go_on).unwrap();
     run(Command::new("unsquashfs").args(["-quiet", "-no-progress", "-dest"]).arg(&dir).arg(&plain_out).stdout(Stdio::null()));
     assert_unpacked(&tree, &place.store, &dir, 0);
 }

@@ -9,7 +9,8 @@ use std::process::Command;
 use common::grub::add_grub;
 use common::{EPOCH, full_tree};
 use image::{
-    BootMedia, Compression, DiskFormat, Store, Tree, WriteOptions, write_disk, write_iso, write_squashfs, write_tar, write_zip,
+    BootMedia, Compression, DiskFormat, SquashCompressor, Store, Tree, WriteOptions, write_disk, write_iso, write_squashfs,
+    write_tar, write_zip,
 };
 use nix::sys::stat::{Mode, umask};
 
@@ -46,7 +47,7 @@ fn write_all_formats() {
         grub_dir: "usr/lib/grub".into(),
     };
     write_zip(&tree, &store, &options, &out.join("image.zip"), &go_on).unwrap();
-    write_squashfs(&tree, &store, &options, &out.join("image.squashfs"), &go_on).unwrap();
+    write_squashfs(&tree, &store, SquashCompressor::Zstd, &options, &out.join("image.squashfs"), &go_on).unwrap();
     if with_grub {
         write_iso(&tree, &store, &boot, &options, &out.join("image.iso"), &go_on).unwrap();
         for (name, format) in

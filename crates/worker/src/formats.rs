@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use contract::{Failure, Format, Job, Step};
-use image::{BootMedia, Compression, Container, DiskFormat, Stage, Store, Tree, WriteOptions, WriteReport};
+use image::{BootMedia, Compression, Container, DiskFormat, SquashCompressor, Stage, Store, Tree, WriteOptions, WriteReport};
 
 /// What every format is written from.
 pub(crate) struct Source<'a> {
@@ -48,7 +48,7 @@ impl Source<'_> {
             Format::TarXz => tar(Compression::Xz),
             Format::TarZst => tar(Compression::Zstd),
             Format::Zip => image::write_zip(tree, store, options, path, progress),
-            Format::Squashfs => image::write_squashfs(tree, store, options, path, progress),
+            Format::Squashfs => image::write_squashfs(tree, store, SquashCompressor::Zstd, options, path, progress),
             Format::Iso => image::write_iso(tree, store, self.boot(format)?, options, path, progress),
             Format::ImgGz => disk(self.boot(format)?, DiskFormat::RawGzip),
             Format::Qcow2 => disk(self.boot(format)?, DiskFormat::Qcow2),
