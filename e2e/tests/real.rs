@@ -2,6 +2,7 @@
 //! priority for what is absent. What boots runs Gentoo's own binaries.
 
 use std::fs;
+use std::process::Command;
 
 use e2e::qemu::{Firmware, Machine, Medium};
 use e2e::{password_hash, sample_dir, shared, user};
