@@ -12,6 +12,6 @@ mod target_tool;
 
 pub use configure::{ConfigureRequest, configure, configure_portage};
 pub use error::ComposeError;
-pub use merge::{FetchError, MergeRequest, Root, merge};
+pub use merge::{FetchError, MergeRequest, Root, groups, merge};
 pub use observer::{Observer, Unobserved};
 pub use stage3::read_stage3;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::cmd_plan::SourceArgs;
+use crate::cmd_work::CacheArgs;
 use crate::progress::Display;
 use crate::{Outcome, cmd_order, cmd_plan};
 
@@ -15,6 +16,8 @@ pub struct Args {
     /// Where the images go
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     source: SourceArgs,
 }
@@ -36,6 +39,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let built = worker::build(&job, &workshop, &args.output, &display);
     display.finish();
     let built = built.map_err(failed)?;
+    workshop.trim(args.cache.bytes()).context("the work folder could not be trimmed")?;
     for message in &built.messages {
         eprintln!("{message}");
     }

@@ -18,6 +18,8 @@ pub struct Args {
     /// Where packages, the store and unfinished work are kept
     #[arg(long, env = "HATCHERY_WORK_DIR", default_value = "var/worker")]
     dir: PathBuf,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// The name the operator sees
     #[arg(long, default_value = "worker")]
     name: String,
@@ -26,13 +28,33 @@ pub struct Args {
     exit_with_parent: bool,
 }
 
+/// How much is kept for later builds.
+#[derive(clap::Args)]
+pub struct CacheArgs {
+    /// How much packages, file contents and compressed forms may take in the work folder, in GiB
+    #[arg(long, env = "HATCHERY_CACHE_SIZE", value_name = "GIB", default_value_t = 20)]
+    cache_size: u64,
+}
+
+impl CacheArgs {
+    pub fn bytes(&self) -> u64 {
+        self.cache_size.saturating_mul(1 << 30)
+    }
+}
+
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.exit_with_parent {
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     }
     let token = std::fs::read_to_string(&args.token_file)
         .with_context(|| format!("the worker token cannot be read from {}", args.token_file.display()))?;
-    let config = worker::Config { server: args.server, token: token.trim().to_owned(), name: args.name, dir: args.dir };
+    let config = worker::Config {
+        server: args.server,
+        token: token.trim().to_owned(),
+        name: args.name,
+        dir: args.dir,
+        cache_size: args.cache.bytes(),
+    };
     worker::run(&config, &AtomicBool::new(false))?;
     Ok(Outcome::Done)
 }

@@ -4,7 +4,10 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use liblzma::stream::{Check, Filters, LzmaOptions, Stream};
+
 use crate::pool;
+use crate::tar::Lengths;
 use crate::write::Error;
 
 /// How a stream is compressed.
@@ -19,6 +22,8 @@ pub enum Compression {
 /// Level of gzip and xz: the tools' own default, which costs little time more than less would.
 const GZIP_LEVEL: u32 = 6;
 const XZ_PRESET: u32 = 6;
+/// The preset's dictionary.
+const XZ_DICTIONARY: u32 = 8 << 20;
 /// As in [`crate::squashfs`]: a tenth smaller than the default of 3 at twice the time, where 15 costs twelve times for half as much.
 const ZSTD_LEVEL: i32 = 9;
 
@@ -48,8 +53,29 @@ impl Compression {
         }
     }
 
+    /// What the bytes of a piece depend on besides its raw bytes, in words.
+    pub(crate) fn parameters(self) -> String {
+        match self {
+            Compression::Gzip => format!("gzip {GZIP_LEVEL}"),
+            Compression::Bzip2 => "bzip2 9".to_owned(),
+            Compression::Xz => format!("xz {XZ_PRESET}"),
+            Compression::Zstd => format!("zstd {ZSTD_LEVEL}"),
+        }
+    }
+
+    /// How long the pieces are that images share. Longer ones compress better, and a change compresses more anew.
+    pub(crate) fn piece_lengths(self) -> Lengths {
+        let lengths = |target| Lengths { least: target / 2, target, most: 2 * target };
+        match self {
+            Compression::Gzip => lengths(256 << 10),
+            Compression::Bzip2 => lengths(1_800_000),
+            Compression::Xz => lengths(4 << 20),
+            Compression::Zstd => lengths(2 << 20),
+        }
+    }
+
     /// One piece as a stream of its own. Names, times and everything else of the machine stay out of it.
-    fn compress(self, raw: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn compress(self, raw: &[u8]) -> io::Result<Vec<u8>> {
         let out = Vec::with_capacity(raw.len() / 2);
         match self {
             Compression::Gzip => {
@@ -64,7 +90,7 @@ impl Compression {
                 encoder.finish()
             }
             Compression::Xz => {
-                let mut encoder = liblzma::write::XzEncoder::new(out, XZ_PRESET);
+                let mut encoder = liblzma::write::XzEncoder::new_stream(out, xz_stream(raw.len())?);
                 encoder.write_all(raw)?;
                 encoder.finish()
             }
@@ -75,6 +101,15 @@ impl Compression {
             }
         }
     }
+}
+
+/// An .xz encoder for so many bytes: the preset with a dictionary that is no larger than they are, as a larger one would only take
+/// memory, eleven times its size.
+fn xz_stream(length: usize) -> io::Result<Stream> {
+    let mut options = LzmaOptions::new_preset(XZ_PRESET)?;
+    let dictionary = u32::try_from(length).unwrap_or(u32::MAX).clamp(1 << 16, XZ_DICTIONARY).next_power_of_two();
+    options.dict_size(dictionary);
+    Ok(Stream::new_stream_encoder(Filters::new().lzma2(&options), Check::Crc64)?)
 }
 
 /// Takes the pieces of what is to be compressed.

@@ -84,18 +84,22 @@ impl Forms {
         }
         let path = self.shelf.index().pack(number).map(|name| self.shelf.pack_path(name)).ok_or(io::ErrorKind::NotFound)?;
         let file = Arc::new(File::open(path)?);
-        mark_used(&file)?;
+        mark_used(&file);
         open.insert(number, file.clone());
         Ok(file)
     }
 }
 
-/// Sets a file's time to now unless it is nearly that.
-pub(crate) fn mark_used(file: &File) -> io::Result<()> {
-    let modified = file.metadata()?.modified()?;
-    match modified.elapsed().is_ok_and(|age| age < USE_STEP) {
-        true => Ok(()),
-        false => file.set_modified(SystemTime::now()),
+/// Whether a file's time says that it is in use now, to within [`USE_STEP`].
+pub(crate) fn is_used(found: &fs::Metadata) -> bool {
+    found.modified().is_ok_and(|time| time.elapsed().is_ok_and(|age| age < USE_STEP))
+}
+
+/// Sets a file's time to now unless it is nearly that. On a disk that cannot be written nothing is trimmed either, so failing at this is
+/// no reason not to read.
+pub(crate) fn mark_used(file: &File) {
+    if !file.metadata().is_ok_and(|found| is_used(&found)) {
+        let _ = file.set_modified(SystemTime::now());
     }
 }
 

@@ -1,5 +1,6 @@
 //! An OCI image (image specification 1.0) as one tar file that is an image layout and, by a further `manifest.json`, what `docker load`
 //! reads. A layer is the difference of two trees, so equal stages of different images are equal blobs that are fetched and kept once.
+//! A layer is compressed in the pieces of [`tar::write_compressed`], sorted by path, as engines make the directories before what is in them.
 
 mod layer;
 
@@ -11,11 +12,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::compress::{Compression, Sink, compressed};
+use crate::compress::Compression;
+use crate::forms::FormKey;
 use crate::store::Store;
 use crate::tar::{self, Header, RECORD};
 use crate::tree::Tree;
-use crate::write::{Error, Meter, Progress, Workspace, WriteOptions, WriteReport, write_all};
+use crate::write::{Error, Meter, Progress, Workspace, WriteOptions, WriteReport, content_of, items, write_all};
 use crate::zip_record::civil;
 
 /// A stage of the root; what it changes against the stage before becomes a layer.
@@ -63,7 +65,8 @@ pub fn write_oci(
         }
         previous = stage.tree;
     }
-    let total = differences.iter().map(|(_, tree)| tree.totals().bytes).sum();
+    // Hashed in one pass and compressed in another.
+    let total = 2 * differences.iter().map(|(_, tree)| tree.totals().bytes).sum::<u64>();
     let mut meter = Meter::new(progress, total);
     let mut layers = Vec::new();
     for (number, (name, tree)) in differences.iter().enumerate() {
@@ -113,22 +116,42 @@ impl Layer {
         (path, mut file): (PathBuf, File),
         meter: &mut Meter,
     ) -> Result<Layer, Error> {
-        let (mut raw, mut small, mut size) = (Sha256::new(), Sha256::new(), 0);
-        let produce = |sink: Sink| {
-            tar::write_stream(tree, store, options, meter, &mut |bytes| {
-                raw.update(bytes);
-                sink(bytes)
-            })
-        };
+        let diff_id = diff_id(tree, store, options, meter)?;
+        let (mut hasher, mut size) = (Sha256::new(), 0);
         // gzip is what every engine takes.
-        compressed(Compression::Gzip, options.thread_count(), &path, produce, |bytes| {
-            small.update(bytes);
+        let source = tar::Source { store, compression: Compression::Gzip, options };
+        tar::write_compressed(&source, items(tree), meter, &path, |bytes| {
+            hasher.update(bytes);
             size += bytes.len() as u64;
             write_all(&mut file, &path, bytes)
         })?;
-        let blob = Blob { digest: hex::encode(small.finalize()), size };
-        Ok(Layer { name: name.to_owned(), blob, diff_id: hex::encode(raw.finalize()), path })
+        let blob = Blob { digest: hex::encode(hasher.finalize()), size };
+        Ok(Layer { name: name.to_owned(), blob, diff_id, path })
     }
+}
+
+/// The SHA-256 of a layer's tar stream before it is compressed. It is kept as a form, so that a layer seen before is not read for it.
+fn diff_id(tree: &Tree, store: &Store, options: &WriteOptions, meter: &mut Meter) -> Result<String, Error> {
+    let mut key = FormKey::of("oci diff id, 1");
+    for item in items(tree) {
+        key.field(&tar::headers(&item, options));
+        if let Some((blob, _)) = content_of(&item) {
+            key.blob(blob);
+        }
+    }
+    let (key, forms) = (key.finish(), store.forms().map_err(Error::store)?);
+    if let Some(known) = forms.get(&key) {
+        meter.add(tree.totals().bytes)?;
+        return Ok(hex::encode(known));
+    }
+    let mut hasher = Sha256::new();
+    tar::write_stream(tree, store, options, meter, &mut |bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })?;
+    let digest = hasher.finalize();
+    forms.put(&key, &digest).map_err(Error::store)?;
+    Ok(hex::encode(digest))
 }
 
 fn write_archive(layers: &[Layer], container: &Container, options: &WriteOptions, workspace: &Workspace) -> Result<(), Error> {

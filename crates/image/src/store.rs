@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use crate::forms::{Forms, Shelf};
+use crate::forms::{Forms, Shelf, is_used, mark_used};
 
 /// Files up to this size are hashed in memory before anything is written: most are known already, and then nothing is.
 const SMALL: usize = 1 << 20;
@@ -166,8 +166,19 @@ impl Store {
     }
 
     /// Whether a blob of this name and size is there. Its content is checked whenever it is read.
+    /// This counts as a use.
     fn holds(&self, blob: &BlobId, size: u64) -> bool {
-        fs::metadata(self.path(blob)).is_ok_and(|found| found.is_file() && found.len() == size)
+        let path = self.path(blob);
+        let there = || fs::metadata(&path).ok().filter(|found| found.is_file() && found.len() == size);
+        match there() {
+            None => false,
+            Some(found) if is_used(&found) => true,
+            // Looked for once more: if it was trimmed away before its time was set, it is gone now.
+            Some(_) => File::open(&path).is_ok_and(|file| {
+                mark_used(&file);
+                there().is_some()
+            }),
+        }
     }
 
     /// Whether a blob of this name is there, unread.
@@ -178,10 +189,17 @@ impl Store {
     /// Opens a blob without checking its content; for readers that check by themselves. [`Store::reader`] checks.
     pub fn open_blob(&self, blob: &BlobId) -> Result<File, StoreError> {
         let path = self.path(blob);
-        File::open(&path).map_err(|e| match e.kind() {
+        let opened = match File::open(&path) {
+            // Trimming takes things away for a moment to look at them.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.lock_for_use().and_then(|_lock| File::open(&path)),
+            opened => opened,
+        };
+        let file = opened.map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => StoreError::Missing { blob: *blob },
             _ => self.failed(&path, e),
-        })
+        })?;
+        mark_used(&file);
+        Ok(file)
     }
 
     /// Opens a blob so that its content is checked: reading to the end fails when the content is wrong.
@@ -195,8 +213,7 @@ impl Store {
         let mut file = self.open_blob(blob)?;
         file.read_to_end(&mut content).map_err(|e| self.failed(&self.path(blob), e))?;
         if BlobId::of(&content) != *blob {
-            self.set_aside(blob);
-            return Err(StoreError::Damaged { blob: *blob });
+            return Err(self.damaged(blob));
         }
         Ok(content)
     }
@@ -211,6 +228,10 @@ impl Store {
         let name = blob.to_string();
         let (folder, rest) = name.split_at(2);
         self.root.join(folder).join(rest)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     fn tmp(&self) -> PathBuf {
@@ -236,6 +257,12 @@ impl Store {
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).map_err(|e| self.failed(folder, e))?;
         file.persist(&path).map(drop).map_err(|e| self.failed(&path, e.error))
+    }
+
+    /// The error of a blob that was read and is not what its name says; it is set aside.
+    pub(crate) fn damaged(&self, blob: &BlobId) -> StoreError {
+        self.set_aside(blob);
+        StoreError::Damaged { blob: *blob }
     }
 
     /// Takes a damaged blob out of the way, so that the next `put` of its content heals the store.
@@ -300,8 +327,7 @@ impl Read for VerifiedReader {
             && let Some(hasher) = self.hasher.take()
             && BlobId(hasher.finalize().into()) != self.blob
         {
-            self.store.set_aside(&self.blob);
-            return Err(io::Error::other(StoreError::Damaged { blob: self.blob }));
+            return Err(io::Error::other(self.store.damaged(&self.blob)));
         }
         Ok(count)
     }

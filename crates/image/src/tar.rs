@@ -1,17 +1,26 @@
 //! The tar stream of a tree (POSIX pax with GNU's and star's conventions), sorted and deterministic, and compressed files made of it.
 //!
+//! Where the options say which files belong together, a tar file has one group after the other and the directories last, each after all
+//! that is below it: unpackers that set a directory's time at once, and GNU tar, which sets it when it meets the next entry outside, both
+//! end with the right one.
+//!
 //! Names start with `./` as in a stage3. Long names, large numbers and extended attributes (`SCHILY.xattr.*`) go into pax headers, which
 //! GNU tar, bsdtar, Python and tar2sqfs read; everything else stays plain ustar. Owners are numbers only.
 
+mod pieces;
+
 use std::path::Path;
 
-use crate::compress::{Compression, Sink, compressed};
+use crate::compress::Compression;
 use crate::entry::Kind;
 use crate::store::Store;
 use crate::tree::Tree;
 use crate::write::{
-    Error, Item, Meter, Progress, Workspace, WriteOptions, WriteReport, content_of, for_each_piece, items, write_all,
+    Error, Item, Meter, Progress, Workspace, WriteOptions, WriteReport, content_of, for_each_piece, grouped_items, items,
+    write_all,
 };
+
+pub(crate) use self::pieces::{Lengths, Source, write_compressed};
 
 const BLOCK: usize = 512;
 /// A tar file is padded to a multiple of this, GNU tar's default record.
@@ -34,8 +43,11 @@ pub fn write_tar(
 ) -> Result<WriteReport, Error> {
     let workspace = Workspace::beside(out)?;
     let (path, mut file) = workspace.create("image.tar")?;
-    let produce = |sink: Sink| write_stream(tree, store, options, &mut Meter::new(progress, tree.totals().bytes), sink);
-    compressed(compression, options.thread_count(), &path, produce, |bytes| write_all(&mut file, &path, bytes))?;
+    let mut meter = Meter::new(progress, tree.totals().bytes);
+    let source = Source { store, compression, options };
+    write_compressed(&source, grouped_items(tree, &options.groups), &mut meter, &path, |bytes| {
+        write_all(&mut file, &path, bytes)
+    })?;
     workspace.publish("image.tar")?;
     Ok(WriteReport::default())
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::entry::{Entry, Kind, LinkId};
+use crate::groups::Groups;
 use crate::store::{BlobId, Store, StoreError, is_disk_full};
 use crate::tree::{Tree, TreeError, shown};
 
@@ -19,12 +20,14 @@ pub struct WriteOptions {
     pub epoch: i64,
     /// Threads that compress; 0 for as many as there are processors. The bytes written do not depend on it.
     pub threads: usize,
+    /// Which files belong together; formats that choose the order of files keep them so. Without groups that order is by path.
+    pub groups: Groups,
 }
 
 impl WriteOptions {
     /// Options for an image of this date.
     pub fn at(epoch: i64) -> WriteOptions {
-        WriteOptions { epoch, threads: 0 }
+        WriteOptions { epoch, ..WriteOptions::default() }
     }
 
     pub(crate) fn thread_count(&self) -> usize {
@@ -65,6 +68,8 @@ pub enum Error {
     #[error("{path} has another size ({actual} bytes) than the tree says ({expected} bytes)")]
     WrongSize { path: String, expected: u64, actual: u64 },
     #[error(transparent)]
+    Store(StoreError),
+    #[error(transparent)]
     Tree(#[from] TreeError),
     #[error("writing {}: {source}", path.display())]
     Io {
@@ -88,12 +93,11 @@ impl Error {
         }
     }
 
-    /// What went wrong with the store itself.
+    /// An error of the store that is about no file.
     pub(crate) fn store(source: StoreError) -> Error {
         match source {
             StoreError::DiskFull { path } => Error::DiskFull { path },
-            StoreError::Io { path, source } => Error::Io { path, source },
-            source => Error::Boot(source.to_string()),
+            source => Error::Store(source),
         }
     }
 
@@ -189,12 +193,36 @@ pub(crate) struct Item<'a> {
 /// sets a directory's time when it meets the first entry outside.
 pub(crate) fn items(tree: &Tree) -> impl Iterator<Item = Item<'_>> {
     let mut entries: Vec<_> = tree.iter().collect();
-    entries.sort_by(|(a, _), (b, _)| a.split(|c| *c == b'/').cmp(b.split(|c| *c == b'/')));
+    entries.sort_by(|(a, _), (b, _)| by_components(a, b));
+    in_order(entries)
+}
+
+/// All entries by group, those of none after them, and then the directories, each after all that is in it. By path where there are no
+/// groups.
+pub(crate) fn grouped_items<'a>(tree: &'a Tree, groups: &Groups) -> impl Iterator<Item = Item<'a>> {
+    let mut entries: Vec<_> = tree.iter().collect();
+    entries.sort_by(|(a, _), (b, _)| by_components(a, b));
+    if !groups.is_empty() {
+        let mut dirs: Vec<_> = entries.extract_if(.., |(_, entry)| entry.is_dir()).collect();
+        dirs.reverse();
+        entries.sort_by_cached_key(|(path, _)| groups.rank(path));
+        entries.extend(dirs);
+    }
+    in_order(entries)
+}
+
+fn in_order<'a>(entries: Vec<(&'a [u8], &'a Entry)>) -> impl Iterator<Item = Item<'a>> {
     let mut first_names = HashMap::<LinkId, &[u8]>::new();
     entries.into_iter().map(move |(path, entry)| {
         let first = entry.link().map(|link| *first_names.entry(link).or_insert(path));
         Item { path, entry, hard_link: first.filter(|first| *first != path) }
     })
+}
+
+/// Compares paths component by component: a slash comes before all other bytes.
+fn by_components(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    let key = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 };
+    a.iter().map(key).cmp(b.iter().map(key))
 }
 
 /// A file's content in pieces, checked: its hash by the store, its size here.

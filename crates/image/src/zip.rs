@@ -1,26 +1,25 @@
 //! Zip with Unix modes, links and times: PKWARE's APPNOTE 6.3, with Info-ZIP's extra fields UT (times) and ux (owners).
 //!
-//! Files are deflated in pieces of fixed size on several cores, each ending on a byte boundary, and joined. What zip cannot carry is
-//! listed in the report and in a text file inside.
+//! Files are deflated in pieces on several cores, each ending on a byte boundary, and joined. Pieces of files seen before are taken from
+//! the store. What zip cannot carry is listed in the report and in a text file inside.
+
+mod deflate;
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
-
+use crate::content::Stretch;
 use crate::entry::{Entry, Kind};
 use crate::pool;
 use crate::store::Store;
 use crate::tree::Tree;
-use crate::write::{
-    Error, Item, Meter, Progress, Workspace, WriteOptions, WriteReport, content_of, for_each_piece, items, write_all,
-};
+use crate::write::{Error, Item, Meter, Progress, Workspace, WriteOptions, WriteReport, items, write_all};
 use crate::zip_notes::Losses;
 use crate::zip_record::{Record, central_directory};
 
-/// Raw bytes deflated as one piece. Fixed, so that the output depends on nothing else.
-const PIECE: usize = 1 << 20;
+use self::deflate::{Batch, Batches, Deflater, Done, DoneBatch, Piece};
+
 /// Sizes and offsets from here on need zip64; a deflated piece may be a little larger than the raw one, hence the margin below 4 GiB.
 const ZIP64_FROM: u64 = 0xff00_0000;
 /// The text inside the image that lists what zip could not carry.
@@ -40,8 +39,8 @@ pub fn write_zip(
     write_with_limit(tree, store, options, out, progress, ZIP64_FROM)
 }
 
-fn write_with_limit(
-    tree: &Tree,
+fn write_with_limit<'a>(
+    tree: &'a Tree,
     store: &Store,
     options: &WriteOptions,
     out: &Path,
@@ -50,24 +49,27 @@ fn write_with_limit(
 ) -> Result<WriteReport, Error> {
     let workspace = Workspace::beside(out)?;
     let (path, file) = workspace.create("image.zip")?;
-    let mut zip =
-        ZipFile { file: std::io::BufWriter::with_capacity(1 << 18, file), path, at: 0, zip64_from, records: Vec::new() };
+    let mut zip = ZipFile::new(file, path, zip64_from);
     let mut losses = Losses::default();
-    let produce = |emit: &mut dyn FnMut(Job) -> Result<(), Error>| {
+    let deflater = Deflater::new(store)?;
+    let produce = |emit: &mut dyn FnMut(Batch<'a>) -> Result<(), Error>| {
         let mut meter = Meter::new(progress, content_size(tree));
+        let mut batches = Batches::new(emit);
         for item in items(tree).filter(|item| !item.path.is_empty()) {
             losses.look_at(&item);
             if let Some(record) = record_of(&item, options) {
-                emit(Job::Start(record))?;
-                emit_content(store, &item, &mut meter, emit)?;
+                batches.start(record)?;
+                add_content(&item, &mut meter, &mut batches)?;
             }
             meter.check()?;
         }
         let notes = losses.text();
-        emit(Job::Start(Record::new(free_name(tree).into_bytes(), 0o100_644, (0, 0), options.epoch, notes.len() as u64)))?;
-        emit_bytes(notes.as_bytes(), emit)
+        let name = free_name(tree).into_bytes();
+        batches.start(Record::new(name, 0o100_644, (0, 0), options.epoch, notes.len() as u64))?;
+        batches.bytes(notes.into_bytes())?;
+        batches.flush()
     };
-    pool::ordered(options.thread_count(), produce, deflate, |done| zip.take(done))?;
+    pool::ordered(options.thread_count(), produce, |batch| deflater.work(batch), |done| zip.take(done))?;
     zip.finish()?;
     workspace.publish("image.zip")?;
     Ok(WriteReport { notes: losses.sentences() })
@@ -97,82 +99,15 @@ fn record_of(item: &Item, options: &WriteOptions) -> Option<Record> {
     Some(Record::new(name, kind_bits | (mode & 0o7777), (*uid, *gid), options.mtime(item.entry), size))
 }
 
-/// What travels through the pool.
-enum Job {
-    Start(Record),
-    /// A piece of the entry's content, and the CRC of all of it with the last.
-    Piece {
-        bytes: Vec<u8>,
-        end: Option<u32>,
-        /// The only piece of its entry, so that storing it plainly is a choice.
-        only: bool,
-    },
-}
-
-enum Done {
-    Start(Record),
-    Piece { bytes: Vec<u8>, end: Option<u32>, stored: bool },
-}
-
-fn emit_content(
-    store: &Store,
-    item: &Item,
-    meter: &mut Meter,
-    emit: &mut dyn FnMut(Job) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let (blob, size) = match (&item.entry.kind, content_of(item)) {
-        (Kind::Symlink(target), _) => return emit_bytes(target, emit),
-        (Kind::File { blob, size, .. }, _) => (blob, *size),
-        _ => return Ok(()),
-    };
-    let mut crc = Crc::new();
-    let mut buffer = Vec::with_capacity(usize::try_from(size).unwrap_or(PIECE).min(PIECE));
-    let mut emitted = false;
-    for_each_piece(store, item.path, (blob, size), |mut bytes| {
-        crc.update(bytes);
-        meter.add(bytes.len() as u64)?;
-        while buffer.len() + bytes.len() > PIECE {
-            let (head, tail) = bytes.split_at(PIECE - buffer.len());
-            buffer.extend_from_slice(head);
-            emit(Job::Piece { bytes: std::mem::replace(&mut buffer, Vec::with_capacity(PIECE)), end: None, only: false })?;
-            emitted = true;
-            bytes = tail;
+/// Gives a file's content, which each name of an inode has, or a link's target.
+fn add_content<'a>(item: &Item<'a>, meter: &mut Meter, batches: &mut Batches<'a, '_>) -> Result<(), Error> {
+    match &item.entry.kind {
+        Kind::Symlink(target) => batches.bytes(target.clone()),
+        Kind::File { blob, size, .. } => {
+            let whole = Stretch::whole(item.path, (blob, *size));
+            batches.content(&whole, |bytes| meter.add(bytes))
         }
-        buffer.extend_from_slice(bytes);
-        Ok(())
-    })?;
-    emit(Job::Piece { bytes: buffer, end: Some(crc.sum()), only: !emitted })
-}
-
-fn emit_bytes(bytes: &[u8], emit: &mut dyn FnMut(Job) -> Result<(), Error>) -> Result<(), Error> {
-    let mut crc = Crc::new();
-    crc.update(bytes);
-    emit(Job::Piece { bytes: bytes.to_vec(), end: Some(crc.sum()), only: true })
-}
-
-/// Deflates a piece. All but an entry's last end with a sync flush: on a byte boundary, open for more blocks.
-fn deflate(job: Job) -> Result<Done, Error> {
-    let (bytes, end, only) = match job {
-        Job::Start(record) => return Ok(Done::Start(record)),
-        Job::Piece { bytes, end, only } => (bytes, end, only),
-    };
-    let flush = if end.is_some() { FlushCompress::Finish } else { FlushCompress::Sync };
-    let mut compress = Compress::new(Compression::default(), false);
-    let mut deflated = Vec::with_capacity(bytes.len() + bytes.len() / 1000 + 64);
-    loop {
-        let rest = bytes.get(usize::try_from(compress.total_in()).unwrap_or(bytes.len())..).unwrap_or_default();
-        let status = compress.compress_vec(rest, &mut deflated, flush);
-        let status = status.map_err(|e| Error::Io { path: PathBuf::from("deflate"), source: e.into() })?;
-        // Room left in the output after a sync flush means that all of it is out.
-        let out_full = deflated.len() == deflated.capacity();
-        if status == Status::StreamEnd || (end.is_none() && !out_full) {
-            break;
-        }
-        deflated.reserve(64 << 10);
-    }
-    match only && deflated.len() >= bytes.len() {
-        true => Ok(Done::Piece { bytes, end, stored: true }),
-        false => Ok(Done::Piece { bytes: deflated, end, stored: false }),
+        _ => Ok(()),
     }
 }
 
@@ -184,35 +119,49 @@ struct ZipFile {
     at: u64,
     zip64_from: u64,
     records: Vec<Record>,
+    /// Of the entry begun last, as far as it is written.
+    crc: crc32fast::Hasher,
 }
 
 impl ZipFile {
-    fn take(&mut self, done: Done) -> Result<(), Error> {
-        match done {
-            Done::Start(mut record) => {
-                record.begin(self.at, self.zip64_from);
-                let header = record.is_dir().then(|| record.local_header());
-                self.records.push(record);
-                header.map_or(Ok(()), |header| self.write(&header))
+    fn new(file: File, path: PathBuf, zip64_from: u64) -> ZipFile {
+        let file = std::io::BufWriter::with_capacity(1 << 18, file);
+        ZipFile { file, path, at: 0, zip64_from, records: Vec::new(), crc: crc32fast::Hasher::new() }
+    }
+
+    fn take(&mut self, batch: DoneBatch) -> Result<(), Error> {
+        for step in batch.steps {
+            match step {
+                Done::Start(record) => self.start(record)?,
+                Done::Piece(piece) => self.piece(&piece, batch.bytes.get(piece.range.clone()).unwrap_or_default())?,
             }
-            Done::Piece { bytes, end, stored } => self.take_piece(&bytes, end, stored),
         }
+        Ok(())
+    }
+
+    fn start(&mut self, mut record: Record) -> Result<(), Error> {
+        record.begin(self.at, self.zip64_from);
+        self.crc = crc32fast::Hasher::new();
+        let header = record.is_dir().then(|| record.local_header());
+        self.records.push(record);
+        header.map_or(Ok(()), |header| self.write(&header))
     }
 
     /// Writes a piece of the entry begun last. Its header comes with the first; where more pieces follow, it is written again at the
     /// end, when CRC and size are known.
-    fn take_piece(&mut self, bytes: &[u8], end: Option<u32>, stored: bool) -> Result<(), Error> {
+    fn piece(&mut self, piece: &Piece, bytes: &[u8]) -> Result<(), Error> {
         let Some(record) = self.records.last_mut() else { return Ok(()) };
         let first = self.at == record.offset;
+        self.crc.combine(&crc32fast::Hasher::new_with_initial_len(piece.crc, piece.length));
         record.compressed += bytes.len() as u64;
-        record.stored = stored;
-        record.crc = end.unwrap_or(0);
+        record.stored = piece.stored;
+        record.crc = if piece.last { self.crc.clone().finalize() } else { 0 };
         let (offset, header) = (record.offset, record.local_header());
         if first {
             self.write(&header)?;
         }
         self.write(bytes)?;
-        if first || end.is_none() {
+        if first || !piece.last {
             return Ok(());
         }
         let (file, end) = (&mut self.file, self.at);

@@ -27,7 +27,7 @@ fn write_all_formats() {
     let Some(out) = std::env::var_os(OUT).map(PathBuf::from) else { return };
     let number = |name: &str| std::env::var(name).unwrap().parse::<usize>().unwrap();
     umask(Mode::from_bits_truncate(number(UMASK) as u32));
-    let options = WriteOptions { epoch: EPOCH, threads: number(THREADS) };
+    let options = WriteOptions { threads: number(THREADS), ..WriteOptions::at(EPOCH) };
     let store = Store::open(out.join("store")).unwrap();
     let mut tree = full_tree(&store);
     let go_on = |_, _| true;

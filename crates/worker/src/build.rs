@@ -5,15 +5,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use binhost::{BinhostError, Client, VerifiedStage3};
+use crate::formats::{self, Source};
+use crate::workshop::Workshop;
+use binhost::{BinhostError, VerifiedStage3};
 use composer::{ComposeError, ConfigureRequest, MergeRequest, Root};
 use contract::lease::BinhostAccess;
 use contract::{Artifact, Failure, Format, Job, Plan, Step};
-use image::{Store, Tree, WriteOptions};
+use image::{Groups, Tree, WriteOptions};
 use sha2::{Digest, Sha256, Sha512};
-use tempfile::TempDir;
-
-use crate::formats::{self, Source};
 
 /// Who looks on while a build runs.
 pub trait Watch: Sync {
@@ -23,54 +22,6 @@ pub trait Watch: Sync {
     fn log(&self, line: &str);
     /// True when the build is no longer wanted.
     fn cancelled(&self) -> bool;
-}
-
-/// The folders a worker builds in: the packages it has fetched, the store of file contents, and scratch space.
-pub struct Workshop {
-    dir: PathBuf,
-    store: Store,
-    client: Client,
-}
-
-impl Workshop {
-    /// Opens or makes the folders below `dir`, and removes what a killed build left behind.
-    pub fn open(dir: &Path) -> Result<Self, Failure> {
-        let unusable = |e: &dyn std::fmt::Display| Failure {
-            step: Step::Fetch,
-            package: None,
-            message: format!("the work folder {} cannot be used: {e}", dir.display()),
-            advice: "Choose a folder that can be written, on a disk with room.".into(),
-        };
-        let scratch = dir.join("scratch");
-        std::fs::create_dir_all(dir).map_err(|e| unusable(&e))?;
-        composer::sandbox::remove_tree(&scratch).map_err(|e| unusable(&e))?;
-        std::fs::create_dir_all(&scratch).map_err(|e| unusable(&e))?;
-        composer::sandbox::check(&scratch).map_err(|e| compose_failure(Step::Merge, &e.into()))?;
-        let store = Store::open(&dir.join("store")).map_err(|e| unusable(&e))?;
-        Ok(Workshop { dir: dir.to_owned(), store, client: Client::new(&dir.join("packages")) })
-    }
-
-    /// A fresh folder that is removed when dropped.
-    pub fn scratch(&self) -> Result<TempDir, Failure> {
-        tempfile::Builder::new().prefix("build-").tempdir_in(self.dir.join("scratch")).map_err(|e| Failure {
-            step: Step::Fetch,
-            package: None,
-            message: format!("no scratch folder could be made in {}: {e}", self.dir.display()),
-            advice: "Make room on the worker's disk and order again.".into(),
-        })
-    }
-
-    /// The architectures, by Gentoo's names, whose images can be made here.
-    pub fn arches(&self) -> Result<Vec<String>, Failure> {
-        let scratch = self.scratch()?;
-        let found = composer::sandbox::arches(scratch.path()).map_err(|e| compose_failure(Step::Merge, &e.into()))?;
-        Ok(found.into_iter().map(str::to_owned).collect())
-    }
-
-    /// The packages' cache and the binhosts behind it.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
 }
 
 /// What a build made.
@@ -91,6 +42,7 @@ pub struct BuiltFile {
 /// Builds every format of the job into `out_dir`.
 pub fn build(job: &Job, workshop: &Workshop, out_dir: &Path, watch: &dyn Watch) -> Result<Built, Failure> {
     check_arch(job, workshop)?;
+    let _in_use = workshop.store.in_use().map_err(|e| store_failure(&e))?;
     let (mut plan, stage3) = fetch(job, workshop, watch)?;
     let base = stage3.map(|stage3| unpack(stage3, workshop, watch)).transpose()?;
     let mut root = merge(job, &plan, base.as_ref(), workshop, watch)?;
@@ -258,7 +210,7 @@ fn write_formats(
     watch: &dyn Watch,
 ) -> Result<Vec<BuiltFile>, Failure> {
     let mut files = Vec::new();
-    let options = WriteOptions::at(newest_build_time(plan));
+    let options = WriteOptions { groups: groups(job, root, workshop)?, ..WriteOptions::at(newest_build_time(plan)) };
     let source = Source {
         tree: &root.tree,
         packages: configured.packages.as_ref(),
@@ -287,6 +239,14 @@ fn write_formats(
     }
     watch.progress(Step::Write, count * 1000, count * 1000, "");
     Ok(files)
+}
+
+/// Which package each file is of, where a format is written in that order.
+fn groups(job: &Job, root: &Root, workshop: &Workshop) -> Result<Groups, Failure> {
+    match job.formats.iter().copied().any(formats::is_grouped) {
+        true => composer::groups(&root.tree, &workshop.store).map_err(|e| compose_failure(Step::Write, &e)),
+        false => Ok(Groups::default()),
+    }
 }
 
 fn newest_build_time(plan: &Plan) -> i64 {
@@ -350,7 +310,16 @@ fn fetch_failure(cpv: &str, error: &BinhostError) -> Failure {
     Failure { step: Step::Fetch, package: Some(cpv.to_owned()), message: error.to_string(), advice: error.advice().into() }
 }
 
-fn compose_failure(step: Step, error: &ComposeError) -> Failure {
+fn store_failure(error: &image::StoreError) -> Failure {
+    Failure {
+        step: Step::Fetch,
+        package: None,
+        message: error.to_string(),
+        advice: "The worker's disk needs room or care; then order again.".into(),
+    }
+}
+
+pub(crate) fn compose_failure(step: Step, error: &ComposeError) -> Failure {
     let mut message = error.to_string();
     if !error.output.is_empty() {
         message += &format!("\nIts last words were:\n{}", error.output.join("\n"));

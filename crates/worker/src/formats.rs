@@ -21,6 +21,11 @@ pub(crate) fn keeps_stages(format: Format) -> bool {
     matches!(format, Format::Oci)
 }
 
+/// Whether a format keeps the files of a package together.
+pub(crate) fn is_grouped(format: Format) -> bool {
+    matches!(format, Format::TarBz2 | Format::TarGz | Format::TarXz | Format::TarZst)
+}
+
 /// The names of a format's files. Those of a format of several begin with its name as the common stem.
 pub(crate) fn file_names(image_name: &str, format: Format) -> Vec<String> {
     let name = format!("{image_name}.{format}");
@@ -101,7 +106,9 @@ fn go_architecture(arch: &str) -> String {
 fn advice(error: &image::Error) -> &'static str {
     match error {
         image::Error::Cancelled => "Order again when you want it.",
-        image::Error::DiskFull { .. } | image::Error::Io { .. } => "The worker's disk needs room or care; then order again.",
+        image::Error::DiskFull { .. } | image::Error::Io { .. } | image::Error::Store(_) => {
+            "The worker's disk needs room or care; then order again."
+        }
         image::Error::MissingTool { .. } => "The operator has to install it on the worker; then order again.",
         image::Error::Boot(_) => "Add what it names to the order, or leave the bootable format out.",
         image::Error::Content { .. } | image::Error::WrongSize { .. } | image::Error::Tree(_) | image::Error::Tool { .. } => {

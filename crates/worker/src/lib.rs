@@ -5,10 +5,12 @@ mod build;
 mod client;
 mod formats;
 mod report;
+mod workshop;
 
-pub use build::{Built, BuiltFile, Watch, Workshop, build};
+pub use build::{Built, BuiltFile, Watch, build};
 pub use client::{ServerClient, WorkerError};
 pub use report::LeaseReporter;
+pub use workshop::Workshop;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +30,8 @@ pub struct Config {
     pub name: String,
     /// Where packages, the store and unfinished work are kept.
     pub dir: PathBuf,
+    /// What was not used for longest is removed where packages, store and forms take more than so many bytes, between builds.
+    pub cache_size: u64,
 }
 
 /// How long an idle worker waits before it asks again.
@@ -40,12 +44,16 @@ pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
     let unfit = |e: Failure| WorkerError::Unfit(format!("{} {}", e.message, e.advice));
     let workshop = Workshop::open(&config.dir).map_err(unfit)?;
     let arches = workshop.arches().map_err(unfit)?;
+    trim(&workshop, config.cache_size);
     tracing::info!(?arches, "ready to work");
     let client = ServerClient::new(&config.server, &config.token)?;
     let request = LeaseRequest { worker: config.name.clone(), arches };
     while !stop.load(Ordering::Relaxed) {
         match client.lease(&request) {
-            Ok(Some(lease)) => serve_lease(&client, &workshop, lease, stop),
+            Ok(Some(lease)) => {
+                serve_lease(&client, &workshop, lease, stop);
+                trim(&workshop, config.cache_size);
+            }
             Ok(None) => std::thread::sleep(IDLE),
             Err(error @ WorkerError::Refused { .. }) => return Err(error),
             Err(error) => {
@@ -55,6 +63,15 @@ pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
         }
     }
     Ok(())
+}
+
+/// Keeps the worker's folders within their size. Work goes on where that fails: what is too much is removed the next time.
+fn trim(workshop: &Workshop, cache_size: u64) {
+    match workshop.trim(cache_size) {
+        Ok(0) => (),
+        Ok(removed) => tracing::info!(removed, "removed what was not used for longest"),
+        Err(error) => tracing::warn!(%error, "the worker's folder could not be trimmed"),
+    }
 }
 
 /// Builds one leased job and reports how it ended. If the lease is lost on the way, the work is dropped: it is somebody else's now.

@@ -5,6 +5,7 @@ pub(crate) mod config_memory;
 mod contents;
 pub(crate) mod env_update;
 pub(crate) mod files;
+mod groups;
 mod info;
 mod install_mask;
 mod intake;
@@ -29,6 +30,8 @@ use contract::{Plan, PlannedPackage};
 use gentoo::Cpv;
 use gentoo::binpkg::BinaryPackage;
 use image::{Store, Tree};
+
+pub use groups::groups;
 
 use crate::sandbox::PhaseHost;
 use crate::{ComposeError, Observer};
