@@ -50,6 +50,8 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let sums_path = args.output.join(format!("{}.SHA256SUMS", job.image_name));
     std::fs::write(&sums_path, sums).with_context(|| format!("{} cannot be written", sums_path.display()))?;
     for path in built.files.iter().map(|f| f.path.as_path()).chain([lock.as_path(), sums_path.as_path()]) {
+        let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
+        synced.with_context(|| format!("{} could not be written to the disk", path.display()))?;
         println!("{}", shown(path));
     }
     Ok(Outcome::Done)

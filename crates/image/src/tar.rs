@@ -230,14 +230,19 @@ impl Header {
     fn octal(&mut self, at: usize, width: usize, value: u64) {
         let max = if width == 8 { MAX_OCTAL_7 } else { MAX_OCTAL_11 };
         let value = if value > max { 0 } else { value };
-        self.put(at, format!("{value:0digits$o}\0", digits = width - 1).as_bytes());
+        let mut rest = value;
+        for byte in self.0.get_mut(at..at + width - 1).into_iter().flatten().rev() {
+            *byte = b'0' + (rest & 7) as u8;
+            rest >>= 3;
+        }
     }
 
     /// Fills in the checksum: the sum of all bytes with its own field as spaces.
     fn finish(mut self) -> [u8; BLOCK] {
         self.put(148, b"        ");
         let sum: u32 = self.0.iter().map(|b| u32::from(*b)).sum();
-        self.put(148, format!("{sum:06o}\0 ").as_bytes());
+        self.octal(148, 7, u64::from(sum));
+        self.put(154, b"\0 ");
         self.0
     }
 }

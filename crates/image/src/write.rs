@@ -144,13 +144,13 @@ impl Workspace {
         Ok((path, file))
     }
 
-    /// Makes a finished file the output: mode 0644 whatever the umask, on disk before it has its name.
+    /// Makes a finished file the output: mode 0644 whatever the umask. It is not synced, as most are uploaded at once and then removed:
+    /// who keeps it and says that it is there has to.
     pub(crate) fn publish(self, name: &str) -> Result<(), Error> {
         use std::os::unix::fs::PermissionsExt;
         let path = self.path(name);
         let file = File::open(&path).map_err(|e| Error::io(&path, e))?;
         file.set_permissions(fs::Permissions::from_mode(0o644)).map_err(|e| Error::io(&path, e))?;
-        file.sync_all().map_err(|e| Error::io(&path, e))?;
         fs::rename(&path, &self.out).map_err(|e| Error::io(&self.out, e))
     }
 }

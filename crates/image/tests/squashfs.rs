@@ -35,7 +35,7 @@ impl Place {
     }
 
     fn write_with(&self, tree: &Tree, name: &str, compressor: SquashCompressor, threads: usize) -> (PathBuf, Vec<String>) {
-        let (out, options) = (self.path(name), WriteOptions { epoch: EPOCH, threads });
+        let (out, options) = (self.path(name), WriteOptions { threads, ..WriteOptions::at(EPOCH) });
         let report = write_squashfs(tree, &self.store, compressor, &options, &out, &|_, _| true).unwrap();
         (out, report.notes)
     }
