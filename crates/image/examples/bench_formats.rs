@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::Instant;
 
-use image::{Compression, Container, Entry, Groups, Kind, Stage, Store, Tree, WriteOptions};
+use image::{Compression, Container, Entry, Groups, Kind, SquashCompressor, Stage, Store, Tree, WriteOptions};
 use image::{write_oci, write_squashfs, write_tar, write_zip};
 
 /// The image's date; files are older.
@@ -47,7 +47,7 @@ fn write(format: &str, tree: &Tree, store: &Store, options: &WriteOptions, out: 
     let go_on = |_: u64, _: u64| true;
     match format {
         "zip" => write_zip(tree, store, options, out, &go_on)?,
-        "squashfs" => write_squashfs(tree, store, options, out, &go_on)?,
+        "squashfs" => write_squashfs(tree, store, SquashCompressor::Zstd, options, out, &go_on)?,
         "oci" => {
             let container = Container { name: "bench".into(), architecture: "amd64".into(), ..Container::default() };
             write_oci(&[Stage { name: "all", tree }], store, &container, options, out, &go_on)?
