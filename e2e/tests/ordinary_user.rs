@@ -12,6 +12,7 @@ fn prepare(dir: &Path) {
     let sample = sample.display();
     let config = format!(
         r#"data_dir = "data"
+signing_key_file = "signing.key"
 [[channel]]
 name = "sample"
 title = "Sample"
@@ -77,6 +78,8 @@ fn an_ordinary_user_composes_a_hundred_packages() {
     }
     let dir = tempfile::tempdir().expect("a folder");
     prepare(dir.path());
+    let output = run(&mut user::command(&hatchery()), dir.path(), &["keygen", "Tests <tests@example.org>", "-o", "signing.key"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let output = run(&mut user::command(&hatchery()), dir.path(), &BUILD);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
@@ -90,7 +93,55 @@ fn an_ordinary_user_composes_a_hundred_packages() {
     let scripts =
         packages.iter().filter(|package| package["defined_phases"].as_str().is_some_and(|phases| phases.contains("postinst")));
     assert!(scripts.count() >= 5, "hardly a package has scripts");
-    assert!(made.iter().any(|path| path.to_string_lossy().ends_with(".tar.zst")), "{made:?}");
+    let image = made.iter().find(|path| path.to_string_lossy().ends_with(".tar.zst")).expect("an image");
+    it_is_what_its_documents_say(dir.path(), image, lock);
+}
+
+/// What came with the image holds it to the last byte, and notices when one is another.
+fn it_is_what_its_documents_say(dir: &Path, image: &Path, lock: &Path) {
+    let verify = || {
+        let arguments = ["verify", image.to_str().expect("a plain path"), "--certificate", "signing.key.asc"];
+        let output = run(&mut user::command(&hatchery()), dir, &arguments);
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (good, said) = verify();
+    assert!(good && said.contains("contents:  the image says of itself"), "{said}");
+    let beside = |ending: &str| std::path::PathBuf::from(lock.to_string_lossy().replace("plan.json", ending));
+    documents_are_valid(&beside("spdx.json"), &beside("cdx.json"), &beside("intoto.json"));
+
+    // Another lock with checksums of its own: the signature is not of them.
+    let text = std::fs::read_to_string(lock).expect("the lock");
+    std::fs::write(lock, text.replacen("\"build_time\": 1", "\"build_time\": 2", 1)).expect("it is written");
+    let (good, said) = verify();
+    assert!(!good && said.contains("is not what was given out"), "{said}");
+    for (program, list) in [("sha256sum", "SHA256SUMS"), ("sha512sum", "SHA512SUMS"), ("b2sum", "BLAKE2BSUMS")] {
+        let names = std::fs::read_to_string(beside(list)).expect("a list");
+        let names = names.lines().filter_map(|line| line.split_once("  ")).map(|(_, name)| name.to_owned());
+        let output = Command::new(program).args(names).current_dir(dir.join("out")).output().expect("it runs");
+        std::fs::write(beside(list), output.stdout).expect("it is written");
+    }
+    let (good, said) = verify();
+    assert!(!good && said.contains("SHA512SUMS.asc does not hold"), "{said}");
+    let output = run(&mut user::command(&hatchery()), dir, &["verify", image.to_str().expect("a plain path"), "--unsigned"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("is another build in the image"), "{said}");
+}
+
+/// Asks the reference validators, where `scripts/setup test` has installed them.
+fn documents_are_valid(spdx: &Path, cyclonedx: &Path, provenance: &Path) {
+    let venv = std::env::var_os("HATCHERY_TEST_VENV").map_or_else(|| workspace().join("target/test-venv"), Into::into);
+    let python = std::path::PathBuf::from(venv).join("bin/python");
+    if !Command::new(&python)
+        .args(["-c", "import spdx_tools, cyclonedx, in_toto_attestation"])
+        .output()
+        .is_ok_and(|o| o.status.success())
+    {
+        println!("skipped: the validators of documents are not in {}", python.display());
+        return;
+    }
+    let script = workspace().join("crates/attest/tests/attest/validate.py");
+    let output = Command::new(python).arg(script).args([spdx, cyclonedx, provenance]).output().expect("it runs");
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

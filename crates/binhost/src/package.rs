@@ -4,6 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use contract::lease::BinhostAccess;
+use contract::plan::short_slot;
 use contract::{PackageFormat, PlannedPackage};
 use gentoo::binpkg::{BinaryPackage, Container};
 use gentoo::gpkg::Signatures;
@@ -145,13 +146,5 @@ impl Request<'_> {
             true => Ok(()),
             false => Err(BinhostError::Substituted { binhost, package, field, listed, found }),
         }
-    }
-}
-
-/// A slot without the sub-slot that only repeats it (PMS: an absent sub-slot is the slot itself).
-fn short_slot(slot: &str) -> &str {
-    match slot.split_once('/') {
-        Some((slot, sub_slot)) if slot == sub_slot => slot,
-        _ => slot,
     }
 }

@@ -22,6 +22,7 @@ fn planned(entry: &Entry, format: PackageFormat) -> PlannedPackage {
         sha1: entry.sha1.as_deref().map(str::to_owned),
         sha256: None,
         license: entry.license.to_string(),
+        origin: None,
         repo: entry.repo.to_string(),
         defined_phases: String::new(),
         because: vec![],

@@ -139,6 +139,31 @@ pub struct Artifact {
     /// Lower-case hexadecimal.
     pub sha256: String,
     pub sha512: String,
+    /// BLAKE2b with 512 bits.
+    pub blake2b: String,
+}
+
+/// What shows that an image started, a file beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// File name, a single path component.
+    pub name: String,
+    pub kind: EvidenceKind,
+    /// Of which image.
+    pub format: Format,
+    /// What it was started by, as people call it: `SeaBIOS`, `OVMF`.
+    pub firmware: String,
+}
+
+/// The kinds of evidence of a boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EvidenceKind {
+    /// What the serial console said, as text.
+    BootLog,
+    /// What the screen showed when the system was up, as PNG.
+    BootScreen,
 }
 
 /// Why a build failed, in words a user can act on.
@@ -164,6 +189,9 @@ pub enum EndReport {
         artifacts: Vec<Artifact>,
         plan: Box<Plan>,
         messages: Vec<String>,
+        /// Of the boots, where the worker starts its images. Uploaded like the artifacts.
+        #[serde(default)]
+        evidence: Vec<Evidence>,
     },
     Failed {
         failure: Failure,

@@ -8,11 +8,12 @@ pub mod lease;
 pub mod order;
 pub mod plan;
 pub mod system;
+pub mod time;
 
 pub use eprefix::check_eprefix;
 pub use format::Format;
 pub use hash::{ImageHash, PlanHash, RootHash};
-pub use lease::{Artifact, Event, Failure, Job, Lease, Step};
+pub use lease::{Artifact, Event, Evidence, EvidenceKind, Failure, Job, Lease, Step};
 pub use order::{Notify, Order, OrderError};
-pub use plan::{BinhostRef, PackageFormat, Plan, PlannedPackage, Stage3, Summary};
+pub use plan::{BinhostRef, Origin, PackageFormat, Plan, PlannedPackage, Stage3, Summary};
 pub use system::{ExtraFile, InterfaceAddress, Network, System, User};

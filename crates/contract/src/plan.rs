@@ -145,6 +145,9 @@ pub struct PlannedPackage {
     pub sha256: Option<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub license: String,
+    /// What the package says of where it is from; known once it was fetched and verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The repository it was built from, like `gentoo`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub repo: String,
@@ -154,6 +157,72 @@ pub struct PlannedPackage {
     pub defined_phases: String,
     /// Why it is there: the atom or the package (CPV) and dependency that asked for it, nearest first.
     pub because: Vec<String>,
+}
+
+/// A slot without the sub-slot that only repeats it (PMS: an absent sub-slot is the slot itself).
+pub fn short_slot(slot: &str) -> &str {
+    match slot.split_once('/') {
+        Some((slot, sub_slot)) if slot == sub_slot => slot,
+        _ => slot,
+    }
+}
+
+/// What a package says of itself, for people and for bills of materials; nothing is decided by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// DESCRIPTION.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// HOMEPAGE: addresses on the web.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub homepage: Vec<String>,
+    /// The commit of its repository that it was built from (REPO_REVISIONS), lower-case hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+/// Longest description that is kept, in characters, and most addresses.
+const MAX_DESCRIPTION: usize = 400;
+const MAX_HOMEPAGES: usize = 8;
+
+impl Origin {
+    /// Takes what is plain out of the texts of a package: the rest is dropped, as these are for display alone.
+    ///
+    /// `revisions` is REPO_REVISIONS, a JSON object of commits by repository; `repo` is the package's.
+    pub fn of(description: &str, homepage: &str, revisions: &str, repo: &str) -> Origin {
+        let commits: std::collections::BTreeMap<String, String> = serde_json::from_str(revisions).unwrap_or_default();
+        Origin {
+            description: description.chars().filter(|c| !c.is_control()).take(MAX_DESCRIPTION).collect(),
+            homepage: homepage
+                .split_ascii_whitespace()
+                .filter(|url| is_web(url))
+                .take(MAX_HOMEPAGES)
+                .map(str::to_owned)
+                .collect(),
+            commit: commits.get(repo).filter(|commit| is_commit(commit)).cloned(),
+        }
+    }
+
+    /// Whether it is as [`Origin::of`] makes it; it may have come from elsewhere.
+    pub fn is_plain(&self) -> bool {
+        self.description.chars().count() <= MAX_DESCRIPTION
+            && !self.description.chars().any(char::is_control)
+            && self.homepage.len() <= MAX_HOMEPAGES
+            && self.homepage.iter().all(|url| is_web(url))
+            && self.commit.as_deref().is_none_or(is_commit)
+    }
+}
+
+fn is_web(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.is_empty())
+        && url.len() <= 500
+        && url.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b))
+}
+
+fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 impl Plan {
@@ -188,5 +257,23 @@ impl Plan {
     /// Bytes to fetch when nothing is cached.
     pub fn download_size(&self) -> u64 {
         self.packages.iter().fold(0u64, |sum, p| sum.saturating_add(p.size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_holds_only_what_is_plain() {
+        let commit = "ab3ee1a3bb6ef59410d474fedcbec3fccc352955";
+        let revisions = format!("{{\"gentoo\": \"{commit}\", \"guru\": \"x\"}}");
+        let homepage = "https://a.example/ javascript:alert(1) http://b.example/<script> https://";
+        let origin = Origin::of("A\ntool", homepage, &revisions, "gentoo");
+        assert_eq!(origin.homepage, ["https://a.example/"]);
+        assert_eq!((origin.description.as_str(), origin.commit.as_deref()), ("Atool", Some(commit)));
+        assert!(origin.is_plain());
+        assert!(!Origin { homepage: vec!["javascript:alert(1)".into()], ..Origin::default() }.is_plain());
+        assert_eq!(Origin::of("", "", "not JSON", "guru"), Origin::default());
     }
 }

@@ -29,6 +29,11 @@ impl License {
         Tree::parse_with("licence expression", text, leaf).map(License)
     }
 
+    /// What applies to a package with these flags: conditionals are resolved, alternatives stay.
+    pub fn applying(&self, enabled: &dyn Fn(&str) -> bool) -> Tree<String> {
+        self.0.resolve_conditionals(enabled)
+    }
+
     /// Every licence named, conditions and alternatives alike.
     pub fn names(&self) -> BTreeSet<&str> {
         self.0.atoms().into_iter().map(String::as_str).collect()

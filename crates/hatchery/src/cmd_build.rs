@@ -1,8 +1,13 @@
 //! `hatchery build`: what the site and a worker do together, with no server.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use attest::Run;
+use contract::{Artifact, Order, Plan};
+use server::{Attestor, Catalogue, Config, Made, Planned};
 
 use crate::cmd_plan::SourceArgs;
 use crate::cmd_work::CacheArgs;
@@ -16,6 +21,9 @@ pub struct Args {
     /// Where the images go
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// Build just the packages of this lock file (….plan.json) again, whatever the channel has by now
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArgs,
     #[command(flatten)]
@@ -25,15 +33,20 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let mut order = cmd_order::read_order(&args.order)?;
     let config = args.source.config(&mut order, false)?;
-    let planned = match cmd_plan::plan(&config, &order)? {
-        Ok(planned) => planned,
-        Err(refused) => {
-            eprintln!("{}", refused.explanation);
-            return Ok(Outcome::NoPlan);
-        }
+    let attestor = Attestor::new(&config, None)?;
+    let planned = match &args.lock {
+        Some(lock) => locked(&config, &order, lock)?,
+        None => match cmd_plan::plan(&config, &order)? {
+            Ok(planned) => planned,
+            Err(refused) => {
+                eprintln!("{}", refused.explanation);
+                return Ok(Outcome::NoPlan);
+            }
+        },
     };
     let job = planned.job(&order)?;
     std::fs::create_dir_all(&args.output).with_context(|| format!("{} cannot be made", args.output.display()))?;
+    let started = now();
     let display = Display::new();
     let workshop = worker::Workshop::open(&args.source.work_dir()).map_err(failed)?;
     let built = worker::build(&job, &workshop, &args.output, &display);
@@ -43,18 +56,41 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     for message in &built.messages {
         eprintln!("{message}");
     }
-    let lock = args.output.join(format!("{}.plan.json", job.image_name));
-    std::fs::write(&lock, serde_json::to_vec_pretty(&built.plan)?)
-        .with_context(|| format!("{} cannot be written", lock.display()))?;
-    let sums: String = built.files.iter().map(|f| format!("{}  {}\n", f.artifact.sha256, f.artifact.name)).collect();
-    let sums_path = args.output.join(format!("{}.SHA256SUMS", job.image_name));
-    std::fs::write(&sums_path, sums).with_context(|| format!("{} cannot be written", sums_path.display()))?;
-    for path in built.files.iter().map(|f| f.path.as_path()).chain([lock.as_path(), sums_path.as_path()]) {
-        let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
+    let artifacts: Vec<Artifact> = built.files.iter().map(|file| file.artifact.clone()).collect();
+    let repository = planned.repository();
+    let made = Made {
+        image_name: &job.image_name,
+        plan: &built.plan,
+        artifacts: &artifacts,
+        others: &[],
+        repository: repository.as_deref(),
+        run: Run { build: &job.build, started, ended: now() },
+    };
+    let documents = attestor.documents(&made)?;
+    let mut paths: Vec<PathBuf> = built.files.iter().map(|file| file.path.clone()).collect();
+    for document in documents {
+        let path = args.output.join(&document.name);
+        std::fs::write(&path, &document.body).with_context(|| format!("{} cannot be written", path.display()))?;
+        paths.push(path);
+    }
+    for path in &paths {
+        let synced = File::open(path).and_then(|file| file.sync_all());
         synced.with_context(|| format!("{} could not be written to the disk", path.display()))?;
         println!("{}", shown(path));
     }
     Ok(Outcome::Done)
+}
+
+/// The plan of a lock file, on the channel it names.
+fn locked(config: &Config, order: &Order, path: &Path) -> anyhow::Result<Planned> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("the lock file {} cannot be read", path.display()))?;
+    let plan: Plan = serde_json::from_str(&text).with_context(|| format!("{} is no lock file", path.display()))?;
+    Ok(Catalogue::new(config)?.locked(order, plan)?)
+}
+
+/// Seconds since the epoch.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
 fn failed(failure: contract::Failure) -> anyhow::Error {

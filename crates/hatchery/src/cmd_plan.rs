@@ -124,6 +124,7 @@ impl SourceArgs {
             description: String::new(),
             notice: None,
             boot_packages: Vec::new(),
+            repository: None,
             profile: self.profile.as_deref().map(std::path::absolute).transpose()?,
             accept_keywords: self.accept_keywords.clone(),
             // Licence groups are defined by a Gentoo tree; without one, they cannot be told apart.

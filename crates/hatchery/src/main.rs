@@ -2,14 +2,17 @@
 
 mod channels;
 mod cmd_build;
+mod cmd_keygen;
 mod cmd_order;
 mod cmd_plan;
 mod cmd_queue;
 mod cmd_sample;
 mod cmd_serve;
 mod cmd_try;
+mod cmd_verify;
 mod cmd_wishes;
 mod cmd_work;
+mod contents;
 mod progress;
 mod site;
 
@@ -33,6 +36,10 @@ enum Command {
     Work(cmd_work::Args),
     /// Build the images of an order file here, with no server
     Build(cmd_build::Args),
+    /// Check a downloaded image by what came with it: signature, checksums, contents
+    Verify(cmd_verify::Args),
+    /// Make the key that images are signed with, for the operator
+    Keygen(cmd_keygen::Args),
     /// Show which packages an order or a list of atoms gets, and why
     Plan(cmd_plan::Args),
     /// Place an order on a site and follow it
@@ -70,6 +77,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => cmd_serve::run(args),
         Command::Work(args) => cmd_work::run(args),
         Command::Build(args) => cmd_build::run(args),
+        Command::Verify(args) => cmd_verify::run(args),
+        Command::Keygen(args) => cmd_keygen::run(args),
         Command::Plan(args) => cmd_plan::run(args),
         Command::Order(args) => cmd_order::run(args),
         Command::Sample(args) => cmd_sample::run(args),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 const ARROWS: &[(&str, &[&str])] = &[
+    ("attest", &["gentoo", "contract"]),
     ("gentoo", &[]),
     ("contract", &[]),
     ("image", &[]),
@@ -12,9 +13,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("binhost", &["gentoo", "contract"]),
     ("composer", &["gentoo", "image", "contract"]),
     ("sample", &["gentoo", "binhost", "contract"]),
-    ("server", &["resolver", "binhost", "gentoo", "contract", "queue"]),
-    ("worker", &["composer", "image", "binhost", "gentoo", "contract"]),
-    ("hatchery", &["server", "worker", "resolver", "binhost", "gentoo", "contract", "composer", "image", "sample"]),
+    ("server", &["attest", "resolver", "binhost", "gentoo", "contract", "queue"]),
+    ("worker", &["attest", "composer", "image", "binhost", "gentoo", "contract"]),
+    ("hatchery", &["attest", "server", "worker", "resolver", "binhost", "gentoo", "contract", "composer", "image", "sample"]),
     ("e2e", &[]),
     ("fuzz-targets", &["gentoo", "image", "composer", "contract"]),
 ];

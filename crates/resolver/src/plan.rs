@@ -179,6 +179,7 @@ impl Universe {
             sha1: entry.sha1.as_deref().map(str::to_owned),
             sha256: None,
             license: entry.license.to_string(),
+            origin: None,
             repo: entry.repo.to_string(),
             defined_phases: entry.defined_phases.to_string(),
             because,

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::attestation::Attestor;
 use crate::bus::Bus;
 use crate::catalogue::Catalogue;
 use crate::config::Config;
@@ -28,6 +29,7 @@ pub struct App {
     pub db: Db,
     pub files: Files,
     pub catalogue: Catalogue,
+    pub attestor: Arc<Attestor>,
     pub bus: Bus,
     pub mailer: Option<Mailer>,
     /// Base of the links we give out, without a slash at the end.

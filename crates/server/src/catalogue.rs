@@ -1,9 +1,11 @@
 //! What can be ordered: the channels and the presets, and the plan an order gets of them. It keeps no state but what it read, so that
 //! `hatchery plan` and `hatchery build` plan exactly as the site does.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use contract::lease::BinhostAccess;
+use contract::plan::PLAN_VERSION;
 use contract::{Job, Order, OrderError, Plan};
 use tokio::sync::Semaphore;
 
@@ -53,6 +55,29 @@ impl Catalogue {
         let plan = tokio::task::spawn_blocking(move || planner::plan(&for_planner, &snapshot, &order, preset.as_ref()))
             .await
             .map_err(|e| Refusal::Internal(Box::new(e)))??;
+        Ok(Planned { channel, plan, title })
+    }
+
+    /// Takes the plan of a lock file instead of making one: the same packages, whatever the channel has by now.
+    ///
+    /// # Errors
+    /// When the order and the lock do not go together, or the lock's channel or binhosts are not configured.
+    pub fn locked(&self, order: &Order, plan: Plan) -> Result<Planned, Refusal> {
+        order.check()?;
+        let wrong = |message: String| Refusal::from(OrderError::new("lock", message));
+        if plan.version != PLAN_VERSION {
+            return Err(wrong(format!("the lock file has version {}, and this Hatchery reads {PLAN_VERSION}", plan.version)));
+        }
+        if plan.arch != order.arch || plan.prefix != order.prefix {
+            return Err(wrong("the lock file is for another architecture or prefix than the order".into()));
+        }
+        let channel = self.channels.get(&plan.channel).cloned();
+        let channel = channel.ok_or_else(|| wrong(format!("the lock file's channel “{}” is not configured", plan.channel)))?;
+        let missing = plan.binhosts.iter().find(|b| !channel.config.binhosts.iter().any(|known| known.name == b.name));
+        if let Some(missing) = missing {
+            return Err(wrong(format!("the lock file's binhost “{}” is not one of the channel's", missing.name)));
+        }
+        let title = self.find_preset(order)?.map_or_else(|| "Own choice of packages".to_owned(), |p| p.title);
         Ok(Planned { channel, plan, title })
     }
 
@@ -169,6 +194,11 @@ impl Planned {
                 self.channel.config.title
             )
         })
+    }
+
+    /// The Gentoo repository that tells of advisories and sources.
+    pub fn repository(&self) -> Option<PathBuf> {
+        self.channel.repository()
     }
 
     /// Where the plan's binhosts are, with their keyrings.

@@ -1,7 +1,7 @@
 //! The channels at run time: their indexes, read when they are needed and kept for a while, and whether they can be reached.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -268,6 +268,12 @@ impl Channel {
     /// Where the channel's stage3 is, with its keyring as it is on disk now.
     pub fn stage3_access(&self) -> Result<Option<BinhostAccess>, ConfigError> {
         self.config.base.as_ref().map(|base| base.access().map(|(access, _)| access)).transpose()
+    }
+
+    /// The Gentoo repository that tells of advisories and sources: the one named, or else the profile's.
+    pub fn repository(&self) -> Option<PathBuf> {
+        let of_profile = || repository_of(self.config.profile.as_deref()?).map(|(repository, _)| repository);
+        self.config.repository.as_deref().or_else(of_profile).map(Path::to_owned)
     }
 
     /// Whether the next [`Channel::snapshot`] answers at once.

@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use contract::time::civil;
+
 /// Seconds since the epoch; 0 when the clock stands before it.
 pub fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
@@ -15,21 +17,6 @@ pub fn exact_now() -> f64 {
 /// Days since the epoch (UTC).
 pub fn today() -> i64 {
     now().div_euclid(86_400)
-}
-
-/// Year, month and day (UTC) of a time in seconds since the epoch, in the proleptic Gregorian calendar.
-fn civil(seconds: i64) -> (i64, i64, i64) {
-    // Days are counted from 0000-03-01, so that the leap day is the last day of a year.
-    let days = seconds.div_euclid(86_400) + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
 }
 
 /// `2026-11-22`, from days since the epoch.

@@ -26,6 +26,8 @@ pub struct Config {
     pub worker_token_file: Option<PathBuf>,
     /// The token the operator shows; none means `data_dir/operator.token`, made at the first start, mode 0600.
     pub operator_token_file: Option<PathBuf>,
+    /// The operator's secret OpenPGP key, as `hatchery keygen` makes it, that the images' checksums are signed with; none signs nothing.
+    pub signing_key_file: Option<PathBuf>,
     /// A worker silent for so long has lost its build. Seconds.
     pub lease_ttl_seconds: u64,
     /// A channel's indexes are asked for again after so long. Seconds.
@@ -57,6 +59,7 @@ impl Default for Config {
             worker_token: None,
             worker_token_file: None,
             operator_token_file: None,
+            signing_key_file: None,
             lease_ttl_seconds: 60,
             index_ttl_seconds: 900,
             keep_days: 14,
@@ -120,6 +123,9 @@ pub struct ChannelConfig {
     /// Folder of the profile inside a Gentoo repository (below its `profiles`); none means that no profile masks or provides anything.
     #[serde(default)]
     pub profile: Option<PathBuf>,
+    /// The Gentoo repository whose `metadata/glsa` and `metadata/md5-cache` tell of advisories and sources; none means the profile's.
+    #[serde(default)]
+    pub repository: Option<PathBuf>,
     /// Instead of the profile's ACCEPT_KEYWORDS, like `amd64 ~amd64`; `**` takes packages without keywords too.
     #[serde(default)]
     pub accept_keywords: Option<String>,

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256, Sha512};
+use attest::Hasher;
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
 
@@ -19,9 +19,7 @@ pub struct Files {
 pub struct Incoming {
     file: File,
     temporary: tempfile::TempPath,
-    size: u64,
-    sha256: Sha256,
-    sha512: Sha512,
+    hasher: Hasher,
 }
 
 impl Files {
@@ -48,7 +46,7 @@ impl Files {
                 .await
                 .map_err(io::Error::other)??
                 .into_parts();
-        Ok(Incoming { file: File::from_std(file), temporary, size: 0, sha256: Sha256::new(), sha512: Sha512::new() })
+        Ok(Incoming { file: File::from_std(file), temporary, hasher: Hasher::default() })
     }
 
     /// Builds that have files here.
@@ -82,14 +80,12 @@ impl Files {
 impl Incoming {
     /// Adds bytes to the file.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.size = self.size.saturating_add(bytes.len() as u64);
-        self.sha256.update(bytes);
-        self.sha512.update(bytes);
+        self.hasher.update(bytes);
         self.file.write_all(bytes).await
     }
 
     pub fn size(&self) -> u64 {
-        self.size
+        self.hasher.size()
     }
 
     /// Gives the file its name, once its bytes and then its name are safely on the disk.
@@ -105,12 +101,7 @@ impl Incoming {
         })
         .await
         .map_err(io::Error::other)??;
-        Ok(Upload {
-            name: name.to_owned(),
-            size: self.size,
-            sha256: hex::encode(self.sha256.finalize()),
-            sha512: hex::encode(self.sha512.finalize()),
-        })
+        Ok(Upload { name: name.to_owned(), digests: self.hasher.finish() })
     }
 }
 
@@ -149,7 +140,7 @@ mod tests {
         let mut incoming = files.receive("b", 1).await.unwrap();
         incoming.write(b"whole").await.unwrap();
         let upload = incoming.keep(&files, "b", 1, "x.iso").await.unwrap();
-        assert_eq!((upload.size, upload.sha256.len(), upload.sha512.len()), (5, 64, 128));
+        assert_eq!(upload.digests, attest::Digests::of(b"whole"));
         assert_eq!(std::fs::read(files.path("b", 1, "x.iso")).unwrap(), b"whole");
         files.remove_all_but("b", FilesToKeep::OfAttempt(2)).await.unwrap();
         assert!(!files.path("b", 1, "x.iso").exists());

@@ -4,6 +4,7 @@
 //! folder of artifacts, and a crash at any moment loses no accepted order and no finished image.
 
 mod app;
+mod attestation;
 mod bus;
 mod catalogue;
 mod channels;
@@ -24,6 +25,7 @@ mod server;
 mod status;
 mod tokens;
 
+pub use attestation::{Attestor, Made};
 pub use catalogue::{Catalogue, Planned};
 pub use config::{BinhostConfig, ChannelConfig, Config, ConfigError, MailConfig, MailSecurity, PrefixConfig};
 pub use orders::Refusal;

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::app::{self, App, Workers};
+use crate::attestation::Attestor;
 use crate::bus::Bus;
 use crate::catalogue::Catalogue;
 use crate::client::Peer;
@@ -73,13 +74,15 @@ impl Server {
             TcpListener::bind(config.listen).await.map_err(|source| ServerError::Listen { addr: config.listen, source })?;
         let addr = listener.local_addr().map_err(|source| ServerError::Listen { addr: config.listen, source })?;
         let (stop, stopping) = watch::channel(false);
+        let public_url = public_url(&config, addr);
         let app = App {
+            attestor: Arc::new(Attestor::new(&config, Some(&public_url))?),
             db,
             files,
             catalogue: Catalogue::new(&config)?,
             bus: Bus::new(),
             mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
-            public_url: public_url(&config, addr),
+            public_url,
             worker_token,
             operator_token,
             workers: Workers::default(),

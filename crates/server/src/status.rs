@@ -1,5 +1,6 @@
 //! An order as it stands, for the page, the API and the live events.
 
+use attest::{DocumentKind, GlsaReport};
 use contract::{Artifact, Failure, Format, Step, Summary};
 use queue::Range;
 use serde::Serialize;
@@ -51,6 +52,23 @@ pub struct Download {
     pub url: String,
 }
 
+/// A file beside the images.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DocumentLink {
+    pub kind: DocumentKind,
+    /// What it is, for people.
+    pub label: &'static str,
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    pub sha256: String,
+    /// Path of the file on this site.
+    pub url: String,
+    /// Of a boot test: which image, and what started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+}
+
 /// An order as it stands. The secret settings are not in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OrderStatus {
@@ -91,6 +109,11 @@ pub struct OrderStatus {
     /// What packages said to their user while they were merged.
     pub messages: Vec<String>,
     pub artifacts: Vec<Download>,
+    /// What lies beside the images.
+    pub documents: Vec<DocumentLink>,
+    /// Which security advisories touch a ready image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advisories: Option<GlsaReport>,
     /// Whether a mail will tell of the end.
     pub mail: bool,
 }
@@ -112,6 +135,13 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
             Vec::new()
         }
     };
+    let documents = match state {
+        BuildState::Ready => documents(app, &order).await?,
+        BuildState::Waiting | BuildState::Building | BuildState::Failed | BuildState::Cancelled | BuildState::Expired => {
+            Vec::new()
+        }
+    };
+    let advisories = advisories(app, &build.id, &documents).await?;
     let ready = ready(app, &build, state).await?;
     let steps = steps(&build, state);
     Ok(Some(OrderStatus {
@@ -141,6 +171,8 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
         failure: build.failure.filter(|_| state == BuildState::Failed),
         messages: build.messages,
         artifacts,
+        documents,
+        advisories,
         mail: order.email.is_some() && app.mailer.is_some(),
     }))
 }
@@ -151,6 +183,25 @@ async fn downloads(app: &App, order: &OrderRow) -> db::Result<Vec<Download>> {
         .into_iter()
         .map(|(artifact, _)| Download { url: format!("/api/v1/orders/{}/artifacts/{}", order.id, artifact.name), artifact })
         .collect())
+}
+
+async fn documents(app: &App, order: &OrderRow) -> db::Result<Vec<DocumentLink>> {
+    let link = |row: db::DocumentRow| DocumentLink {
+        kind: row.kind,
+        label: row.kind.label(),
+        url: format!("/api/v1/orders/{}/artifacts/{}", order.id, row.name),
+        name: row.name,
+        size: row.size,
+        sha256: row.sha256,
+        about: row.about,
+    };
+    Ok(app.db.documents(&order.build).await?.into_iter().map(link).collect())
+}
+
+async fn advisories(app: &App, build: &str, documents: &[DocumentLink]) -> db::Result<Option<GlsaReport>> {
+    let Some(report) = documents.iter().find(|d| d.kind == DocumentKind::Glsa) else { return Ok(None) };
+    let body = app.db.document_body(build, &report.name).await?;
+    body.map(|body| serde_json::from_slice(&body).map_err(|e| sqlx::Error::Decode(Box::new(e)))).transpose()
 }
 
 async fn ready(app: &App, build: &Build, state: BuildState) -> db::Result<Ready> {

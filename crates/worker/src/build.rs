@@ -2,17 +2,18 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::formats::{self, Source};
-use crate::workshop::Workshop;
+use attest::Digests;
 use binhost::{BinhostError, VerifiedStage3};
 use composer::{ComposeError, ConfigureRequest, MergeRequest, Root};
 use contract::lease::BinhostAccess;
-use contract::{Artifact, Failure, Format, Job, Plan, Step};
+use contract::{Artifact, Failure, Format, Job, Origin, Plan, Step};
+use gentoo::binpkg::BinaryPackage;
 use image::{Groups, Tree, WriteOptions};
-use sha2::{Digest, Sha256, Sha512};
+
+use crate::formats::{self, Source};
+use crate::workshop::Workshop;
 
 /// Who looks on while a build runs.
 pub trait Watch: Sync {
@@ -92,9 +93,16 @@ fn fetch(job: &Job, workshop: &Workshop, watch: &dyn Watch) -> Result<(Plan, Opt
             .map_err(|e| fetch_failure(&package.cpv, &e))?;
         done += package.size;
         package.sha256 = Some(verified.sha256);
+        package.origin = Some(origin(&verified.package, &package.repo));
     }
     watch.progress(Step::Fetch, total, total, "");
     Ok((plan, stage3))
+}
+
+/// What a package says of where it is from.
+fn origin(package: &BinaryPackage, repo: &str) -> Origin {
+    let text = |key| package.text(key).unwrap_or_default();
+    Origin::of(text("DESCRIPTION"), text("HOMEPAGE"), text("REPO_REVISIONS"), repo)
 }
 
 fn merge(job: &Job, plan: &Plan, base: Option<&Tree>, workshop: &Workshop, watch: &dyn Watch) -> Result<Root, Failure> {
@@ -256,29 +264,14 @@ fn newest_build_time(plan: &Plan) -> i64 {
 
 /// Size and hashes of a finished file.
 fn describe(path: &Path, name: String, format: Format) -> Result<Artifact, Failure> {
-    let hash = || -> io::Result<(u64, String, String)> {
-        let mut file = File::open(path)?;
-        let (mut sha256, mut sha512) = (Sha256::new(), Sha512::new());
-        let mut buffer = vec![0; 1 << 20];
-        let mut size = 0;
-        loop {
-            let n = file.read(&mut buffer)?;
-            if n == 0 {
-                return Ok((size, hex::encode(sha256.finalize()), hex::encode(sha512.finalize())));
-            }
-            let chunk = buffer.get(..n).unwrap_or_default();
-            sha256.update(chunk);
-            sha512.update(chunk);
-            size += n as u64;
-        }
-    };
-    let (size, sha256, sha512) = hash().map_err(|e| Failure {
+    let read = File::open(path).and_then(|mut file| Digests::read(&mut file));
+    let Digests { size, sha256, sha512, blake2b } = read.map_err(|e| Failure {
         step: Step::Write,
         package: None,
         message: format!("{name} could not be read back: {e}"),
         advice: "The worker's disk may be failing or full; order again or tell the operator.".into(),
     })?;
-    Ok(Artifact { name, format, size, sha256, sha512 })
+    Ok(Artifact { name, format, size, sha256, sha512, blake2b })
 }
 
 fn access_by_name(job: &Job) -> HashMap<&str, &BinhostAccess> {

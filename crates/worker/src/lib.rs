@@ -116,5 +116,5 @@ fn build_and_upload(
     }
     reporter.progress(Step::Upload, total, total, "");
     let artifacts = built.files.into_iter().map(|f| f.artifact).collect();
-    Ok(EndReport::Ready { artifacts, plan: Box::new(built.plan), messages: built.messages })
+    Ok(EndReport::Ready { artifacts, plan: Box::new(built.plan), messages: built.messages, evidence: Vec::new() })
 }

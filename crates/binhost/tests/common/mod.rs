@@ -187,6 +187,7 @@ pub fn planned(bytes: &[u8]) -> PlannedPackage {
         sha1: None,
         sha256: None,
         license: String::new(),
+        origin: None,
         repo: String::new(),
         defined_phases: String::new(),
         because: vec![],

@@ -135,6 +135,7 @@ pub fn planned(cpv: &str) -> PlannedPackage {
         sha1: None,
         sha256: None,
         license: String::new(),
+        origin: None,
         repo: String::new(),
         defined_phases: String::new(),
         because: Vec::new(),

@@ -172,17 +172,18 @@ impl Db {
 
     /// The files of a ready build, in the order of their names, each with the attempt that made it.
     pub async fn artifacts(&self, build: &str) -> Result<Vec<(Artifact, u32)>> {
-        let rows: Vec<(String, String, i64, String, String, i64)> = sqlx::query_as(
-            "SELECT name, format, size, sha256, sha512, a.attempt FROM artifacts a JOIN builds b ON b.id = a.build
+        let rows: Vec<(String, String, i64, String, String, String, i64)> = sqlx::query_as(
+            "SELECT name, format, size, sha256, sha512, blake2b, a.attempt FROM artifacts a JOIN builds b ON b.id = a.build
              WHERE a.build = ? AND b.state = 'ready' AND b.expired IS NULL ORDER BY name",
         )
         .bind(build)
         .fetch_all(&self.pool)
         .await?;
         rows.into_iter()
-            .map(|(name, format, size, sha256, sha512, attempt)| {
+            .map(|(name, format, size, sha256, sha512, blake2b, attempt)| {
                 let format: Format = format.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-                Ok((Artifact { name, format, size: to_u64(size), sha256, sha512 }, u32::try_from(attempt).unwrap_or(0)))
+                let artifact = Artifact { name, format, size: to_u64(size), sha256, sha512, blake2b };
+                Ok((artifact, u32::try_from(attempt).unwrap_or(0)))
             })
             .collect()
     }

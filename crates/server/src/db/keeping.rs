@@ -49,7 +49,11 @@ impl Db {
                 continue;
             }
             sqlx::query("UPDATE builds SET expired = ? WHERE id = ?").bind(now()).bind(&build).execute(&mut *tx).await?;
-            for table in ["DELETE FROM artifacts WHERE build = ?", "DELETE FROM uploads WHERE build = ?"] {
+            for table in [
+                "DELETE FROM artifacts WHERE build = ?",
+                "DELETE FROM uploads WHERE build = ?",
+                "DELETE FROM documents WHERE build = ?",
+            ] {
                 sqlx::query(table).bind(&build).execute(&mut *tx).await?;
             }
             expired.push(build);

@@ -1,13 +1,12 @@
 //! Leases: a worker's hold on a build, what it reports under it, and how the build ends.
 
-use std::collections::BTreeMap;
-
+use attest::{Digests, Document};
 use contract::lease::EndReport;
 use contract::{Artifact, Event, Failure, Format, Plan, Step, System};
 use sqlx::{FromRow, Sqlite, Transaction};
 
 use super::outbox::{self, NoticeKind};
-use super::{BuildState, Db, Result, StepProgress, from_json, log, to_i64, to_json, to_u64};
+use super::{BuildState, Db, Result, StepProgress, documents, from_json, log, report, to_i64, to_json};
 use crate::clock::{exact_now, now};
 
 /// A build given to a worker.
@@ -31,9 +30,7 @@ pub struct LeaseLost;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upload {
     pub name: String,
-    pub size: u64,
-    pub sha256: String,
-    pub sha512: String,
+    pub digests: Digests,
 }
 
 /// Which of a build's files must stay.
@@ -168,14 +165,16 @@ impl Db {
     /// Notes a file that was sent completely under a lease. `false` when the lease was lost meanwhile.
     pub async fn record_upload(&self, build: &str, lease: &str, upload: &Upload) -> Result<bool> {
         let done = sqlx::query(
-            "INSERT INTO uploads (build, attempt, name, size, sha256, sha512)
-             SELECT id, attempts, ?, ?, ?, ? FROM builds WHERE id = ? AND lease = ? AND state = 'building'
-             ON CONFLICT (build, attempt, name) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256, sha512 = excluded.sha512",
+            "INSERT INTO uploads (build, attempt, name, size, sha256, sha512, blake2b)
+             SELECT id, attempts, ?, ?, ?, ?, ? FROM builds WHERE id = ? AND lease = ? AND state = 'building'
+             ON CONFLICT (build, attempt, name) DO UPDATE
+             SET size = excluded.size, sha256 = excluded.sha256, sha512 = excluded.sha512, blake2b = excluded.blake2b",
         )
         .bind(&upload.name)
-        .bind(to_i64(upload.size))
-        .bind(&upload.sha256)
-        .bind(&upload.sha512)
+        .bind(to_i64(upload.digests.size))
+        .bind(&upload.digests.sha256)
+        .bind(&upload.digests.sha512)
+        .bind(&upload.digests.blake2b)
         .bind(build)
         .bind(lease)
         .execute(&self.pool)
@@ -185,8 +184,16 @@ impl Db {
 
     /// Ends a build as its worker reports it. Images, state and notices become visible together or not at all.
     ///
+    /// `documents` are what the server made to lie beside the images of a good end.
+    ///
     /// A repeated report of the same lease is taken as done. Returns the state the build ended in.
-    pub async fn end(&self, build: &str, lease: &str, report: &EndReport) -> std::result::Result<BuildState, EndError> {
+    pub async fn end(
+        &self,
+        build: &str,
+        lease: &str,
+        report: &EndReport,
+        documents: &[Document],
+    ) -> std::result::Result<BuildState, EndError> {
         let mut tx = self.write().await?;
         let held: Option<(String, i64, bool, String, String)> =
             sqlx::query_as("SELECT state, attempts, cancel, formats, plan FROM builds WHERE id = ? AND lease = ?")
@@ -216,9 +223,15 @@ impl Db {
                 fail(&mut tx, build, failure).await?;
                 BuildState::Failed
             }
-            EndReport::Ready { artifacts, plan: lock, messages } => {
-                check_plan(&from_json(&plan)?, lock)?;
-                check_artifacts(&mut tx, build, attempt, &from_json::<Vec<Format>>(&formats)?, artifacts).await?;
+            EndReport::Ready { artifacts, plan: lock, messages, evidence } => {
+                report::check_plan(&from_json(&plan)?, lock)?;
+                let mut sent = report::uploads(&mut *tx, build, attempt).await?;
+                report::check_artifacts(&mut sent, &from_json::<Vec<Format>>(&formats)?, artifacts)?;
+                for evidence in evidence {
+                    let digests = report::check_evidence(&mut sent, evidence, &formats)?;
+                    documents::insert_evidence(&mut tx, build, attempt, evidence, &digests).await?;
+                }
+                documents::insert(&mut tx, build, documents).await?;
                 finish(&mut tx, build, attempt, artifacts, lock, messages).await?;
                 BuildState::Ready
             }
@@ -306,16 +319,19 @@ async fn finish(
 ) -> Result<()> {
     note_times(tx, build).await?;
     for artifact in artifacts {
-        sqlx::query("INSERT INTO artifacts (build, name, attempt, format, size, sha256, sha512) VALUES (?, ?, ?, ?, ?, ?, ?)")
-            .bind(build)
-            .bind(&artifact.name)
-            .bind(attempt)
-            .bind(artifact.format.name())
-            .bind(to_i64(artifact.size))
-            .bind(&artifact.sha256)
-            .bind(&artifact.sha512)
-            .execute(&mut **tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO artifacts (build, name, attempt, format, size, sha256, sha512, blake2b) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(build)
+        .bind(&artifact.name)
+        .bind(attempt)
+        .bind(artifact.format.name())
+        .bind(to_i64(artifact.size))
+        .bind(&artifact.sha256)
+        .bind(&artifact.sha512)
+        .bind(&artifact.blake2b)
+        .execute(&mut **tx)
+        .await?;
     }
     sqlx::query("UPDATE builds SET state = 'ready', ended = ?, messages = ?, locked_plan = ?, summary = ? WHERE id = ?")
         .bind(now())
@@ -359,77 +375,6 @@ pub(crate) fn step_seconds(steps: &[StepProgress], end: f64) -> Vec<(u8, f64)> {
 /// The place of a step among all.
 pub(crate) fn step_number(step: Step) -> u8 {
     Step::ALL.iter().position(|s| *s == step).and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX)
-}
-
-/// The lock may add hashes and the measured size to the plan, and nothing else.
-fn check_plan(planned: &Plan, lock: &Plan) -> std::result::Result<(), EndError> {
-    let disagrees = |what: &str| Err(EndError::Disagrees(format!("the lock differs from the plan of the job: {what}")));
-    if planned.packages.len() != lock.packages.len() {
-        return disagrees("it has another number of packages");
-    }
-    let mut learnt = planned.clone();
-    for (package, locked) in learnt.packages.iter_mut().zip(&lock.packages) {
-        if package.sha256.is_none() {
-            package.sha256.clone_from(&locked.sha256);
-        }
-        if package != locked {
-            return disagrees(&format!("{} is not as it was planned", package.cpv));
-        }
-        if !locked.sha256.as_deref().is_some_and(|hash| is_hex(hash, 64)) {
-            return disagrees(&format!("{} has no SHA-256", package.cpv));
-        }
-    }
-    if lock.summary.measured {
-        learnt.summary.installed_size = lock.summary.installed_size;
-        learnt.summary.measured = true;
-    }
-    if learnt != *lock {
-        return disagrees("its world, services or binhosts are others");
-    }
-    Ok(())
-}
-
-/// Each format ordered is there once, and each file was sent as it is described.
-async fn check_artifacts(
-    tx: &mut Transaction<'static, Sqlite>,
-    build: &str,
-    attempt: i64,
-    formats: &[Format],
-    artifacts: &[Artifact],
-) -> std::result::Result<(), EndError> {
-    let mut ordered = formats.to_vec();
-    let mut made: Vec<Format> = artifacts.iter().map(|a| a.format).collect();
-    ordered.sort();
-    made.sort();
-    // Starting over the network takes several files.
-    made.dedup_by(|a, b| a == b && *a == Format::Netboot);
-    if ordered != made {
-        return Err(EndError::Disagrees("the formats that were made are not the formats that were ordered".into()));
-    }
-    let rows: Vec<(String, i64, String, String)> =
-        sqlx::query_as("SELECT name, size, sha256, sha512 FROM uploads WHERE build = ? AND attempt = ?")
-            .bind(build)
-            .bind(attempt)
-            .fetch_all(&mut **tx)
-            .await?;
-    let mut sent: BTreeMap<String, (u64, String, String)> =
-        rows.into_iter().map(|(name, size, sha256, sha512)| (name, (to_u64(size), sha256, sha512))).collect();
-    for artifact in artifacts {
-        let Some((size, sha256, sha512)) = sent.remove(&artifact.name) else {
-            return Err(EndError::Disagrees(format!("{} was not sent under this lease", artifact.name.escape_debug())));
-        };
-        if (size, &sha256, &sha512) != (artifact.size, &artifact.sha256, &artifact.sha512) {
-            return Err(EndError::Disagrees(format!(
-                "{} arrived with {size} bytes and SHA-256 {sha256}, but the report says {} bytes and {}",
-                artifact.name, artifact.size, artifact.sha256
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn is_hex(text: &str, length: usize) -> bool {
-    text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// The step a build was in, for failures that the server itself reports.

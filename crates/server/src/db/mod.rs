@@ -2,15 +2,18 @@
 //! database system has one place to go. Every method that writes several rows does so in one transaction.
 
 mod builds;
+mod documents;
 mod keeping;
 mod lease;
 mod log;
 mod orders;
 mod outbox;
 mod queue;
+mod report;
 mod wishes;
 
 pub use builds::{Build, BuildState, NewBuild, StepProgress};
+pub use documents::DocumentRow;
 pub use keeping::{Gate, Keeping, Turn};
 pub use lease::{EndError, FilesToKeep, LeaseLost, Leased, Upload};
 pub(crate) use lease::{step_number, step_seconds};

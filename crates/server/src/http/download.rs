@@ -1,7 +1,9 @@
 //! Downloads: whole files and parts of them (RFC 9110, section 14), and the lists of checksums.
 
 use std::io::SeekFrom;
+use std::path::PathBuf;
 
+use attest::DocumentKind;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -35,40 +37,77 @@ pub async fn artifact(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let status = ready_order(&app, &id).await?;
-    let artifacts = app.db.artifacts(&status.build).await?;
-    let Some((artifact, attempt)) = artifacts.into_iter().find(|(artifact, _)| artifact.name == name) else {
+    let Some(found) = find_file(&app, &status.build, &name).await? else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "The order has no file of this name."));
     };
-    let etag = format!("\"{}\"", artifact.sha256);
+    let etag = format!("\"{}\"", found.sha256);
     if text(&headers, header::IF_NONE_MATCH).is_some_and(|tags| tags == "*" || tags.split(',').any(|t| t.trim() == etag)) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let wanted = wanted(&headers, &etag, artifact.size);
+    let wanted = wanted(&headers, &etag, found.size);
     let mut response = match wanted {
         Wanted::Unsatisfiable => {
             let mut response =
                 Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "The file ends before the part that was asked for.")
                     .into_response();
-            set(&mut response, header::CONTENT_RANGE, &format!("bytes */{}", artifact.size));
+            set(&mut response, header::CONTENT_RANGE, &format!("bytes */{}", found.size));
             return Ok(response);
         }
-        Wanted::Whole => part(&app, &method, &status.build, attempt, &name, 0, artifact.size).await?,
+        Wanted::Whole => part(&found, &method, 0, found.size).await?,
         Wanted::Part(first, last) => {
-            let mut response = part(&app, &method, &status.build, attempt, &name, first, last - first + 1).await?;
+            let mut response = part(&found, &method, first, last - first + 1).await?;
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            set(&mut response, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{}", artifact.size));
+            set(&mut response, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{}", found.size));
             response
         }
     };
-    if method == Method::GET {
+    if method == Method::GET && found.kind.is_none() {
         app.db.picked_up(&id).await?;
     }
     set(&mut response, header::ETAG, &etag);
     set(&mut response, header::ACCEPT_RANGES, "bytes");
-    set(&mut response, header::CONTENT_TYPE, "application/octet-stream");
-    set(&mut response, header::CONTENT_DISPOSITION, &format!("attachment; filename=\"{name}\""));
+    set(&mut response, header::CONTENT_TYPE, found.kind.map_or("application/octet-stream", DocumentKind::media_type));
+    let disposition = if found.kind.is_some_and(DocumentKind::is_evidence) { "inline" } else { "attachment" };
+    set(&mut response, header::CONTENT_DISPOSITION, &format!("{disposition}; filename=\"{name}\""));
     set(&mut response, header::CACHE_CONTROL, "private, max-age=86400, immutable");
     Ok(response)
+}
+
+/// A file of an order: an image, or what lies beside the images.
+struct Found {
+    size: u64,
+    sha256: String,
+    /// None is an image.
+    kind: Option<DocumentKind>,
+    content: Content,
+}
+
+enum Content {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+async fn find_file(app: &App, build: &str, name: &str) -> Result<Option<Found>, Problem> {
+    let artifacts = app.db.artifacts(build).await?;
+    if let Some((artifact, attempt)) = artifacts.into_iter().find(|(artifact, _)| artifact.name == name) {
+        let content = Content::File(app.files.path(build, attempt, name));
+        return Ok(Some(Found { size: artifact.size, sha256: artifact.sha256, kind: None, content }));
+    }
+    let documents = app.db.documents(build).await?;
+    let Some(document) = documents.into_iter().find(|document| document.name == name) else { return Ok(None) };
+    let content = match document.attempt {
+        Some(attempt) => Content::File(app.files.path(build, attempt, name)),
+        None => Content::Bytes(app.db.document_body(build, name).await?.unwrap_or_default()),
+    };
+    Ok(Some(Found { size: document.size, sha256: document.sha256, kind: Some(document.kind), content }))
+}
+
+/// `GET /certificate.asc`: what the operator's signatures can be checked with. Whoever trusts it should have it by another way too.
+pub async fn certificate(State(app): SharedApp) -> Result<Response, Problem> {
+    let Some(certificate) = app.attestor.certificate() else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "This site signs nothing: its operator named no key."));
+    };
+    Ok(([(header::CONTENT_TYPE, "application/pgp-keys")], certificate.to_owned()).into_response())
 }
 
 /// `GET /api/v1/orders/{id}/SHA256SUMS`, as `sha256sum -c` reads it.
@@ -98,21 +137,18 @@ async fn ready_order(app: &App, id: &str) -> Result<OrderStatus, Problem> {
 }
 
 /// An answer with `length` bytes of the file from `first` on; with none of them for HEAD.
-async fn part(
-    app: &App,
-    method: &Method,
-    build: &str,
-    attempt: u32,
-    name: &str,
-    first: u64,
-    length: u64,
-) -> Result<Response, Problem> {
-    let body = if method == Method::HEAD {
-        Body::empty()
-    } else {
-        let mut file = tokio::fs::File::open(app.files.path(build, attempt, name)).await?;
-        file.seek(SeekFrom::Start(first)).await?;
-        Body::from_stream(ReaderStream::with_capacity(file.take(length), BUFFER))
+async fn part(found: &Found, method: &Method, first: u64, length: u64) -> Result<Response, Problem> {
+    let body = match &found.content {
+        _ if method == Method::HEAD => Body::empty(),
+        Content::File(path) => {
+            let mut file = tokio::fs::File::open(path).await?;
+            file.seek(SeekFrom::Start(first)).await?;
+            Body::from_stream(ReaderStream::with_capacity(file.take(length), BUFFER))
+        }
+        Content::Bytes(bytes) => {
+            let at = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
+            Body::from(bytes.get(at(first)..at(first.saturating_add(length))).unwrap_or_default().to_vec())
+        }
     };
     let mut response = Response::new(body);
     set(&mut response, header::CONTENT_LENGTH, &length.to_string());

@@ -27,7 +27,7 @@ use axum::routing::{get, post, put};
 use tokio_stream::StreamExt;
 
 use crate::app::App;
-use problem::Problem;
+pub use problem::Problem;
 
 /// How long an answer may be in the making; planning on a cold mirror takes longest.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(100);
@@ -45,6 +45,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/stats", get(stats::page))
         .route("/assets/{name}", get(assets::asset))
         .route("/favicon.ico", get(assets::favicon))
+        .route("/certificate.asc", get(download::certificate))
         .route("/robots.txt", get(assets::robots));
     let api = Router::new()
         .route("/healthz", get(api::health))

@@ -1,8 +1,10 @@
 //! The pages for people, made on the server; they work without JavaScript.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
+use attest::DocumentKind;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -22,7 +24,7 @@ use crate::db::{Build, BuildState, LogLine};
 use crate::orders::{self, Refusal};
 use crate::presets::Preset;
 use crate::secret;
-use crate::status::{OrderStatus, StepState, StepStatus};
+use crate::status::{DocumentLink, OrderStatus, StepState, StepStatus};
 
 /// Lines of the log on a page; the whole log is a link away.
 const LOG_LINES: u32 = 300;
@@ -78,6 +80,10 @@ struct OrderPage<'a> {
     status: &'a OrderStatus,
     log: Vec<LogLine>,
     channel: Option<ChannelView>,
+    /// The licences of a ready image, each with the packages under it.
+    licences: BTreeMap<String, Vec<String>>,
+    /// Whether there is a certificate to check signatures with.
+    signs: bool,
 }
 
 #[derive(Template)]
@@ -196,7 +202,12 @@ pub async fn order(State(app): SharedApp, Path(id): Path<String>) -> Page {
     let status = api::find(&app, &id).await?;
     let log = app.db.log_tail(&status.build, LOG_LINES).await?;
     let channel = app.catalogue.channels.get(&status.channel).map(|c| channel_view(c));
-    let page = OrderPage { version: &assets::VERSION, status: &status, log, channel };
+    let licences = match status.state {
+        BuildState::Ready => attest::licences(&app.db.plan(&status.build).await?),
+        _ => BTreeMap::new(),
+    };
+    let signs = app.attestor.certificate().is_some();
+    let page = OrderPage { version: &assets::VERSION, status: &status, log, channel, licences, signs };
     Ok(render(StatusCode::OK, &page))
 }
 
@@ -334,6 +345,15 @@ impl OrderPage<'_> {
 
     fn file(&self, format: Format) -> Option<&str> {
         self.status.artifacts.iter().find(|d| d.artifact.format == format).map(|d| d.artifact.name.as_str())
+    }
+
+    fn screens(&self) -> impl Iterator<Item = &DocumentLink> {
+        self.status.documents.iter().filter(|d| d.kind == DocumentKind::BootScreen)
+    }
+
+    /// The name under which a licence is listed.
+    fn licence<'a>(&self, name: &'a str) -> &'a str {
+        if name.is_empty() { "none stated" } else { name }
     }
 
     fn heading(&self) -> String {

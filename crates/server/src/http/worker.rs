@@ -14,6 +14,7 @@ use tokio_stream::StreamExt;
 use super::problem::Problem;
 use super::{SharedApp, broke_off, drain, read_body};
 use crate::app::App;
+use crate::attestation;
 use crate::db::{EndError, Gate, LeaseLost, Leased};
 use crate::files::{Incoming, is_plain_name};
 use crate::secret;
@@ -170,7 +171,7 @@ pub async fn upload(
     if !app.db.record_upload(&build, lease, &upload).await? {
         return Err(lost());
     }
-    tracing::info!(build, name, size = upload.size, "file received");
+    tracing::info!(build, name, size = upload.digests.size, "file received");
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -202,7 +203,8 @@ pub async fn end(
 ) -> Result<StatusCode, Problem> {
     let lease = lease_header(&headers)?;
     let report: EndReport = json(body, MAX_REPORT).await?;
-    match app.db.end(&build, lease, &report).await {
+    let documents = attestation::of_report(&app, &build, lease, &report).await?;
+    match app.db.end(&build, lease, &report, &documents).await {
         Ok(state) => {
             tracing::info!(build, %state, "build ended");
             app.bus.state_changed(&build);

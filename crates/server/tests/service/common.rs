@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use attest::Digests;
 use contract::lease::{EndReport, EventAnswer, EventBatch, LeaseRequest};
 use contract::{Artifact, Event, Failure, Format, Lease, Order, Step};
 use gentoo::Cpv;
 use gentoo::index::{Entry, Packages};
 use serde_json::Value;
-use sha2::{Digest, Sha256, Sha512};
 use tokio::sync::oneshot;
 
 pub const WORKER_TOKEN: &str = "token-of-the-tests-0123456789";
@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Default)]
 pub struct Setup {
     pub top: String,
+    /// Lines of the channel.
+    pub channel: String,
     pub tables: String,
 }
 
@@ -133,9 +135,10 @@ fn config(dir: &Path, setup: &Setup) -> server::Config {
     }
     let text = format!(
         "listen = '127.0.0.1:0'\ndata_dir = '{dir}/data'\nworker_token = '{WORKER_TOKEN}'\npresets_dir = '{dir}/presets'\n{}\n\
-         [[channel]]\nname = 'test'\ntitle = 'Test'\narch = 'amd64'\ndescription = 'For tests.'\nboot_packages = ['sys-kernel/kernel']\n\
+         [[channel]]\nname = 'test'\ntitle = 'Test'\narch = 'amd64'\ndescription = 'For tests.'\nboot_packages = ['sys-kernel/kernel']\n{}\n\
          [[channel.binhost]]\nname = 'here'\nuri = 'file://{}'\nallow_unsigned = true\n{}",
         setup.top,
+        setup.channel,
         channel_dir.display(),
         setup.tables,
         dir = dir.display(),
@@ -331,14 +334,8 @@ pub fn content(format: Format) -> Vec<u8> {
 }
 
 pub fn artifact(lease: &Lease, format: Format) -> Artifact {
-    let bytes = content(format);
-    Artifact {
-        name: format!("{}.{format}", lease.job.image_name),
-        format,
-        size: bytes.len() as u64,
-        sha256: hex::encode(Sha256::digest(&bytes)),
-        sha512: hex::encode(Sha512::digest(&bytes)),
-    }
+    let Digests { size, sha256, sha512, blake2b } = Digests::of(&content(format));
+    Artifact { name: format!("{}.{format}", lease.job.image_name), format, size, sha256, sha512, blake2b }
 }
 
 /// The report of a good end.
@@ -353,6 +350,7 @@ pub fn ready(lease: &Lease) -> EndReport {
         artifacts: lease.job.formats.iter().map(|f| artifact(lease, *f)).collect(),
         plan: Box::new(plan),
         messages: vec!["bash says hello".into()],
+        evidence: Vec::new(),
     }
 }
 

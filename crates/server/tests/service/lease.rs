@@ -90,9 +90,9 @@ fn what_does_not_agree_with_the_report_is_no_image() {
     assert!(answer.text().contains("SHA-256"), "{}", answer.text());
     assert_eq!(site.get(&format!("{placed}/artifacts/{name}")).status, 404);
     assert_eq!(site.upload(&lease, &name, &content(Format::Zip)), 204);
-    let contract::lease::EndReport::Ready { artifacts, mut plan, messages } = ready(&lease) else { unreachable!() };
+    let contract::lease::EndReport::Ready { artifacts, mut plan, messages, evidence } = ready(&lease) else { unreachable!() };
     plan.packages[0].cpv = "app-shells/evil-1".into();
-    let answer = site.end(&lease, &contract::lease::EndReport::Ready { artifacts, plan, messages });
+    let answer = site.end(&lease, &contract::lease::EndReport::Ready { artifacts, plan, messages, evidence });
     assert_eq!(answer.status, 422, "another plan");
     assert_eq!(site.state(&placed), "building");
     assert_eq!(site.end(&lease, &ready(&lease)).status, 204);

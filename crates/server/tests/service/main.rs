@@ -1,6 +1,7 @@
 //! The service as its users and its workers meet it: a real server, spoken to over HTTP.
 
 mod common;
+mod documents;
 mod fair;
 mod keeping;
 mod lease;
