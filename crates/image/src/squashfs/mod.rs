@@ -26,9 +26,10 @@ pub use self::codec::SquashCompressor;
 
 use self::codec::Codec;
 use self::data::{Press, compressing};
-use self::piece::Keys;
+use self::piece::{Keys, RUN};
 use self::plan::Plan;
 use self::superblock::SUPERBLOCK;
+use crate::content::Contents;
 use crate::store::Store;
 use crate::tree::Tree;
 use crate::write::{Error, Meter, Progress, Workspace, WriteOptions, WriteReport, write_all};
@@ -72,11 +73,15 @@ impl Squashfs<'_> {
         let Squashfs { tree, store, compressor, options } = *self;
         let path = workspace.path(name);
         let failed = |e| Error::io(&path, e);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
+        let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
         let codec = Codec { compressor, block: BLOCK };
-        let plan = Plan::of(tree, codec.block);
-        let press =
-            Press { codec, keys: Keys::of(codec).map_err(compressing)?, store, forms: store.forms().map_err(Error::store)? };
+        let plan = Plan::of(tree, &options.groups, codec.block);
+        let press = Press {
+            codec,
+            keys: Keys::of(codec).map_err(compressing)?,
+            contents: Contents::new(store, RUN),
+            forms: store.forms().map_err(Error::store)?,
+        };
 
         // The superblock is known last.
         write_all(&mut &file, &path, &[0; SUPERBLOCK])?;

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 
+use crate::groups::Groups;
 use crate::sparse::Source;
 use crate::store::BlobId;
 use crate::tree::Tree;
-use crate::write::{content_of, items};
+use crate::write::{content_of, grouped_items};
 
 /// What is written one after the other.
 pub(super) enum Part<'a> {
@@ -40,11 +41,11 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    pub(super) fn of(tree: &'a Tree, block: usize) -> Plan<'a> {
+    pub(super) fn of(tree: &'a Tree, groups: &Groups, block: usize) -> Plan<'a> {
         let mut plan = Plan { parts: Vec::new(), places: HashMap::new(), files: 0, fragments: 0, bytes: 0 };
         let nothing = BlobId::of(b"");
         let mut packer = Packer { block: block as u64, waiting: Vec::new(), bytes: 0 };
-        for item in items(tree) {
+        for item in grouped_items(tree, groups) {
             let Some((blob, size)) = content_of(&item) else { continue };
             let Slot::Vacant(slot) = plan.places.entry((*blob, size)) else { continue };
             // A fragment's place is known, and put here, when the fragment is full.
@@ -79,7 +80,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Joins small contents to fragments. Where a fragment ends is chosen by the contents around the cut, among all places that leave it at
+/// Joins small contents to fragments, those of one group beside each other. Where a fragment ends is chosen by the contents around the cut, among all places that leave it at
 /// least half full: so contents that are added to a tree change the fragments they fall into and rarely more than the next one or two,
 /// and all others are what they were.
 struct Packer<'a> {

@@ -21,7 +21,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(codec: Codec) -> io::Result<Table> {
-        Ok(Table { encoder: codec.encoder()?, rest: Vec::new(), blocks: Vec::new(), starts: vec![0] })
+        Ok(Table { encoder: codec.table_encoder()?, rest: Vec::new(), blocks: Vec::new(), starts: vec![0] })
     }
 
     /// Bytes of the stream up to now: the place of the next record.
