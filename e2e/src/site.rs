@@ -91,6 +91,12 @@ keyring_file = "{sample}/key/certificate.asc"
         answer.body_mut().with_config().limit(64 << 20).read_json().expect("JSON")
     }
 
+    /// A page of the site, as it comes.
+    pub fn text(&self, path: &str) -> String {
+        let mut answer = self.agent.get(format!("{}{path}", self.url)).call().expect("the site answers");
+        answer.body_mut().with_config().limit(64 << 20).read_to_string().expect("text")
+    }
+
     /// Bytes `from` to the end of a file of the site.
     pub fn download(&self, path: &str, from: u64) -> (u16, Vec<u8>) {
         let request = self.agent.get(format!("{}{path}", self.url)).header("Range", format!("bytes={from}-"));

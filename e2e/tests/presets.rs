@@ -80,9 +80,8 @@ fn build(dir: &Path, preset: &str) -> PathBuf {
 }
 
 fn boots(preset: &str, firmware: Firmware, medium: Medium, iso: &Path, pictures: &Path) {
-    let dir = iso.parent().expect("it lies in a folder");
     let setup = Setup { x86: preset.starts_with("x86-"), ..Setup::of(iso, firmware, medium) };
-    let Some(mut machine) = Machine::start(dir, &setup) else { return };
+    let Some(mut machine) = Machine::start(&setup) else { return };
     let marker = machine.expect("HATCHERY-READY", 0);
     machine.log_in(PASSWORD, marker);
     let kernel = machine.run("uname -m");
@@ -98,5 +97,5 @@ fn boots(preset: &str, firmware: Firmware, medium: Medium, iso: &Path, pictures:
         // What was drawn last is on the screen a moment later.
         std::thread::sleep(Duration::from_secs(5));
     }
-    machine.screenshot(&pictures.join(format!("{preset}.ppm")));
+    machine.screenshot(&pictures.join(format!("{preset}.png")));
 }

@@ -79,7 +79,7 @@ fn gentoos_own_binaries_boot_with_the_gaps_filled() {
         assert_eq!(package.expect("it is in the plan")["binhost"], "gentoo", "{name} is to be Gentoo's own");
     }
 
-    let Some(mut machine) = Machine::boot(path, &with(".iso"), Firmware::SeaBios, Medium::Cd) else { return };
+    let Some(mut machine) = Machine::boot(&with(".iso"), Firmware::SeaBios, Medium::Cd) else { return };
     let marker = machine.expect("HATCHERY-READY", 0);
     machine.log_in(PASSWORD, marker);
     for (name, command) in REAL {

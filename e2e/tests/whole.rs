@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use e2e::browser::Browser;
 use e2e::mail::MailServer;
-use e2e::qemu::{Firmware, Machine, Medium};
+use e2e::qemu::{self, Firmware, Machine, Medium, several_at_once};
 use e2e::site::Site;
 use e2e::{user, wait_for, workspace};
 use serde_json::Value;
@@ -19,41 +19,60 @@ fn an_order_in_the_browser_becomes_an_image_that_boots() {
     let pictures = workspace().join("target/e2e-pictures");
     std::fs::create_dir_all(&pictures).expect("a folder for pictures");
     let Some(mail) = MailServer::start(dir.path()) else { return };
+    if !qemu::is_there() {
+        return;
+    }
     let site_dir = dir.path().join("site");
     std::fs::create_dir(&site_dir).expect("a folder");
     allow_others_in(dir.path());
     let site = Site::start(
         &site_dir,
-        &format!("[mail]\nhost = \"127.0.0.1\"\nport = {}\nfrom = \"Hatchery <hatchery@localhost>\"\n", mail.port),
+        &format!(
+            "boot_gate = true\n[mail]\nhost = \"127.0.0.1\"\nport = {}\nfrom = \"Hatchery <hatchery@localhost>\"\n",
+            mail.port
+        ),
     );
     let Some(browser) = Browser::start(dir.path()) else { return };
 
     let page = order_in_browser(&browser, &site, &pictures);
     let status = wait_in_browser(&browser, &site, &page, &pictures);
     the_mail_arrives(&mail, &page);
+    the_images_were_started(&site, &page, &status, &pictures);
     let iso = download_in_two_parts(&site, &page, &status, dir.path());
-    let disk = dir.path().join("image.qcow2");
-    std::fs::write(&disk, site.download(&address_of(&page, &status, ".qcow2"), 0).1).expect("room for the disk");
     the_lock_names_every_package(&site, &page);
 
-    for (firmware, medium) in [
-        (Firmware::SeaBios, Medium::Cd),
-        (Firmware::SeaBios, Medium::UsbStick),
-        (Firmware::Ovmf, Medium::Cd),
-        (Firmware::Ovmf, Medium::UsbStick),
-        (Firmware::SeaBios, Medium::Disk),
-        (Firmware::Ovmf, Medium::Disk),
-    ] {
-        eprintln!("booting: {firmware:?} from {medium:?}");
-        let image = if medium == Medium::Disk { &disk } else { &iso };
-        let Some(mut machine) = Machine::boot(dir.path(), image, firmware, medium) else { return };
+    // The site has started the ISO as a CD, the disks and the network's files; the stick is left.
+    several_at_once(&[Firmware::SeaBios, Firmware::Ovmf], 2, |&firmware| {
+        let mut machine = Machine::boot(&iso, firmware, Medium::UsbStick).expect("the site had QEMU");
         let marker = machine.expect("HATCHERY-READY", 0);
-        if (firmware, medium) == (Firmware::SeaBios, Medium::Cd) {
-            look_around(&mut machine, marker, &pictures);
-        } else {
-            machine.expect("login:", marker);
+        match firmware {
+            Firmware::SeaBios => look_around(&mut machine, marker, &pictures),
+            Firmware::Ovmf => drop(machine.expect("login:", marker)),
         }
+    });
+}
+
+/// Every image that starts by itself was started before it was given out, and what it said and showed is there.
+fn the_images_were_started(site: &Site, page: &str, status: &Value, pictures: &Path) {
+    let documents = status["documents"].as_array().expect("documents");
+    let of = |kind: &str| -> Vec<&Value> { documents.iter().filter(|d| d["kind"] == kind).collect() };
+    let mut about: Vec<&str> = of("boot-log").iter().filter_map(|d| d["about"].as_str()).collect();
+    about.sort_unstable();
+    let expected = ["img.gz with SeaBIOS", "iso with OVMF", "iso with SeaBIOS", "netboot with SeaBIOS", "qcow2 with OVMF"];
+    assert_eq!(about, expected);
+    for log in of("boot-log") {
+        let (_, bytes) = site.download(log["url"].as_str().expect("an address"), 0);
+        assert!(String::from_utf8_lossy(&bytes).contains("HATCHERY-READY"), "{log}");
     }
+    assert_eq!(of("boot-screen").len(), expected.len());
+    for screen in of("boot-screen") {
+        let name = screen["name"].as_str().expect("a name");
+        let (_, bytes) = site.download(screen["url"].as_str().expect("an address"), 0);
+        assert!(bytes.starts_with(b"\x89PNG"), "{name} is no picture");
+        std::fs::write(pictures.join(name), bytes).expect("room for a picture");
+    }
+    let text = site.text(page);
+    assert!(text.contains("iso with OVMF") && text.contains(".png\""), "the page shows the screens: {text}");
 }
 
 /// The test's folder is private to root; the ordinary user must get to its part of it.
@@ -87,7 +106,7 @@ fn order_in_browser(browser: &Browser, site: &Site, pictures: &Path) -> String {
     browser.type_into("#fstab", "tmpfs /srv/scratch tmpfs size=1M 0 0");
     browser.type_into("#first_boot", "echo it-ran-$((6*7)); date +%Z > /etc/zone-seen");
     browser.type_into("#email", "larry@example.org");
-    for format in ["iso", "tar.bz2", "zip", "qcow2"] {
+    for format in ["iso", "tar.bz2", "zip", "qcow2", "img.gz", "netboot"] {
         let chosen = browser.script(&format!("return document.querySelector('input[name=formats][value=\"{format}\"]').checked"));
         if chosen != Value::Bool(true) {
             browser.click(&format!("input[name=formats][value=\"{format}\"]"));
@@ -172,7 +191,7 @@ fn the_lock_names_every_package(site: &Site, page: &str) {
 
 /// Logs in and checks that the system is what was ordered.
 fn look_around(machine: &mut Machine, from: usize, pictures: &Path) {
-    machine.screenshot(&pictures.join("boot-screen.ppm"));
+    machine.screenshot(&pictures.join("boot-screen.png"));
     machine.log_in(PASSWORD, from);
     let name = machine.run("uname -n");
     assert!(name.contains("larry"), "{name}");

@@ -25,6 +25,9 @@ pub struct LeaseRequest {
     pub worker: String,
     /// Architectures it can run phases for.
     pub arches: Vec<String>,
+    /// Whether it can start images in a virtual machine.
+    #[serde(default)]
+    pub starts_images: bool,
 }
 
 /// A granted lease. It lapses when no event reaches the server for `ttl_seconds`.
@@ -54,6 +57,9 @@ pub struct Job {
     pub image_name: String,
     /// One line said inside the image about where it comes from (the sample channel says what it is).
     pub notice: String,
+    /// Images that start by themselves are started before the build counts as good.
+    #[serde(default)]
+    pub boot_gate: bool,
 }
 
 /// A binhost as an operator configured it.

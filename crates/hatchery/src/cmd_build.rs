@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use attest::Run;
-use contract::{Artifact, Order, Plan};
+use attest::{Digests, Listed, Run};
+use contract::{Artifact, Job, Order, Plan};
 use server::{Attestor, Catalogue, Config, Made, Planned};
 
 use crate::cmd_plan::SourceArgs;
@@ -26,6 +26,9 @@ pub struct Args {
     lock: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArgs,
+    /// Start the images in a virtual machine, and fail if one does not come up
+    #[arg(long)]
+    boot_gate: bool,
     #[command(flatten)]
     source: SourceArgs,
 }
@@ -44,7 +47,10 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
             }
         },
     };
-    let job = planned.job(&order)?;
+    let job = Job { boot_gate: args.boot_gate, ..planned.job(&order)? };
+    if job.boot_gate {
+        machine::check()?;
+    }
     std::fs::create_dir_all(&args.output).with_context(|| format!("{} cannot be made", args.output.display()))?;
     let started = now();
     let display = Display::new();
@@ -57,17 +63,25 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         eprintln!("{message}");
     }
     let artifacts: Vec<Artifact> = built.files.iter().map(|file| file.artifact.clone()).collect();
+    let mut others = Vec::new();
+    for file in &built.evidence {
+        let digests = Digests::read(&mut File::open(&file.path)?)?;
+        others.push(Listed { name: file.evidence.name.clone(), digests });
+    }
     let repository = planned.repository();
     let made = Made {
         image_name: &job.image_name,
         plan: &built.plan,
         artifacts: &artifacts,
-        others: &[],
+        others: &others,
         repository: repository.as_deref(),
         run: Run { build: &job.build, started, ended: now() },
     };
     let documents = attestor.documents(&made)?;
     let mut paths: Vec<PathBuf> = built.files.iter().map(|file| file.path.clone()).collect();
+    for file in &built.evidence {
+        println!("{}", shown(&file.path));
+    }
     for document in documents {
         let path = args.output.join(&document.name);
         std::fs::write(&path, &document.body).with_context(|| format!("{} cannot be written", path.display()))?;

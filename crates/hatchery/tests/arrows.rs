@@ -9,14 +9,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("contract", &[]),
     ("image", &[]),
     ("queue", &[]),
+    ("machine", &[]),
     ("resolver", &["gentoo", "contract"]),
     ("binhost", &["gentoo", "contract"]),
     ("composer", &["gentoo", "image", "contract"]),
     ("sample", &["gentoo", "binhost", "contract"]),
     ("server", &["attest", "resolver", "binhost", "gentoo", "contract", "queue"]),
-    ("worker", &["attest", "composer", "image", "binhost", "gentoo", "contract"]),
-    ("hatchery", &["attest", "server", "worker", "resolver", "binhost", "gentoo", "contract", "composer", "image", "sample"]),
-    ("e2e", &[]),
+    ("worker", &["attest", "composer", "image", "machine", "binhost", "gentoo", "contract"]),
+    (
+        "hatchery",
+        &["attest", "server", "worker", "resolver", "binhost", "gentoo", "contract", "composer", "image", "machine", "sample"],
+    ),
+    ("e2e", &["machine"]),
     ("fuzz-targets", &["gentoo", "image", "composer", "contract"]),
 ];
 

@@ -219,6 +219,7 @@ impl Planned {
             formats,
             image_name: self.image_name(order),
             notice: self.notice(),
+            boot_gate: false,
         })
     }
 }

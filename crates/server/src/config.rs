@@ -28,6 +28,8 @@ pub struct Config {
     pub operator_token_file: Option<PathBuf>,
     /// The operator's secret OpenPGP key, as `hatchery keygen` makes it, that the images' checksums are signed with; none signs nothing.
     pub signing_key_file: Option<PathBuf>,
+    /// Images that start by themselves are started in a virtual machine before they are given out; a worker without one gets no work.
+    pub boot_gate: bool,
     /// A worker silent for so long has lost its build. Seconds.
     pub lease_ttl_seconds: u64,
     /// A channel's indexes are asked for again after so long. Seconds.
@@ -60,6 +62,7 @@ impl Default for Config {
             worker_token_file: None,
             operator_token_file: None,
             signing_key_file: None,
+            boot_gate: false,
             lease_ttl_seconds: 60,
             index_ttl_seconds: 900,
             keep_days: 14,

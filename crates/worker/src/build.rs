@@ -12,6 +12,7 @@ use contract::{Artifact, Failure, Format, Job, Origin, Plan, Step};
 use gentoo::binpkg::BinaryPackage;
 use image::{Groups, Tree, WriteOptions};
 
+use crate::boot::{self, EvidenceFile};
 use crate::formats::{self, Source};
 use crate::workshop::Workshop;
 
@@ -32,6 +33,8 @@ pub struct Built {
     pub plan: Plan,
     /// What packages and the configuration had to say (elog, notes of formats).
     pub messages: Vec<String>,
+    /// Of the images' starts, where the job asks for them.
+    pub evidence: Vec<EvidenceFile>,
 }
 
 /// One finished file.
@@ -55,7 +58,11 @@ pub fn build(job: &Job, workshop: &Workshop, out_dir: &Path, watch: &dyn Watch) 
         Some(_) => Configured::default(),
     };
     let files = write_formats(job, &plan, &mut root, &configured, workshop, out_dir, watch)?;
-    Ok(Built { files, plan, messages: root.messages })
+    let evidence = match job.boot_gate {
+        true => boot::start_images(job, &files, workshop.scratch()?.path(), out_dir, watch)?,
+        false => Vec::new(),
+    };
+    Ok(Built { files, plan, messages: root.messages, evidence })
 }
 
 /// Nothing is fetched for an image whose scripts cannot be run here. A prefix runs none.

@@ -1,18 +1,20 @@
 //! A worker: leases a job, builds it, uploads what came out. It holds no state that matters: kill it at any moment and another
 //! worker builds the same image from the same plan. [`build`] alone, without any server, is what `hatchery build` runs.
 
+mod boot;
 mod build;
 mod client;
 mod formats;
 mod report;
 mod workshop;
 
+pub use boot::EvidenceFile;
 pub use build::{Built, BuiltFile, Watch, build};
 pub use client::{ServerClient, WorkerError};
 pub use report::LeaseReporter;
 pub use workshop::Workshop;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -47,7 +49,13 @@ pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
     trim(&workshop, config.cache_size);
     tracing::info!(?arches, "ready to work");
     let client = ServerClient::new(&config.server, &config.token)?;
-    let request = LeaseRequest { worker: config.name.clone(), arches };
+    let starts_images = machine::check();
+    if let Err(missing) = &starts_images {
+        tracing::warn!(
+            "images cannot be started here ({missing}): a site that starts them before it gives them out has no work for us"
+        );
+    }
+    let request = LeaseRequest { worker: config.name.clone(), arches, starts_images: starts_images.is_ok() };
     while !stop.load(Ordering::Relaxed) {
         match client.lease(&request) {
             Ok(Some(lease)) => {
@@ -102,19 +110,26 @@ fn build_and_upload(
 ) -> Result<EndReport, Failure> {
     let out_dir = workshop.scratch()?;
     let built = build(&lease.job, workshop, out_dir.path(), reporter)?;
+    let upload = |name: &str, path: &Path| {
+        client.upload(lease, name, path).map_err(|error| Failure {
+            step: Step::Upload,
+            package: None,
+            message: format!("{name} could not be stored: {error}"),
+            advice: "Order again; if it fails again, the operator should look at the server's disk and log.".into(),
+        })
+    };
     let total: u64 = built.files.iter().map(|f| f.artifact.size).sum();
     let mut done = 0;
     for file in &built.files {
         reporter.progress(Step::Upload, done, total, &file.artifact.name);
-        client.upload(lease, &file.artifact.name, &file.path).map_err(|error| Failure {
-            step: Step::Upload,
-            package: None,
-            message: format!("{} could not be stored: {error}", file.artifact.name),
-            advice: "Order again; if it fails again, the operator should look at the server's disk and log.".into(),
-        })?;
+        upload(&file.artifact.name, &file.path)?;
         done += file.artifact.size;
     }
+    for file in &built.evidence {
+        upload(&file.evidence.name, &file.path)?;
+    }
     reporter.progress(Step::Upload, total, total, "");
+    let evidence = built.evidence.into_iter().map(|f| f.evidence).collect();
     let artifacts = built.files.into_iter().map(|f| f.artifact).collect();
-    Ok(EndReport::Ready { artifacts, plan: Box::new(built.plan), messages: built.messages, evidence: Vec::new() })
+    Ok(EndReport::Ready { artifacts, plan: Box::new(built.plan), messages: built.messages, evidence })
 }

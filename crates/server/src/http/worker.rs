@@ -45,6 +45,11 @@ pub async fn authorize(State(app): SharedApp, request: Request, next: Next) -> R
 pub async fn lease(State(app): SharedApp, body: Body) -> Result<Response, Problem> {
     let request: LeaseRequest = json(body, MAX_EVENTS).await?;
     let name: String = request.worker.chars().filter(|c| !c.is_control()).take(64).collect();
+    if app.config.boot_gate && !request.starts_images {
+        let detail =
+            "This site starts each image before it gives it out, and this worker cannot: install qemu-system-x86 and ovmf there.";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
     app.workers.saw(&name);
     for build in next_builds(&app, &name, &request.arches).await? {
         let lease = secret::token::<16>().map_err(|e| Problem::internal(&e))?;
@@ -57,7 +62,7 @@ pub async fn lease(State(app): SharedApp, body: Body) -> Result<Response, Proble
         match access(&app, &leased) {
             Ok(access) => {
                 tracing::info!(build, worker = name, attempt = leased.attempt, "leased");
-                return Ok(Json(Lease { lease, ttl_seconds, job: job(leased, access) }).into_response());
+                return Ok(Json(Lease { lease, ttl_seconds, job: job(&app, leased, access) }).into_response());
             }
             Err(failure) => {
                 app.db.fail_leased(&build, &lease, &failure).await?;
@@ -112,7 +117,7 @@ struct Access {
     stage3: Option<BinhostAccess>,
 }
 
-fn job(leased: Leased, access: Access) -> Job {
+fn job(app: &App, leased: Leased, access: Access) -> Job {
     Job {
         build: leased.id,
         plan: leased.plan,
@@ -122,6 +127,7 @@ fn job(leased: Leased, access: Access) -> Job {
         formats: leased.formats,
         image_name: leased.image_name,
         notice: leased.notice,
+        boot_gate: app.config.boot_gate,
     }
 }
 

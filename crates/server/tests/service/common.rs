@@ -283,9 +283,14 @@ impl Site {
         Self::read(request.send(body))
     }
 
+    /// What the site answers to a worker that asks for work.
+    pub fn ask_for_work(&self, starts_images: bool) -> Answer {
+        let request = LeaseRequest { worker: "test".into(), arches: vec!["amd64".into()], starts_images };
+        self.worker("POST", "lease", "", &serde_json::to_vec(&request).unwrap())
+    }
+
     pub fn lease(&self) -> Option<Lease> {
-        let request = LeaseRequest { worker: "test".into(), arches: vec!["amd64".into()] };
-        let answer = self.worker("POST", "lease", "", &serde_json::to_vec(&request).unwrap());
+        let answer = self.ask_for_work(true);
         match answer.status {
             204 => None,
             200 => Some(serde_json::from_slice(&answer.body).unwrap()),

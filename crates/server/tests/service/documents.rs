@@ -128,3 +128,14 @@ fn evidence_must_be_about_what_was_ordered() {
     }
     site.stop();
 }
+
+#[test]
+fn a_worker_that_cannot_start_images_gets_none_from_a_site_that_does() {
+    let (_guard, dir) = folder();
+    let site = Site::start_with(&dir, &Setup { top: "boot_gate = true".into(), ..Setup::default() });
+    site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let refused = site.ask_for_work(false);
+    assert!(refused.status == 403 && refused.text().contains("qemu-system-x86"), "{}", refused.text());
+    assert!(site.lease().unwrap().job.boot_gate);
+    site.stop();
+}
