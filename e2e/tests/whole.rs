@@ -11,7 +11,7 @@ use e2e::{user, wait_for, workspace};
 use serde_json::Value;
 
 const PASSWORD: &str = "correct horse battery";
-const BUILD_LIMIT: Duration = Duration::from_secs(900);
+const BUILD_LIMIT: Duration = Duration::from_secs(1_500);
 
 #[test]
 fn an_order_in_the_browser_becomes_an_image_that_boots() {
