@@ -64,6 +64,8 @@ const EARLY_SERVICES: &[(&str, &str)] = &[
     ("hatchery-grow", "boot"),
 ];
 
+/// Those before it are the person's own, those after it the distribution's.
+const PRESET: &str = "etc/systemd/system-preset/50-hatchery.preset";
 const UNIT_FOLDERS: &[&str] = &["etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
 
 impl Init {
@@ -159,15 +161,30 @@ fn enable_openrc(files: &mut Files, service: &str) -> Result<(), ComposeError> {
     files.link(&format!("etc/runlevels/{runlevel}/{service}"), &format!("/etc/init.d/{service}"))
 }
 
-/// Does what `systemctl enable` does: links by the unit's [Install] section (systemd.unit(5)).
+/// Does what `systemctl enable` does, for the unit and those that its `Also` names, and writes them into a preset, by which `systemctl
+/// preset-all` would enable them again (systemd.preset(5)).
 fn enable_unit(files: &mut Files, service: &str) -> Result<(), ComposeError> {
     let unit = unit_name(service);
-    let Some(path) = unit_path(files, &unit) else {
+    if unit_path(files, &unit).is_none() {
         let names =
             UNIT_FOLDERS.iter().flat_map(|dir| files.names(dir)).filter_map(|n| n.strip_suffix(".service").map(String::from));
         return Err(unknown_service(service, names.collect()));
-    };
-    let text = files.text(&path)?.unwrap_or_default();
+    }
+    files.append(PRESET, &preset_line(&unit))?;
+    let (mut seen, mut ahead) = (BTreeSet::new(), vec![unit.clone()]);
+    while let Some(next) = ahead.pop() {
+        // What Also names may be absent, as for systemctl.
+        if let Some(path) = unit_path(files, &next).filter(|_| seen.insert(next.clone())) {
+            ahead.extend(link_unit(files, &next, &path, next == unit)?);
+        }
+    }
+    Ok(())
+}
+
+/// Links a unit by its [Install] section (systemd.unit(5)), and returns what its `Also` names. One that was asked for by name and has no
+/// such section is started with the system all the same.
+fn link_unit(files: &mut Files, unit: &str, path: &str, asked_for: bool) -> Result<Vec<String>, ComposeError> {
+    let text = files.text(path)?.unwrap_or_default();
     let target = format!("/{path}");
     let mut linked = false;
     for (key, folder) in [("WantedBy", "wants"), ("RequiredBy", "requires")] {
@@ -180,10 +197,19 @@ fn enable_unit(files: &mut Files, service: &str) -> Result<(), ComposeError> {
         files.link(&format!("etc/systemd/system/{alias}"), &target)?;
         linked = true;
     }
-    if !linked {
+    let also = install_words(&text, "Also");
+    if !linked && also.is_empty() && asked_for {
         files.link(&format!("etc/systemd/system/multi-user.target.wants/{unit}"), &target)?;
     }
-    Ok(())
+    Ok(also)
+}
+
+/// The line of a preset for a unit; instances are named after their template.
+fn preset_line(unit: &str) -> String {
+    match unit.split_once('@').and_then(|(name, rest)| Some((name, rest.rsplit_once('.')?))) {
+        Some((name, (instance, kind))) if !instance.is_empty() => format!("enable {name}@.{kind} {instance}\n"),
+        _ => format!("enable {unit}\n"),
+    }
 }
 
 fn unit_name(service: &str) -> String {
