@@ -15,7 +15,7 @@ const LIBRARIES: &str = "/lib32";
 /// Where the packages were built, as their binhost's maker chose.
 const BUILT_AT: &str = "/tmp/gentoo";
 
-const PACKAGES: [&str; 14] = [
+const PACKAGES: [&str; 15] = [
     "app-arch/bzip2",
     "app-arch/gzip",
     "app-arch/tar",
@@ -25,6 +25,7 @@ const PACKAGES: [&str; 14] = [
     "sys-apps/diffutils",
     "sys-apps/file",
     "sys-apps/findutils",
+    "sys-apps/gawk",
     "sys-apps/grep",
     "sys-apps/sed",
     "sys-apps/which",
@@ -135,6 +136,9 @@ fn unpack(archive: &Path, to: &Path) {
 
 fn everything_is_there(place: &Path, prefix: &str) {
     let read = |path: &str| fs::read_to_string(place.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    // What gawk's own script makes when it is installed.
+    let awk = fs::read_link(place.join("bin/awk")).expect("gawk's script has run");
+    assert_eq!(awk, Path::new("../usr/bin/gawk"));
     let record = "var/db/pkg/sys-devel/flex-2.6.4-r1";
     assert_eq!(read(&format!("{record}/EPREFIX")), format!("{prefix}\n"));
     assert!(read(&format!("{record}/CONTENTS")).contains(&format!("obj {prefix}/usr/bin/flex ")));

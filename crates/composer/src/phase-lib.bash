@@ -316,12 +316,12 @@ diropts() { __hatchery_diropts=( "$@" ); }
 __hatchery_insopts=( -m0644 )
 __hatchery_exeopts=( -m0755 )
 __hatchery_diropts=( -m0755 )
-dodir() { __hatchery_or_die install -d "${__hatchery_diropts[@]}" -- "${@/#/${D%/}/}"; }
+dodir() { __hatchery_or_die install -d "${__hatchery_diropts[@]}" -- "${@/#/${ED%/}/}"; }
 keepdir() {
 	dodir "$@" || return
 	local each
 	for each; do
-		: > "${D%/}/${each#/}/.keep_${CATEGORY}_${PN}-${SLOT%/*}" || __helpers_die "keepdir ${each} failed"
+		: > "${ED%/}/${each#/}/.keep_${CATEGORY}_${PN}-${SLOT%/*}" || __helpers_die "keepdir ${each} failed"
 	done
 }
 dosym() {
@@ -332,20 +332,20 @@ dosym() {
 		shift
 	fi
 	[[ $# -eq 2 ]] || __helpers_die "dosym: expected target and name" || return
-	local target=$1 name=${D%/}/${2#/}
-	[[ ${relative} ]] && target=${D%/}/${target#/}
+	local target=$1 name=${ED%/}/${2#/}
+	[[ ${relative} ]] && target=${ED%/}/${target#/}
 	mkdir -p -- "${name%/*}" && __hatchery_or_die ln -sfn ${relative} -- "${target}" "${name}"
 }
 dohard() {
 	__hatchery_banned 4
-	__hatchery_or_die ln -f -- "${D%/}/${1#/}" "${D%/}/${2#/}"
+	__hatchery_or_die ln -f -- "${ED%/}/${1#/}" "${ED%/}/${2#/}"
 }
 __hatchery_in_image() {
 	local command=$1 each args=()
 	shift
 	for each; do
 		case ${each} in
-			/*) args+=( "${D%/}${each}" ) ;;
+			/*) args+=( "${ED%/}${each}" ) ;;
 			*) args+=( "${each}" ) ;;
 		esac
 	done
@@ -354,7 +354,7 @@ __hatchery_in_image() {
 fowners() { __hatchery_in_image chown "$@"; }
 fperms() { __hatchery_in_image chmod "$@"; }
 __hatchery_install() {
-	local dir=${D%/}/${1#/} name=$2 file=$3
+	local dir=${ED%/}/${1#/} name=$2 file=$3
 	shift 3
 	if [[ ${file} == - ]]; then
 		file=${T}/.stdin
@@ -367,7 +367,7 @@ doins() {
 	[[ $1 == -r ]] && shift
 	for each; do
 		if [[ -d ${each} ]]; then
-			install -d -- "${D%/}/${__hatchery_insinto#/}" && cp -RP -- "${each%/}" "${D%/}/${__hatchery_insinto#/}/" || __helpers_die "doins ${each} failed"
+			install -d -- "${ED%/}/${__hatchery_insinto#/}" && cp -RP -- "${each%/}" "${ED%/}/${__hatchery_insinto#/}/" || __helpers_die "doins ${each} failed"
 		else
 			__hatchery_install "${__hatchery_insinto}" "${each##*/}" "${each}" "${__hatchery_insopts[@]}"
 		fi

@@ -13,7 +13,7 @@ mod linkage;
 mod meter;
 mod own_accounts;
 pub(crate) mod package;
-mod phases;
+pub(crate) mod phases;
 mod preserved;
 mod pretend;
 mod protect;

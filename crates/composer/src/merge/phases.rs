@@ -137,6 +137,8 @@ pub struct Subject<'a> {
     pub metadata: &'a BTreeMap<String, Vec<u8>>,
     pub vdb: &'a Vdb,
     pub replacement: Replacement,
+    /// Empty for a system of its own.
+    pub eprefix: &'a str,
     pub observer: &'a dyn Observer,
 }
 
@@ -148,7 +150,7 @@ impl Subject<'_> {
         argv.extend(names.iter().map(|name| (*name).to_owned()));
         let command = Command {
             argv,
-            env: [("PATH", SEARCH_PATH), ("TERM", "dumb"), ("LC_ALL", "C")]
+            env: [("PATH", self.search_path().as_str()), ("TERM", "dumb"), ("LC_ALL", "C")]
                 .map(|(name, value)| (name.into(), value.into()))
                 .into(),
             files: vec![
@@ -158,6 +160,7 @@ impl Subject<'_> {
             ],
             outputs: vec!["environment.new".into(), "messages".into()],
             temp: Some(self.temp()),
+            guest: Some(self.eprefix.to_owned()).filter(|prefix| !prefix.is_empty()),
             timeout: TIME_LIMIT,
             limits: Limits::default(),
         };
@@ -172,6 +175,17 @@ impl Subject<'_> {
             scripts.ran = true;
         }
         Ok(self.messages(ran.outputs.get("messages").map(Vec::as_slice).unwrap_or_default()))
+    }
+
+    /// In a prefix its own programs come first, then those of the system around it.
+    fn search_path(&self) -> String {
+        match self.eprefix {
+            "" => SEARCH_PATH.to_owned(),
+            prefix => {
+                let own: Vec<String> = SEARCH_PATH.split(':').map(|folder| format!("{prefix}{folder}")).collect();
+                format!("{}:{SEARCH_PATH}", own.join(":"))
+            }
+        }
     }
 
     /// T lives from the first phase of a package to its last, and a replaced package's phases run in between (PMS 11.1).
@@ -213,7 +227,8 @@ impl Subject<'_> {
         let slash = if matches!(eapi.as_str(), "0" | "1" | "2" | "3" | "4" | "5" | "6") { "/" } else { "" };
         let version = self.cpv.version.as_str();
         let (pv, revision) = version.rsplit_once("-r").unwrap_or((version, "0"));
-        let image = format!("/tmp/portage/image{slash}");
+        let prefix = self.eprefix;
+        let image = "/tmp/portage/image";
         let pn = &self.cpv.package;
         let mut variables: Vec<(&str, String)> = vec![
             ("CATEGORY", self.cpv.category.clone()),
@@ -225,13 +240,13 @@ impl Subject<'_> {
             ("PF", self.cpv.pf()),
             ("EAPI", eapi.clone()),
             ("ROOT", slash.to_owned()),
-            ("EROOT", slash.to_owned()),
+            ("EROOT", format!("{prefix}{slash}")),
             ("SYSROOT", slash.to_owned()),
-            ("ESYSROOT", slash.to_owned()),
+            ("ESYSROOT", format!("{prefix}{slash}")),
             ("BROOT", String::new()),
-            ("EPREFIX", String::new()),
-            ("D", image.clone()),
-            ("ED", image),
+            ("EPREFIX", prefix.to_owned()),
+            ("D", format!("{image}{slash}")),
+            ("ED", format!("{image}{prefix}{slash}")),
             ("T", "/tmp/portage/temp".to_owned()),
             ("WORKDIR", "/tmp/portage/work".to_owned()),
             ("PORTAGE_BUILDDIR", "/tmp/portage".to_owned()),
@@ -249,8 +264,9 @@ impl Subject<'_> {
         for key in ["SLOT", "USE"] {
             variables.extend(text(key).map(|value| (key, value)));
         }
+        let search_path = self.search_path();
         let always = [
-            ("PATH", SEARCH_PATH),
+            ("PATH", search_path.as_str()),
             ("HOME", "/tmp/portage/homedir"),
             ("TMPDIR", "/tmp/portage/temp"),
             ("LC_ALL", "C"),

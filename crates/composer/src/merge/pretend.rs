@@ -84,7 +84,7 @@ impl Merger<'_> {
         let before = &self.pretenders.before;
         let replaced = before.replaced_by(cpv, &slot_of(metadata));
         let replacement = Replacement::Of(replaced.iter().map(|old| old.version.as_str().to_owned()).collect());
-        let subject = Subject { cpv, metadata, vdb: before, replacement, observer: self.observer };
+        let subject = Subject { cpv, metadata, vdb: before, replacement, eprefix: "", observer: self.observer };
         let Some(host) = &mut self.host else {
             return Err(SandboxError::Broken { message: "it was not started".into() }.into());
         };

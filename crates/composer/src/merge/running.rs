@@ -55,7 +55,7 @@ impl Merger<'_> {
         self.write_disk()?;
         let (vdb, observer) = (&self.vdb, self.observer);
         let replacement = Replacement::Of(package.replacing.clone());
-        let subject = Subject { cpv: &package.cpv, metadata: &package.metadata, vdb, replacement, observer };
+        let subject = Subject { cpv: &package.cpv, metadata: &package.metadata, vdb, replacement, eprefix: "", observer };
         let Some(host) = &mut self.host else { return Err(no_host()) };
         let messages = subject.run(host, &mut package.scripts, phases)?;
         self.messages.extend(messages);
@@ -71,7 +71,7 @@ impl Merger<'_> {
         self.write_disk()?;
         let (vdb, observer) = (&self.vdb, self.observer);
         let replacement = Replacement::By(old.replaced_by.clone());
-        let subject = Subject { cpv: &old.cpv, metadata: &old.metadata, vdb, replacement, observer };
+        let subject = Subject { cpv: &old.cpv, metadata: &old.metadata, vdb, replacement, eprefix: "", observer };
         let Some(host) = &mut self.host else { return Err(no_host()) };
         let messages = subject.run(host, &mut old.scripts, &[phase])?;
         self.messages.extend(messages);

@@ -3,9 +3,10 @@
 
 mod package;
 mod relocate;
+mod scripts;
 mod start;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contract::{Plan, PlannedPackage};
 use gentoo::Cpv;
@@ -17,21 +18,21 @@ use crate::merge::config_memory::ConfigMemory;
 use crate::merge::env_update::Environment;
 use crate::merge::files::{Merge, Owners, Protection};
 use crate::merge::package::Image;
+use crate::merge::phases::{Phase, Replacement, Scripts, Subject};
 use crate::merge::vdb::{self, Installed, Record, Vdb};
 use crate::{ComposeError, FetchError, MergeRequest, Observer, Root};
 
 pub use relocate::{Content, Relocation};
-
-/// The phases that would have been run on installing, by the words of DEFINED_PHASES.
-const PHASES: [&str; 2] = ["preinst", "postinst"];
+use scripts::{Guest, Outcome, Place};
 
 /// Merges all packages of a plan, in its order, into the folder `prefix` of a system that is not ours. The tree of the result is that
 /// folder's content.
 ///
-/// No phases are run: they would need the host's C library, shell and users. The messages name the packages that have some.
+/// Phases run where they can: they need a system around the prefix, and have this machine's. The messages name the packages whose scripts
+/// failed on it.
 ///
 /// # Errors
-/// [`ComposeError`] with the package at fault: one that was not built for a prefix, or for a shorter one.
+/// [`ComposeError`] with the package at fault: one that was not built for a prefix, or for a shorter one. A sandbox that is not to be had.
 pub fn compose<E: Into<FetchError>>(
     request: &MergeRequest<'_>,
     prefix: &str,
@@ -41,7 +42,7 @@ pub fn compose<E: Into<FetchError>>(
     if !request.notice.is_empty() {
         observer.log(request.notice);
     }
-    let mut composer = Composer::new(request.store, prefix, observer)?;
+    let mut composer = Composer::new(request, prefix, observer)?;
     let total = request.plan.packages.len() as u64;
     for (done, planned) in request.plan.packages.iter().enumerate() {
         if observer.cancelled() {
@@ -59,6 +60,7 @@ pub fn compose<E: Into<FetchError>>(
 struct Composer<'a> {
     store: &'a Store,
     observer: &'a dyn Observer,
+    guest: Guest<'a>,
     prefix: &'a str,
     /// The host's `/` as far as the prefix is in it: absolute links lead where they will lead there.
     host: Tree,
@@ -68,19 +70,20 @@ struct Composer<'a> {
     protection: Protection,
     vdb: Vdb,
     messages: Vec<String>,
-    /// Packages with phases that were not run, and which.
+    /// Packages whose scripts failed here, and why.
     unrun: Vec<String>,
 }
 
 impl<'a> Composer<'a> {
-    fn new(store: &'a Store, prefix: &'a str, observer: &'a dyn Observer) -> Result<Self, ComposeError> {
+    fn new(request: &'a MergeRequest<'a>, prefix: &'a str, observer: &'a dyn Observer) -> Result<Self, ComposeError> {
         contract::check_eprefix("prefix", prefix).map_err(|error| ComposeError::new(error.to_string(), ""))?;
         let below = |dir: &str| vec![[prefix.trim_matches('/'), dir].concat().into_bytes()];
         let mut host = Tree::new();
         host.make_dirs(prefix.trim_matches('/'))?;
         Ok(Composer {
-            store,
+            store: request.store,
             observer,
+            guest: Guest::new(request),
             prefix,
             host,
             inside: Tree::new(),
@@ -107,6 +110,8 @@ impl<'a> Composer<'a> {
         let remarks = package::move_image(&mut image, &relocation, self.store)?;
         self.tell(&cpv, remarks);
         package::move_metadata(&mut package.metadata, &relocation)?;
+        let mut scripts = Scripts::read(&package.metadata)?;
+        self.run_phases(&cpv, &package.metadata, &mut scripts, &Phase::BEFORE, Some(&mut image.tree), time)?;
         let merge = Merge {
             root: &mut self.host,
             store: self.store,
@@ -120,12 +125,11 @@ impl<'a> Composer<'a> {
         let merged = merge.merge(&mut image, &|_| true)?;
         self.tell(&cpv, merged.remarks);
 
-        let defined = String::from_utf8_lossy(package.metadata.get("DEFINED_PHASES").map_or(&[][..], Vec::as_slice)).into_owned();
-        let unrun: Vec<&str> = PHASES.into_iter().filter(|phase| defined.split_whitespace().any(|word| word == *phase)).collect();
-        if !unrun.is_empty() {
-            self.unrun.push(format!("{cpv} ({})", unrun.join(", ")));
-        }
         let counter = self.vdb.add(Installed::new(cpv.clone(), &package.metadata));
+        self.run_phases(&cpv, &package.metadata, &mut scripts, &[Phase::Postinst], None, time)?;
+        if let Some(environment) = scripts.changed_environment()? {
+            package.metadata.insert("environment.bz2".into(), environment);
+        }
         let record = Record {
             cpv: &cpv,
             metadata: &package.metadata,
@@ -135,6 +139,36 @@ impl<'a> Composer<'a> {
             time,
         };
         vdb::write_record(&mut self.inside, self.store, &record)
+    }
+
+    /// Runs those of the phases that the package defines, unless one of them failed before.
+    fn run_phases(
+        &mut self,
+        cpv: &Cpv,
+        metadata: &BTreeMap<String, Vec<u8>>,
+        scripts: &mut Scripts,
+        phases: &[Phase],
+        image: Option<&mut Tree>,
+        time: i64,
+    ) -> Result<(), ComposeError> {
+        let subject = Subject {
+            cpv,
+            metadata,
+            vdb: &self.vdb,
+            replacement: Replacement::Of(Vec::new()),
+            eprefix: self.prefix,
+            observer: self.observer,
+        };
+        let mut place = Place { root: &mut self.host, image, time };
+        match self.guest.run(&subject, scripts, phases, &mut place)? {
+            Outcome::Ran(messages) => self.messages.extend(messages),
+            Outcome::Failed(why) => {
+                scripts.defined.clear();
+                self.observer.log(&format!("{cpv}: what its scripts changed is undone: {why}"));
+                self.unrun.push(cpv.to_string());
+            }
+        }
+        Ok(())
     }
 
     fn tell(&mut self, cpv: &Cpv, remarks: Vec<String>) {
@@ -152,14 +186,15 @@ impl<'a> Composer<'a> {
         }
         let newest = self.inside.iter().map(|(_, entry)| entry.mtime).max().unwrap_or(0);
         self.inside.set_time(newest);
+        self.guest.close()?;
         Environment::read(&self.inside, self.store)?.write(&mut self.inside, self.store)?;
         self.vdb.write_counter(&mut self.inside, self.store)?;
         vdb::write_world(&mut self.inside, self.store, &plan.world)?;
         start::write(&mut self.inside, self.store, self.prefix, notice)?;
         if !self.unrun.is_empty() {
             self.messages.push(format!(
-                "Scripts that these packages run when they are installed were not run, as they belong on the system that the prefix \
-                 will be on: {}. What they would have set up (links, caches, settings) may have to be done by hand there.",
+                "Scripts that these packages run when they are installed failed on the machine that made this, and changed nothing: {}. \
+                 What they would have set up (links, caches, settings) may have to be done by hand. The log says why each failed.",
                 self.unrun.join(", ")
             ));
         }

@@ -32,6 +32,9 @@ pub struct Command {
     pub outputs: Vec<String>,
     /// Whose `/tmp/portage/temp` it has: `SLOT/OWNER`, plain names both. It is kept until another owner takes the slot; none gets a fresh one.
     pub temp: Option<String>,
+    /// EPREFIX, for a command that is a guest on a foreign system: instead of the target as `/`, it finds this machine's programs and
+    /// libraries, not to be written, and the part of the target below this path.
+    pub guest: Option<String>,
     /// Seconds until it is killed.
     pub timeout: u64,
     pub limits: Limits,
@@ -159,6 +162,7 @@ impl PhaseHost {
             files,
             outputs: command.outputs.clone(),
             temp: command.temp.clone(),
+            guest: command.guest.clone(),
             timeout: command.timeout,
             limits: command.limits,
         }))?;

@@ -84,6 +84,22 @@ pub const ISOLATION: [&str; 44] = [
     "--remount-ro",
     "/dev",
 ];
+/// What a guest finds of this machine: programs, libraries and what these read. Nothing of a user's or an operator's is there.
+const GUEST: [&str; 13] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/etc/alternatives",
+    "/etc/group",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/nsswitch.conf",
+    "/etc/passwd",
+];
 /// Bytes that /tmp may hold, and /run and /dev/shm; they are in memory.
 const LARGE: &str = "536870912";
 const SMALL: &str = "67108864";
@@ -192,8 +208,15 @@ fn keep_temp(dir: &Path) -> io::Result<()> {
 
 fn command(what: &RunRequest, filter: &PipeReader) -> Command {
     let mut command = Command::new("bwrap");
-    command.args(["--seccomp", &filter.as_raw_fd().to_string(), "--bind", "target", "/"]).args(ISOLATION);
-    command.args(["--size", LARGE, "--tmpfs", "/tmp", "--size", SMALL, "--tmpfs", "/run"]);
+    command.args(["--seccomp", &filter.as_raw_fd().to_string()]);
+    match &what.guest {
+        None => command.args(["--bind", "target", "/"]),
+        Some(_) => command.args(GUEST.iter().flat_map(|path| ["--ro-bind-try", path, path])),
+    };
+    command.args(ISOLATION).args(["--size", LARGE, "--tmpfs", "/tmp", "--size", SMALL, "--tmpfs", "/run"]);
+    if let Some(prefix) = &what.guest {
+        command.arg("--bind").arg(Path::new("target").join(prefix.trim_start_matches('/'))).arg(prefix);
+    }
     command.args(["--bind", PORTAGE, "/tmp/portage", "--bind", "image", "/tmp/portage/image", "--chdir", "/tmp/portage/work"]);
     if let Some(temp) = &what.temp {
         command.arg("--bind").arg(Path::new(TEMPS).join(temp)).arg("/tmp/portage/temp");

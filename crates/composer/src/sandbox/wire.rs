@@ -123,6 +123,8 @@ pub struct RunRequest {
     pub outputs: Vec<String>,
     /// Whose `/tmp/portage/temp` it has: `SLOT/OWNER`, plain names both. It is kept until another owner takes the slot; none gets a fresh one.
     pub temp: Option<String>,
+    /// EPREFIX: the command finds this machine's programs and libraries, and the part of the target below this path, there alone.
+    pub guest: Option<String>,
     /// Seconds until it is killed.
     pub timeout: u64,
     pub limits: Limits,
