@@ -41,13 +41,22 @@ fn an_order_in_the_browser_becomes_an_image_that_boots() {
     let iso = download_in_two_parts(&site, &page, &status, dir.path());
     the_lock_names_every_package(&site, &page);
 
-    // The site has started the ISO as a CD, the disks and the network's files; the stick is left.
-    several_at_once(&[Firmware::SeaBios, Firmware::Ovmf], 2, |&firmware| {
-        let mut machine = Machine::boot(&iso, firmware, Medium::UsbStick).expect("the site had QEMU");
+    let disk = dir.path().join("image.qcow2");
+    std::fs::write(&disk, site.download(&address_of(&page, &status, ".qcow2"), 0).1).expect("room for the disk");
+    enlarge(&disk);
+    // The site has started the ISO as a CD, the disks and the network's files; the stick is left, and a disk that was made larger.
+    let boots = [
+        (&iso, Firmware::SeaBios, Medium::UsbStick),
+        (&iso, Firmware::Ovmf, Medium::UsbStick),
+        (&disk, Firmware::SeaBios, Medium::Disk("qcow2")),
+    ];
+    several_at_once(&boots, 2, |&(image, firmware, medium)| {
+        let mut machine = Machine::boot(image, firmware, medium).expect("the site had QEMU");
         let marker = machine.expect("HATCHERY-READY", 0);
-        match firmware {
-            Firmware::SeaBios => look_around(&mut machine, marker, &pictures),
-            Firmware::Ovmf => drop(machine.expect("login:", marker)),
+        match (firmware, medium) {
+            (_, Medium::Disk(_)) => the_root_has_grown(&mut machine, marker),
+            (Firmware::SeaBios, _) => look_around(&mut machine, marker, &pictures),
+            (Firmware::Ovmf, _) => drop(machine.expect("login:", marker)),
         }
     });
 }
@@ -102,6 +111,7 @@ fn order_in_browser(browser: &Browser, site: &Site, pictures: &Path) -> String {
     browser.type_into("#network_gateways", "10.0.2.2");
     browser.type_into("#network_dns", "10.0.2.3");
     browser.type_into("#locales", "fr_FR.UTF-8");
+    browser.type_into("#install_mask", "/usr/share/doc *.la");
     browser.type_into("#kernel_cmdline", "hatchery.test=own-word");
     browser.type_into("#fstab", "tmpfs /srv/scratch tmpfs size=1M 0 0");
     browser.type_into("#first_boot", "echo it-ran-$((6*7)); date +%Z > /etc/zone-seen");
@@ -189,6 +199,23 @@ fn the_lock_names_every_package(site: &Site, page: &str) {
     }
 }
 
+/// Makes the virtual disk larger, as whoever wants more room does. It was 16 GiB.
+fn enlarge(disk: &Path) {
+    let output = std::process::Command::new("qemu-img").arg("resize").arg(disk).arg("40G").output().expect("qemu-img runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Logs in and checks that the root fills the larger disk, and that the table of its partitions is in order.
+fn the_root_has_grown(machine: &mut Machine, from: usize) {
+    machine.log_in(PASSWORD, from);
+    let size = machine.run("df --output=size -BG / | tail -n 1");
+    let gigabytes: u32 = size.trim().trim_end_matches('G').parse().unwrap_or_else(|_| panic!("df says {size}"));
+    assert!((38..=40).contains(&gigabytes), "the root has {size}");
+    let table = machine.run("sfdisk --verify /dev/vda");
+    assert!(table.contains("No errors detected"), "{table}");
+    assert!(machine.run("mount | grep ' / '").contains("ext4"));
+}
+
 /// Logs in and checks that the system is what was ordered.
 fn look_around(machine: &mut Machine, from: usize, pictures: &Path) {
     machine.screenshot(&pictures.join("boot-screen.png"));
@@ -202,6 +229,9 @@ fn look_around(machine: &mut Machine, from: usize, pictures: &Path) {
     assert!(answer.contains("200"), "the web server answers: {answer}");
     assert!(machine.run("touch /etc/written && echo writable").contains("writable"));
     assert!(machine.run("cat /usr/share/hatchery-sample/README").contains("Debian"));
+    // What INSTALL_MASK names is left out; a neighbour of it is there.
+    assert!(machine.run("test -e /usr/share/doc/nano || echo left-out").contains("left-out"));
+    assert!(machine.run("ls /usr/share/nano").contains("c.nanorc"));
     the_settings_are_in_force(machine);
 }
 

@@ -29,6 +29,9 @@ pub struct Order {
     /// its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
+    /// INSTALL_MASK (make.conf(5)): patterns of what is left out of every package, besides what the channel leaves out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub install_mask: Vec<String>,
     /// Personal settings: put in last, never part of a shared cache key.
     #[serde(default)]
     pub system: System,
@@ -64,6 +67,8 @@ impl OrderError {
 /// Upper bounds on an order, generous for people and tight for floods.
 const MAX_PACKAGES: usize = 2_000;
 const MAX_ATOM: usize = 512;
+const MAX_PATTERNS: usize = 64;
+const MAX_PATTERN: usize = 256;
 
 impl Order {
     /// Reads an order from TOML, then checks it.
@@ -99,6 +104,7 @@ impl Order {
         if self.formats.iter().collect::<BTreeSet<_>>().len() != self.formats.len() {
             return Err(OrderError::new("formats", "a format is named twice"));
         }
+        self.check_install_mask()?;
         self.system.check()?;
         self.check_prefix()?;
         if let Some(email) = &self.notify.email {
@@ -109,6 +115,29 @@ impl Order {
 }
 
 impl Order {
+    /// The patterns become one variable, and stand in the image's make.conf.
+    fn check_install_mask(&self) -> Result<(), OrderError> {
+        let field = "install_mask";
+        if self.install_mask.len() > MAX_PATTERNS {
+            return Err(OrderError::new(field, format!("at most {MAX_PATTERNS} patterns can be named")));
+        }
+        let fine = |c: char| c.is_ascii_graphic() && !"\"'\\$`#".contains(c);
+        for pattern in &self.install_mask {
+            let text = pattern.strip_prefix('-').unwrap_or(pattern);
+            if text.is_empty() || text.len() > MAX_PATTERN || !text.chars().all(fine) {
+                let message = format!(
+                    "“{}” is not a pattern of INSTALL_MASK: give a path like /usr/share/doc or a name like *.la",
+                    pattern.escape_debug()
+                );
+                return Err(OrderError::new(field, message));
+            }
+            if text == "/" || text == "*" || text == "/*" {
+                return Err(OrderError::new(field, format!("“{pattern}” would leave nothing of any package")));
+            }
+        }
+        Ok(())
+    }
+
     /// A prefix lives on a system that is there already, so nothing that makes a system can be asked of it.
     fn check_prefix(&self) -> Result<(), OrderError> {
         let Some(prefix) = &self.prefix else { return Ok(()) };
@@ -192,7 +221,7 @@ mod tests {
     #[test]
     fn values_that_could_break_a_file_are_refused() {
         type Change = fn(&mut Order);
-        let changes: [(&str, Change); 9] = [
+        let changes: [(&str, Change); 12] = [
             ("system.hostname", |o| o.system.hostname = Some("a\nb".into())),
             ("system.hostname", |o| o.system.hostname = Some("-a".into())),
             ("system.root_password_hash", |o| o.system.root_password_hash = Some("secret".into())),
@@ -200,6 +229,9 @@ mod tests {
             ("system.root_ssh_keys", |o| o.system.root_ssh_keys = vec!["ssh-rsa AAAA\nroot".into()]),
             ("system.timezone", |o| o.system.timezone = Some("../../etc/shadow".into())),
             ("system.services", |o| o.system.services = vec!["../x".into()]),
+            ("install_mask", |o| o.install_mask = vec!["/usr/share/doc\n".into()]),
+            ("install_mask", |o| o.install_mask = vec!["$(x)".into()]),
+            ("install_mask", |o| o.install_mask = vec!["/*".into()]),
             ("packages", |o| o.packages = vec!["a/b; rm".into()]),
             ("notify.email", |o| o.notify.email = Some("a@b\r\nBcc: c@d".into())),
         ];

@@ -24,7 +24,8 @@ pub fn plan(channel: &Channel, snapshot: &Snapshot, order: &Order, preset: Optio
         Wanted { atoms: atoms(channel, order, preset), services: preset.map(|p| p.services.clone()).unwrap_or_default() };
     let resolved = snapshot.universe.resolve(&wanted);
     let mut plan = resolved.map_err(|explanation| PlanRefused { channel: channel.config.name.clone(), explanation })?.plan;
-    plan.install_mask = channel.config.install_mask.split_whitespace().collect::<Vec<_>>().join(" ");
+    let of_channel = channel.config.install_mask.split_whitespace();
+    plan.install_mask = of_channel.chain(order.install_mask.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
     if let Some(base) = &snapshot.base {
         plan.base = Some(base.clone());
         plan.summary.download_size = plan.summary.download_size.saturating_add(base.size);

@@ -25,6 +25,8 @@ pub struct FormInput {
     pub timezone: String,
     pub keymap: String,
     pub services: String,
+    /// Patterns, apart by white space or commas.
+    pub install_mask: String,
     pub system: SystemInput,
     pub email: String,
 }
@@ -64,6 +66,7 @@ impl FormInput {
                 "keymap" => input.keymap = value,
                 "prefix" => input.prefix = value,
                 "services" => input.services = value,
+                "install_mask" => input.install_mask = value,
                 "email" => input.email = value,
                 "had_password" => submitted.had_password = true,
                 "take" => submitted.take = Some(value),
@@ -92,6 +95,7 @@ impl FormInput {
             &self.timezone,
             &self.keymap,
             &self.services,
+            &self.install_mask,
             &self.email,
         ];
         for field in fields.into_iter().chain(&self.formats).chain(&self.system.values()) {
@@ -124,6 +128,7 @@ impl FormInput {
             preset: optional(&self.preset),
             packages: self.packages(),
             prefix: optional(&self.prefix),
+            install_mask: words(&self.install_mask),
             formats,
             ..Order::default()
         };

@@ -309,6 +309,7 @@ impl OrderForm<'_> {
             "system.timezone",
             "system.keymap",
             "system.services",
+            "install_mask",
             "notify.email",
         ];
         self.error.as_ref().filter(|e| !shown.iter().chain(SHOWN).any(|field| *field == e.field)).map(|e| e.to_string())
