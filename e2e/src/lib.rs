@@ -7,6 +7,7 @@ pub mod portage;
 pub mod qemu;
 pub mod site;
 pub mod user;
+pub mod web;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

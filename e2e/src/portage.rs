@@ -7,6 +7,13 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What Portage does with a package before it is merged; it raises an exception for one that it does not trust.
+const VERIFY: &str = "import sys, portage
+from portage.gpkg import gpkg
+package = gpkg(settings=portage.config(clone=portage.settings), gpkg_file=sys.argv[1])
+assert package.request_signature, 'signatures are not asked for'
+package._verify_binpkg()";
+
 /// Portage over what it reads of an image: /etc/portage, the packages installed, the world file.
 pub struct Portage {
     python: PathBuf,
@@ -15,7 +22,7 @@ pub struct Portage {
 
 impl Portage {
     /// Takes what Portage reads out of an image that is a tar. `repository` is a Gentoo repository with the image's profile, by its name and
-    /// folder; `binhosts` are folders, best first. `None`, with a line that says so, where there is no Portage.
+    /// folder; `binhosts` are folders, best first, where the image's own addresses of binhosts lead nowhere. `None`, with a line that says so, where there is no Portage.
     pub fn of_image(image: &Path, repository: (&str, &Path), binhosts: &[&Path]) -> Option<Portage> {
         let usual = PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/hatchery-oracle/venv/bin/python");
         let python = std::env::var_os("HATCHERY_PORTAGE_PYTHON").map_or(usual, PathBuf::from);
@@ -24,6 +31,9 @@ impl Portage {
             return None;
         }
         let portage = Portage { python, work: tempfile::tempdir().expect("a folder") };
+        // gpg is run as nobody, and reads the keys.
+        fs::set_permissions(portage.work.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("permissions can be set");
         portage.unpack(image);
         portage.configure(repository, binhosts);
         Some(portage)
@@ -65,8 +75,10 @@ impl Portage {
             })
             .collect();
         let binrepos = self.at("etc/portage/binrepos.conf");
-        assert!(!binrepos.exists(), "folders of the build machine are no binhosts of an image");
-        fs::write(binrepos, text).expect("it is written");
+        if !binhosts.is_empty() {
+            assert!(!binrepos.exists(), "folders of the build machine are no binhosts of an image");
+            fs::write(binrepos, text).expect("it is written");
+        }
         for folder in ["packages", "tmp", "log", "distfiles", "system/etc"] {
             fs::create_dir_all(self.at(folder)).expect("a folder");
         }
@@ -77,12 +89,31 @@ impl Portage {
 
     /// Runs `emerge --pretend` with these words; all it says.
     pub fn emerge(&self, words: &[&str]) -> String {
+        let mut command = self.command();
+        command.arg(self.python.with_file_name("emerge")).args(["--pretend", "--verbose", "--color=n"]).args(words);
+        let (succeeded, text) = said(&mut command);
+        assert!(succeeded, "emerge {words:?}:\n{text}");
+        text
+    }
+
+    /// Whether Portage takes a GPKG file for signed by somebody the image trusts, and what it says.
+    pub fn trusts(&self, package: &Path) -> (bool, String) {
+        let mut command = self.command();
+        command.arg("-c").arg(VERIFY).arg(package).env("BINPKG_GPG_VERIFY_GPG_HOME", self.at("etc/portage/gnupg"));
+        said(&mut command)
+    }
+
+    /// A file of the image, to be looked at or changed.
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.at(path)
+    }
+
+    /// Python with Portage, as it would be in the image.
+    fn command(&self) -> Command {
         let user = Command::new("id").arg("-un").output().expect("id runs");
         let user = String::from_utf8_lossy(&user.stdout).trim().to_owned();
-        let output = Command::new(&self.python)
-            .arg(self.python.with_file_name("emerge"))
-            .args(["--pretend", "--verbose", "--color=n"])
-            .args(words)
+        let mut command = Command::new(&self.python);
+        command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("LC_ALL", "C.UTF-8")
@@ -95,13 +126,8 @@ impl Portage {
             .env("PORTAGE_LOGDIR", self.at("log"))
             .env("PORTAGE_USERNAME", &user)
             .env("PORTAGE_GRPNAME", &user)
-            .env("HOME", self.work.path())
-            .output()
-            .expect("emerge runs");
-        let said = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8_lossy(&said).into_owned();
-        assert!(output.status.success(), "emerge {words:?}:\n{text}");
-        text
+            .env("HOME", self.work.path());
+        command
     }
 
     /// Asserts that `emerge --update --deep --newuse --getbinpkg SET` would change nothing: no merge, no rebuild, no removal.
@@ -110,7 +136,16 @@ impl Portage {
             let words = [&["--update", "--deep", "--newuse"], more, &[set]].concat();
             let said = self.emerge(&words);
             assert!(said.contains("Total: 0 packages"), "emerge {words:?}:\n{said}");
-            assert!(!said.contains("\n[") && !said.contains("[binary") && !said.contains("[ebuild"), "emerge {words:?}:\n{said}");
+            let action =
+                ["[binary", "[ebuild", "[uninstall", "[blocks", "[nomerge"].iter().find(|action| said.contains(**action));
+            assert!(action.is_none(), "emerge {words:?}:\n{said}");
         }
     }
+}
+
+/// Runs a command; whether it succeeded, and all it said.
+fn said(command: &mut Command) -> (bool, String) {
+    let output = command.output().expect("Python runs");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }

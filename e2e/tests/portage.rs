@@ -1,31 +1,36 @@
 //! An image goes on as a Gentoo: real Portage, with the image's own configuration, finds nothing to merge or to rebuild, and goes on with
-//! binary packages.
+//! binary packages whose signatures it verifies.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use e2e::portage::Portage;
+use e2e::web::WebServer;
 use e2e::{sample_dir, user};
 
 /// The sample has no Portage; with this file an image is configured as if it had.
 const MAKE_GLOBALS: &str = "/usr/share/portage/config/make.globals";
 
 #[test]
-fn emerge_in_a_sample_image_changes_nothing_and_adds_binary_packages() {
+fn emerge_in_a_sample_image_changes_nothing_and_adds_verified_binary_packages() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path();
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions can be set");
     let sample = sample_dir();
+    // An address that the image can use, too.
+    let web = WebServer::start(&sample.join("binhost"));
     let config = format!(
         "data_dir = \"{dir}/data\"\n[[channel]]\nname = \"sample\"\ntitle = \"Sample\"\narch = \"amd64\"\n\
-         profile = \"{sample}/repo/profiles/default/linux/amd64/23.0\"\n\
-         [[channel.binhost]]\nname = \"sample\"\nuri = \"file://{sample}/binhost\"\nkeyring_file = \"{sample}/key/certificate.asc\"\n",
+         profile = \"{sample}/repo/profiles/default/linux/amd64/23.0\"\naccept_license = \"* -NOTHING\"\n\
+         [[channel.binhost]]\nname = \"sample\"\nuri = \"http://127.0.0.1:{port}\"\nkeyring_file = \"{sample}/key/certificate.asc\"\n",
         dir = path.display(),
         sample = sample.display(),
+        port = web.port,
     );
     fs::write(path.join("hatchery.toml"), config).expect("the configuration is written");
     let order = format!(
         "arch = \"amd64\"\nformats = [\"tar.zst\"]\npackages = [\"@system\", \"app-editors/vim[minimal]\", \"dev-vcs/git[-perl]\"]\n\
-         [[system.files]]\npath = \"{MAKE_GLOBALS}\"\ncontent = \"\"\n"
+         install_mask = [\"/usr/share/doc\"]\n[[system.files]]\npath = \"{MAKE_GLOBALS}\"\ncontent = \"\"\n"
     );
     fs::write(path.join("order.toml"), order).expect("the order is written");
     let output = user::build(path, "out");
@@ -33,7 +38,7 @@ fn emerge_in_a_sample_image_changes_nothing_and_adds_binary_packages() {
     let images = fs::read_dir(path.join("out")).expect("images").flatten().map(|entry| entry.path());
     let image = images.into_iter().find(|path| path.to_string_lossy().ends_with(".tar.zst")).expect("an image");
 
-    let Some(portage) = Portage::of_image(&image, ("hatchery-sample", &sample.join("repo")), &[&sample.join("binhost")]) else {
+    let Some(portage) = Portage::of_image(&image, ("hatchery-sample", &sample.join("repo")), &[]) else {
         return;
     };
     portage.would_change_nothing("@world");
@@ -41,4 +46,41 @@ fn emerge_in_a_sample_image_changes_nothing_and_adds_binary_packages() {
     assert!(added.contains("[binary") && added.contains("app-misc/tmux-") && !added.contains("[ebuild"), "{added}");
     // The flags ordered are those Portage keeps: the other build of vim is no reason to merge it again.
     portage.would_change_nothing("app-editors/vim");
+    let read = |name: &str| fs::read_to_string(portage.file(&format!("etc/portage/{name}"))).expect("it is there");
+    let settings = read("package.use/hatchery");
+    assert!(settings.contains("app-editors/vim:0 ") && settings.contains("dev-vcs/git:0 "), "{settings}");
+    // Flags that are as the profile has them are not repeated: @system has dozens of packages.
+    assert!(settings.lines().count() < 12, "{settings}");
+    let make_conf = read("make.conf");
+    assert!(
+        make_conf.contains("ACCEPT_LICENSE=\"* -NOTHING\"") && make_conf.contains("INSTALL_MASK=\"/usr/share/doc\""),
+        "{make_conf}"
+    );
+    the_binhost_s_key_is_trusted(&portage, &a_package(&sample.join("binhost/app-misc/tmux")));
+}
+
+/// Portage verifies by the keys in the image, and by nothing else.
+fn the_binhost_s_key_is_trusted(portage: &Portage, package: &Path) {
+    let (trusted, said) = portage.trusts(package);
+    assert!(trusted, "{said}");
+    let database = portage.file("etc/portage/gnupg/trustdb.gpg");
+    let kept = fs::read(&database).expect("it is there");
+    // The record of the one owner, without what says that he is trusted.
+    let untrusted: Vec<u8> =
+        kept.chunks(40).flat_map(|record| if record[0] == 12 || record[0] == 13 { &[0; 40] } else { record }).copied().collect();
+    fs::write(&database, untrusted).expect("it is written");
+    let (trusted, said) = portage.trusts(package);
+    assert!(!trusted, "{said}");
+    fs::write(&database, kept).expect("it is written");
+    let cut = portage.file("tmp/cut.gpkg.tar");
+    let mut bytes = fs::read(package).expect("a package");
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    fs::write(&cut, bytes).expect("it is written");
+    assert!(!portage.trusts(&cut).0, "a changed package is trusted");
+}
+
+fn a_package(folder: &Path) -> PathBuf {
+    let files = fs::read_dir(folder).expect("packages").flatten().map(|entry| entry.path());
+    files.into_iter().find(|path| path.to_string_lossy().ends_with(".gpkg.tar")).expect("a package")
 }

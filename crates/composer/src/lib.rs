@@ -10,7 +10,7 @@ pub mod sandbox;
 mod stage3;
 mod target_tool;
 
-pub use configure::{ConfigureRequest, configure, configure_portage};
+pub use configure::{ConfigureRequest, TrustedKeys, configure, configure_portage};
 pub use error::ComposeError;
 pub use merge::{FetchError, MergeRequest, Root, groups, merge};
 pub use observer::{Observer, Unobserved};

@@ -6,7 +6,7 @@
 mod support;
 
 use composer::Unobserved;
-use composer::boot::{self, BootRequest};
+use composer::boot::{self, BootRequest, Start};
 use image::{BootMedia, Store};
 use support::{Machine, iso, put, root_of};
 
@@ -33,11 +33,12 @@ fn run(kernel: &str, drives: &[&[&str]]) {
         volume_id: "HATCHERY_TEST".into(),
         title: "Test".into(),
         image_name: "tiny".into(),
+        starts: vec![Start::Medium],
         kernel_cmdline: String::new(),
         arch: "amd64".into(),
         work_dir: dir.path().join("work"),
     };
-    let media = boot::prepare(&tree, &store, &request, &Unobserved).unwrap();
+    let media = boot::prepare(&tree, &store, &request, &Unobserved).unwrap().remove(&Start::Medium).unwrap();
     for words in ["", "hatchery.toram"] {
         let media = BootMedia { cmdline: format!("{} {words} console=ttyS0", media.cmdline), ..media.clone() };
         let iso = iso(&tree, &store, &media, dir.path());
@@ -144,6 +145,7 @@ const DRACUT: &[&str] = &[
 
 const DRACUT_INIT: &str = "#!/bin/busybox sh
 busybox grep ' / ' /proc/mounts
+busybox cat /sys/block/loop*/loop/backing_file
 echo 'MARKER: the system runs'
 busybox poweroff -f
 ";
@@ -171,13 +173,17 @@ fn the_image_s_own_dracut_is_used_where_there_is_one() {
         volume_id: "HATCHERY_TEST".into(),
         title: "Test".into(),
         image_name: "dracut".into(),
+        starts: vec![Start::Medium],
         kernel_cmdline: String::new(),
         arch: "amd64".into(),
         work_dir: dir.path().join("work"),
     };
-    let media = boot::prepare(&tree, &store, &request, &Unobserved).unwrap();
+    let media = boot::prepare(&tree, &store, &request, &Unobserved).unwrap().remove(&Start::Medium).unwrap();
+    // The menu's second way, which goes all of the usual one's.
+    let media = BootMedia { cmdline: format!("{} rd.live.ram=1", media.cmdline), ..media };
     let iso = iso(&tree, &store, &media, dir.path());
     let mut machine = Machine::start(&["-drive", "file=ISO,format=raw,if=virtio,readonly=on"], &iso);
     machine.wait_for("MARKER: the system runs");
+    assert!(machine.seen.contains("/run/initramfs/squashed.img"), "{}", machine.seen);
     assert!(machine.seen.contains("LiveOS_rootfs / overlay rw"), "{}", machine.seen);
 }

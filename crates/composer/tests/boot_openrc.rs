@@ -5,7 +5,7 @@
 
 mod support;
 
-use composer::boot::{self, BootRequest};
+use composer::boot::{self, BootRequest, Start};
 use composer::{ConfigureRequest, Unobserved};
 use contract::{System, User};
 use image::{Store, Tree};
@@ -123,11 +123,12 @@ fn a_configured_image_comes_up_and_lets_its_user_in() {
         volume_id: "HATCHERY_TEST".into(),
         title: "Test".into(),
         image_name: "hatchery-test".into(),
+        starts: vec![Start::Medium],
         kernel_cmdline: String::new(),
         arch: "amd64".into(),
         work_dir: dir.path().join("work"),
     };
-    let media = boot::prepare(&tree, &store, &request, &Unobserved).unwrap();
+    let media = boot::prepare(&tree, &store, &request, &Unobserved).unwrap().remove(&Start::Medium).unwrap();
     let iso = iso(&tree, &store, &media, dir.path());
     let disk = ["-drive", "file=ISO,format=raw,if=virtio,readonly=on", "-nic", "user,model=virtio-net-pci"];
     for firmware in [&[][..], &["-bios", "/usr/share/ovmf/OVMF.fd"]] {

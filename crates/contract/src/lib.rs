@@ -7,6 +7,7 @@ pub mod hash;
 pub mod lease;
 pub mod order;
 pub mod plan;
+pub mod portage;
 pub mod system;
 pub mod time;
 
@@ -16,4 +17,5 @@ pub use hash::{ImageHash, PlanHash, RootHash};
 pub use lease::{Artifact, Event, Evidence, EvidenceKind, Failure, Job, Lease, Step};
 pub use order::{Notify, Order, OrderError};
 pub use plan::{BinhostRef, Origin, PackageFormat, Plan, PlannedPackage, Stage3, Summary};
+pub use portage::{PackageSettings, PortageSettings};
 pub use system::{ExtraFile, InterfaceAddress, Network, System, User};

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::hash::{FieldHasher, PlanHash};
+use crate::portage::PortageSettings;
 
 /// Version of the lock file's layout.
 pub const PLAN_VERSION: u32 = 1;
@@ -37,6 +38,9 @@ pub struct Plan {
     /// INSTALL_MASK (make.conf(5)): what is left out of every package.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub install_mask: String,
+    /// What Portage in the image is told; none in plans of before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub portage: Option<PortageSettings>,
     /// Every package, in merge order.
     pub packages: Vec<PlannedPackage>,
     /// What whoever ordered should know, in sentences: that a cycle was broken which Portage would have refused, for one.
@@ -250,6 +254,9 @@ impl Plan {
         }
         if !self.install_mask.is_empty() {
             h.field("install mask").field(&self.install_mask);
+        }
+        if let Some(portage) = &self.portage {
+            portage.hash_into(&mut h);
         }
         PlanHash(h.finish())
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fat;
 use crate::grub::{self, Boot, BootPrograms};
-use crate::menu;
+use crate::menu::{self, MenuWords};
 use crate::netboot::sha256;
 use crate::squashfs::{SquashCompressor, Squashfs};
 use crate::store::{BlobId, Store};
@@ -25,6 +25,8 @@ pub struct BootMedia {
     pub kernel: BlobId,
     /// The initramfs, whole. It finds the medium by the volume's label and the root in `/image.squashfs` there.
     pub initramfs: Vec<u8>,
+    /// What the menu can ask of it.
+    pub words: MenuWords,
     /// The ISO's volume label: 1 to 32 of `A-Z`, `0-9`, `_`.
     pub volume_id: String,
     /// The name shown in the boot menu.
@@ -108,7 +110,7 @@ fn put_files(store: &Store, boot: &BootMedia, programs: &BootPrograms, workspace
     let initramfs = workspace.path("initramfs");
     fs::write(&initramfs, &boot.initramfs).map_err(|e| Error::io(&initramfs, e))?;
     let config = workspace.path("grub.cfg");
-    let entries = menu::medium_entries(&format!("hatchery.label={}", boot.volume_id));
+    let entries = menu::medium_entries(&format!("hatchery.label={}", boot.volume_id), boot.words);
     let text = menu::grub_cfg(boot, "/boot/kernel", "/boot/initramfs", &entries);
     fs::write(&config, text).map_err(|e| Error::io(&config, e))?;
     let sum = workspace.path(ROOT_SUM);
@@ -224,13 +226,19 @@ mod tests {
             title: "It's a title".into(),
             release: "6.1".into(),
             cmdline: "quiet".into(),
+            words: MenuWords::Hatchery,
             grub_dir: "usr/lib/grub".into(),
         }
     }
 
     #[test]
     fn the_menu_is_quoted() {
-        let text = menu::grub_cfg(&media(), "/boot/kernel", "/boot/initramfs", &menu::medium_entries("hatchery.label=X"));
+        let text = menu::grub_cfg(
+            &media(),
+            "/boot/kernel",
+            "/boot/initramfs",
+            &menu::medium_entries("hatchery.label=X", MenuWords::Hatchery),
+        );
         assert!(text.contains("menuentry 'It'\\''s a title' {\n"), "{text}");
         assert!(text.contains("linux /boot/kernel hatchery.label=X console=ttyS0,115200 console=tty0 quiet\n"), "{text}");
     }

@@ -39,6 +39,7 @@ pub use entry::{Entry, Kind, LinkId};
 pub use forms::{FormKey, Forms, KeyHasher};
 pub use groups::Groups;
 pub use iso::{BootMedia, write_iso};
+pub use menu::MenuWords;
 pub use netboot::{NETBOOT_FILES, write_netboot};
 pub use oci::{Container, Stage, write_oci};
 pub use squashfs::{SquashCompressor, write_squashfs};

@@ -5,6 +5,17 @@ use crate::iso::BootMedia;
 /// Seconds that the boot menu waits.
 const MENU_SECONDS: u32 = 4;
 
+/// Whose words an initramfs understands, for the ways to start a medium besides the usual one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MenuWords {
+    /// Hatchery's own: copy to memory, keep changes, check.
+    Hatchery,
+    /// dracut's (dracut.cmdline(7), "Booting live images"): copy to memory.
+    Dracut,
+    /// Nobody's: it starts disks only.
+    None,
+}
+
 /// A way to start.
 pub(crate) struct MenuEntry {
     /// Said after the image's title; empty for the usual way.
@@ -23,18 +34,20 @@ pub(crate) fn disk_entries(parameters: &str) -> Vec<MenuEntry> {
 }
 
 /// The ways to start a medium.
-pub(crate) fn medium_entries(parameters: &str) -> Vec<MenuEntry> {
-    let with = |word: &str| format!("{word} {BOTH_CONSOLES}");
-    entries(
-        parameters,
-        &[
-            ("", BOTH_CONSOLES),
-            ("copy to memory", &with("hatchery.toram")),
-            ("keep changes on this stick", &with("hatchery.keep")),
-            ("check the medium first", &with("hatchery.check")),
-            ("serial console only", SERIAL_CONSOLE),
+pub(crate) fn medium_entries(parameters: &str, words: MenuWords) -> Vec<MenuEntry> {
+    let special: &[(&'static str, &str)] = match words {
+        MenuWords::Hatchery => &[
+            ("copy to memory", "hatchery.toram"),
+            ("keep changes on this stick", "hatchery.keep"),
+            ("check the medium first", "hatchery.check"),
         ],
-    )
+        MenuWords::Dracut => &[("copy to memory", "rd.live.ram=1")],
+        MenuWords::None => &[],
+    };
+    let usual = MenuEntry { suffix: "", parameters: format!("{parameters} {BOTH_CONSOLES}") };
+    let special =
+        special.iter().map(|(suffix, word)| MenuEntry { suffix, parameters: format!("{parameters} {word} {BOTH_CONSOLES}") });
+    std::iter::once(usual).chain(special).chain(entries(parameters, &[("serial console only", SERIAL_CONSOLE)])).collect()
 }
 
 fn entries(parameters: &str, ways: &[(&'static str, &str)]) -> Vec<MenuEntry> {

@@ -88,6 +88,7 @@ pub(crate) fn sha256(path: &Path) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::menu::MenuWords;
     use crate::store::BlobId;
 
     #[test]
@@ -99,6 +100,7 @@ mod tests {
             title: "Test".into(),
             release: "6.1".into(),
             cmdline: "quiet".into(),
+            words: MenuWords::Hatchery,
             grub_dir: String::new(),
         };
         let text = script(&boot, "a-1.netboot", "00");

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{EPOCH, add_file, have, run};
-use image::{BootMedia, Store, Tree, WriteOptions, write_iso};
+use image::{BootMedia, MenuWords, Store, Tree, WriteOptions, write_iso};
 
 const MARKER: &str = "HATCHERY MARKER: the medium's root is readable";
 const TITLE: &str = "Hatchery test";
@@ -174,6 +174,7 @@ fn make_iso(work: &Path) -> PathBuf {
         title: TITLE.into(),
         release: "6.1".into(),
         cmdline: "panic=5 console=ttyS0".into(),
+        words: MenuWords::Hatchery,
         grub_dir: "usr/lib/grub".into(),
     };
     let out = work.join("test.iso");

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use common::grub::add_grub;
 use common::{EPOCH, full_tree, have, run};
-use image::{BootMedia, DiskFormat, Error, Store, Tree, WriteOptions, write_disk};
+use image::{BootMedia, DiskFormat, Error, MenuWords, Store, Tree, WriteOptions, write_disk};
 
 /// Where the root begins on the disk.
 const ROOT_AT: u64 = 34 << 20;
@@ -36,6 +36,7 @@ impl Place {
             title: "Test".into(),
             release: "6.1-test".into(),
             cmdline: "quiet".into(),
+            words: MenuWords::Hatchery,
             grub_dir: "usr/lib/grub".into(),
         };
         Some(Place { dir, store, tree, boot })

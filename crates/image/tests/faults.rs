@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{EPOCH, plain_tree};
-use image::{BootMedia, Entry, Error, Kind, Progress, SquashCompressor, Store, StoreError, Tree, WriteOptions, WriteReport};
+use image::{
+    BootMedia, Entry, Error, Kind, MenuWords, Progress, SquashCompressor, Store, StoreError, Tree, WriteOptions, WriteReport,
+};
 use image::{Compression, write_iso, write_squashfs, write_tar, write_zip};
 
 type Writer = fn(&Tree, &Store, &WriteOptions, &Path, Progress) -> Result<WriteReport, Error>;
@@ -37,6 +39,7 @@ fn media(store: &Store) -> BootMedia {
         title: "X".into(),
         release: "6.1".into(),
         cmdline: String::new(),
+        words: MenuWords::Hatchery,
         grub_dir: "usr/lib/grub".into(),
     }
 }

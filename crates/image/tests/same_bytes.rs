@@ -9,8 +9,8 @@ use std::process::Command;
 use common::grub::add_grub;
 use common::{EPOCH, full_tree};
 use image::{
-    BootMedia, Compression, DiskFormat, SquashCompressor, Store, Tree, WriteOptions, write_disk, write_iso, write_squashfs,
-    write_tar, write_zip,
+    BootMedia, Compression, DiskFormat, MenuWords, SquashCompressor, Store, Tree, WriteOptions, write_disk, write_iso,
+    write_squashfs, write_tar, write_zip,
 };
 use nix::sys::stat::{Mode, umask};
 
@@ -44,6 +44,7 @@ fn write_all_formats() {
         title: "Same".into(),
         release: "6.1".into(),
         cmdline: String::new(),
+        words: MenuWords::Hatchery,
         grub_dir: "usr/lib/grub".into(),
     };
     write_zip(&tree, &store, &options, &out.join("image.zip"), &go_on).unwrap();

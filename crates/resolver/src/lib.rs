@@ -14,6 +14,7 @@ mod mask;
 mod net;
 mod order;
 mod plan;
+mod portage;
 mod repeat;
 mod search;
 mod select;

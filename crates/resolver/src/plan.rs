@@ -148,6 +148,7 @@ impl Universe {
             // Whoever gave the installed packages knows what they are of.
             base: None,
             install_mask: String::new(),
+            portage: Some(self.portage_settings(&order)),
             notes: Vec::new(),
             summary: Summary::estimate(&packages),
             prefix: None,

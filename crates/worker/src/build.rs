@@ -1,11 +1,13 @@
 //! One build, from plan to files. [`build`] reads as the table of contents of everything Hatchery does to a package.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use attest::Digests;
+use binhost::openpgp::Keyring;
 use binhost::{BinhostError, VerifiedStage3};
+use composer::boot::Start;
 use composer::{ComposeError, ConfigureRequest, MergeRequest, Root};
 use contract::lease::BinhostAccess;
 use contract::{Artifact, Failure, Format, Job, Origin, Plan, Step};
@@ -55,7 +57,10 @@ pub fn build(job: &Job, workshop: &Workshop, out_dir: &Path, watch: &dyn Watch) 
     // A prefix lives on a system that has its settings, and boots nothing.
     let configured = match plan.prefix {
         None => configure(job, &plan, &mut root, workshop, watch)?,
-        Some(_) => Configured::default(),
+        Some(_) => {
+            configure_portage(job, &plan, &mut root, workshop, watch)?;
+            Configured::default()
+        }
     };
     let files = write_formats(job, &plan, &mut root, &configured, workshop, out_dir, watch)?;
     let evidence = match job.boot_gate {
@@ -160,7 +165,7 @@ fn open_stage3(
 #[derive(Default)]
 struct Configured {
     /// For formats that start by themselves.
-    boot: Option<image::BootMedia>,
+    boot: BTreeMap<Start, image::BootMedia>,
     /// The root without the personal settings, for formats that keep the two apart.
     packages: Option<Tree>,
 }
@@ -184,28 +189,53 @@ fn configure(job: &Job, plan: &Plan, root: &mut Root, workshop: &Workshop, watch
     let said = composer::configure(&mut root.tree, &request, &StepWatch { step: Step::Configure, watch }).map_err(failure)?;
     said.iter().for_each(|line| watch.log(line));
     root.messages.extend(said);
-    let said = composer::configure_portage(&mut root.tree, &workshop.store, plan, &job.binhosts).map_err(failure)?;
-    said.iter().for_each(|line| watch.log(line));
-    root.messages.extend(said);
+    configure_portage(job, plan, root, workshop, watch)?;
     watch.progress(Step::Configure, 1, 2, "boot");
-    let boot = if job.formats.iter().any(|f| f.is_bootable()) {
+    let starts: BTreeSet<Start> = job.formats.iter().copied().filter_map(formats::start).collect();
+    let boot = if starts.is_empty() {
+        BTreeMap::new()
+    } else {
         let request = composer::boot::BootRequest {
             volume_id: volume_id(plan),
             title: job.image_name.clone(),
             image_name: job.image_name.clone(),
+            starts: starts.into_iter().collect(),
             kernel_cmdline: job.system.kernel_cmdline.clone().unwrap_or_default(),
             arch: plan.arch.clone(),
             work_dir: work_dir.path().to_owned(),
         };
-        Some(
-            composer::boot::prepare(&root.tree, &workshop.store, &request, &StepWatch { step: Step::Configure, watch })
-                .map_err(failure)?,
-        )
-    } else {
-        None
+        composer::boot::prepare(&root.tree, &workshop.store, &request, &StepWatch { step: Step::Configure, watch })
+            .map_err(failure)?
     };
     watch.progress(Step::Configure, 2, 2, "");
     Ok(Configured { boot, packages })
+}
+
+/// Has the image's own Portage go on from the plan.
+fn configure_portage(job: &Job, plan: &Plan, root: &mut Root, workshop: &Workshop, watch: &dyn Watch) -> Result<(), Failure> {
+    let keys = gnupg_home(job)?;
+    let keys = keys.as_ref().map(|home| composer::TrustedKeys { pubring: &home.pubring, trustdb: &home.trustdb });
+    let said = composer::configure_portage(&mut root.tree, &workshop.store, plan, &job.binhosts, keys)
+        .map_err(|e| compose_failure(Step::Configure, &e))?;
+    said.iter().for_each(|line| watch.log(line));
+    root.messages.extend(said);
+    Ok(())
+}
+
+/// The keys of the binhosts that the image can fetch from, for its own Portage to verify by; none where none needs any.
+fn gnupg_home(job: &Job) -> Result<Option<binhost::openpgp::GnupgHome>, Failure> {
+    let reachable = |access: &&BinhostAccess| !access.allow_unsigned && !access.uri.starts_with("file:");
+    let keyrings: Vec<&str> = job.binhosts.iter().filter(reachable).map(|access| access.keyring.as_str()).collect();
+    if keyrings.is_empty() {
+        return Ok(None);
+    }
+    let home = Keyring::from_armored(&keyrings.join("\n")).and_then(|keyring| keyring.to_gnupg());
+    home.map(Some).map_err(|error| Failure {
+        step: Step::Configure,
+        package: None,
+        message: format!("the binhosts' keys cannot be put into the image: {error}"),
+        advice: "Tell the operator: the channel's keyring has to be mended.".into(),
+    })
 }
 
 /// ISO 9660 allows 32 characters of A–Z, 0–9 and _ in a volume identifier; the initramfs finds its medium by it. It comes from the plan,
@@ -230,7 +260,7 @@ fn write_formats(
         tree: &root.tree,
         packages: configured.packages.as_ref(),
         store: &workshop.store,
-        boot: configured.boot.as_ref(),
+        boot: &configured.boot,
         options: &options,
     };
     let count = job.formats.len() as u64;

@@ -1,7 +1,9 @@
 //! A finished root in each of the formats that can be ordered.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use composer::boot::Start;
 use contract::{Failure, Format, Job, Step};
 use image::{BootMedia, Compression, Container, DiskFormat, SquashCompressor, Stage, Store, Tree, WriteOptions, WriteReport};
 
@@ -11,8 +13,8 @@ pub(crate) struct Source<'a> {
     /// The root before anything personal went in; there when one of the job's formats keeps the two apart.
     pub packages: Option<&'a Tree>,
     pub store: &'a Store,
-    /// What an image needs to start by itself; there when one of the job's formats does.
-    pub boot: Option<&'a BootMedia>,
+    /// What an image needs to start by itself, for each way that one of the job's formats starts.
+    pub boot: &'a BTreeMap<Start, BootMedia>,
     pub options: &'a WriteOptions,
 }
 
@@ -24,6 +26,16 @@ pub(crate) fn keeps_stages(format: Format) -> bool {
 /// Whether a format keeps the files of a package together.
 pub(crate) fn is_grouped(format: Format) -> bool {
     matches!(format, Format::TarBz2 | Format::TarGz | Format::TarXz | Format::TarZst)
+}
+
+/// How a format starts; none for one that does not by itself.
+pub(crate) fn start(format: Format) -> Option<Start> {
+    match format {
+        Format::Iso => Some(Start::Medium),
+        Format::ImgGz | Format::Qcow2 | Format::Vmdk => Some(Start::Disk),
+        Format::Netboot => Some(Start::Network),
+        Format::TarBz2 | Format::TarGz | Format::TarXz | Format::TarZst | Format::Zip | Format::Squashfs | Format::Oci => None,
+    }
 }
 
 /// The names of a format's files. Those of a format of several begin with its name as the common stem.
@@ -83,7 +95,7 @@ impl Source<'_> {
     }
 
     fn boot(&self, format: Format) -> Result<&BootMedia, Failure> {
-        self.boot.ok_or_else(|| Failure {
+        start(format).and_then(|start| self.boot.get(&start)).ok_or_else(|| Failure {
             step: Step::Write,
             package: None,
             message: format!("{format} was to be written, but nothing was prepared to boot it"),

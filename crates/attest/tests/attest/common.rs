@@ -42,6 +42,7 @@ pub fn plan(packages: Vec<PlannedPackage>) -> Plan {
         world: vec!["app-editors/vim".into()],
         services: vec!["sshd".into()],
         base: None,
+        portage: None,
         prefix: None,
         install_mask: String::new(),
         packages,

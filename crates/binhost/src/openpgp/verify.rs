@@ -78,6 +78,10 @@ impl Keyring {
         }
     }
 
+    pub(super) fn certs(&self) -> &[Cert] {
+        &self.certs
+    }
+
     /// The fingerprints of the certificates, upper-case hexadecimal.
     pub fn fingerprints(&self) -> Vec<String> {
         self.certs.iter().map(|cert| cert.fingerprint().to_hex()).collect()

@@ -4,6 +4,11 @@ use std::process::{Command, Stdio};
 
 use image::Entry;
 
+use flate2::{Compression, GzBuilder};
+
+use super::cpio::Archive;
+use super::initramfs::{INIT, MODPROBE, MODULE_FUNCTIONS};
+use super::modules::Modules;
 use super::*;
 use crate::Unobserved;
 
@@ -47,10 +52,15 @@ impl Root {
     }
 
     fn prepare(&self) -> Result<BootMedia, ComposeError> {
+        Ok(self.prepare_all(&[Start::Medium])?.remove(&Start::Medium).unwrap())
+    }
+
+    fn prepare_all(&self, starts: &[Start]) -> Result<BTreeMap<Start, BootMedia>, ComposeError> {
         let request = BootRequest {
             volume_id: "HATCHERY_1".into(),
             title: "Test".into(),
             image_name: "test-$(x)".into(),
+            starts: starts.to_vec(),
             kernel_cmdline: "nosmt ".into(),
             arch: "amd64".into(),
             work_dir: self._dir.path().to_owned(),
@@ -218,6 +228,32 @@ fn a_dynamic_busybox_brings_its_libraries() {
     root.tree.remove_all("usr/lib64/libc.so.6");
     let error = programs::add_libraries(&mut Archive::default(), &root.tree, &root.store, &program).unwrap_err();
     assert!(error.contains("libc.so.6 is not in the image"), "{error}");
+}
+
+/// A disk starts by what its kernel's package ships; a medium and the network do not, as it knows neither.
+#[test]
+fn a_kernel_s_own_initramfs_starts_disks() {
+    let mut root = Root::new();
+    let starts = [Start::Medium, Start::Disk, Start::Network];
+    let own = root.prepare().unwrap();
+    let shipped = b"\x28\xb5\x2f\xfd what gentoo-kernel-bin[generic-uki] ships";
+    let in_boot = b"\x1f\x8b what genkernel made";
+    let record = "var/db/pkg/sys-kernel/x-1/CONTENTS";
+    let line = b"dir /boot\nobj /boot/initramfs-6.1.9-test.img 0123456789abcdef 1\n";
+    type Change<'a> = &'a dyn Fn(&mut Root);
+    let steps: [(Change, &[u8]); 4] = [
+        (&|root| root.put("usr/src/linux-6.1.9-test/arch/x86/boot/initrd", b""), &own.initramfs),
+        (&|root| root.put("boot/initramfs-6.1.9-test.img", in_boot), &own.initramfs),
+        (&|root| root.put(record, line), in_boot),
+        (&|root| root.put("usr/src/linux-6.1.9-test/arch/x86/boot/initrd", shipped), shipped),
+    ];
+    for (change, expected) in steps {
+        change(&mut root);
+        let all = root.prepare_all(&starts).unwrap();
+        assert!(all[&Start::Disk].initramfs == expected);
+        assert!(all[&Start::Medium] == own && all[&Start::Network] == own);
+    }
+    assert_eq!(root.prepare_all(&starts).unwrap()[&Start::Disk].words, image::MenuWords::None);
 }
 
 #[test]

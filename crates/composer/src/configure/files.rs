@@ -65,7 +65,16 @@ impl<'a> Files<'a> {
 
     /// Writes a file of this owner (user, group) with exactly this mode.
     pub(super) fn write_owned(&mut self, path: &str, text: &str, mode: u32, (uid, gid): (u32, u32)) -> Result<(), ComposeError> {
-        let (blob, size) = self.store.put_bytes(text.as_bytes())?;
+        self.put(path, text.as_bytes(), mode, (uid, gid))
+    }
+
+    /// Writes a file of root's that is no text.
+    pub(super) fn write_bytes(&mut self, path: &str, bytes: &[u8], mode: u32) -> Result<(), ComposeError> {
+        self.put(path, bytes, mode, (0, 0))
+    }
+
+    fn put(&mut self, path: &str, bytes: &[u8], mode: u32, (uid, gid): (u32, u32)) -> Result<(), ComposeError> {
+        let (blob, size) = self.store.put_bytes(bytes)?;
         let path = self.tree.resolve_parent(path)?;
         self.tree.insert(path, Entry::file(blob, size, mode).with_owner(uid, gid).with_mtime(self.time))?;
         Ok(())

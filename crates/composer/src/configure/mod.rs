@@ -22,7 +22,7 @@ use image::{Store, Tree};
 
 use self::files::Files;
 use self::init::Init;
-pub use self::portage::configure_portage;
+pub use self::portage::{TrustedKeys, configure_portage};
 use crate::target_tool::Workplace;
 use crate::{ComposeError, Observer};
 

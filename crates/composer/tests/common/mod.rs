@@ -154,6 +154,7 @@ pub fn plan(packages: Vec<PlannedPackage>) -> Plan {
         services: Vec::new(),
         base: None,
         install_mask: String::new(),
+        portage: None,
         notes: Vec::new(),
         summary: contract::Summary::estimate(&packages),
         prefix: None,

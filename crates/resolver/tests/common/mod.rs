@@ -104,18 +104,28 @@ impl Trees {
         Trees { dir: tempfile::tempdir().unwrap() }
     }
 
-    pub fn profile(&self, tree: &str, profile: &str) -> Profile {
+    /// The folder of a tree.
+    pub fn path(&self, tree: &str) -> PathBuf {
         let to = self.dir.path().join(tree);
         if !to.exists() {
             let packed = std::fs::File::open(shared().join(format!("oracle/{tree}.tar.zst"))).unwrap();
             tar::Archive::new(zstd::stream::read::Decoder::new(packed).unwrap()).unpack(&to).unwrap();
         }
+        to
+    }
+
+    pub fn profile(&self, tree: &str, profile: &str) -> Profile {
+        let to = self.path(tree);
         Profile::load(&to.join("profiles").join(profile), &to).unwrap()
     }
 }
 
 /// The index of a recording, closed with its stubs.
 pub fn index_of(recording: &Recording) -> Packages {
+    Packages::parse(index_text(recording).as_bytes()).unwrap()
+}
+
+pub fn index_text(recording: &Recording) -> String {
     let mut text = if recording.index.ends_with(".gz") {
         let packed = std::fs::File::open(recordings_dir().join(&recording.index)).unwrap();
         std::io::read_to_string(flate2::read::GzDecoder::new(packed)).unwrap()
@@ -125,7 +135,7 @@ pub fn index_of(recording: &Recording) -> Packages {
     if let Some(stubs) = &recording.stubs {
         text = format!("{}\n\n{}", text.trim_end_matches('\n'), std::fs::read_to_string(recordings_dir().join(stubs)).unwrap());
     }
-    Packages::parse(text.as_bytes()).unwrap()
+    text
 }
 
 /// The binhosts of a recording.
