@@ -43,12 +43,27 @@ pub struct Plan {
     pub portage: Option<PortageSettings>,
     /// Every package, in merge order.
     pub packages: Vec<PlannedPackage>,
+    /// What the base has installed and packages of the plan block, so that it is removed once they are merged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removals: Vec<Removal>,
     /// What whoever ordered should know, in sentences: that a cycle was broken which Portage would have refused, for one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// How much it all is.
     #[serde(default)]
     pub summary: Summary,
+}
+
+/// An installed package of the base that goes without another version in its place, as Portage uninstalls what a package softly blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Removal {
+    /// `category/name-version[-rN]`.
+    pub cpv: String,
+    /// The package of the plan (CPV) after whose merge it goes: the last of those that cannot be beside it.
+    pub after: String,
+    /// The blocker, like `!sys-apps/old`, and who has it.
+    pub because: String,
 }
 
 /// A stage3 tarball, as its signed DIGESTS describe it.
@@ -251,6 +266,9 @@ impl Plan {
         }
         if let Some(prefix) = &self.prefix {
             h.field("prefix").field(prefix);
+        }
+        for removal in &self.removals {
+            h.field("removal").field(&removal.cpv).field(&removal.after);
         }
         if !self.install_mask.is_empty() {
             h.field("install mask").field(&self.install_mask);

@@ -47,6 +47,7 @@ impl Graph<'_> {
 
     /// Follows the dependencies of installed packages when something of theirs changes, so that none is broken.
     pub fn complete(&mut self) -> Result<(), Stop> {
+        self.complete |= !self.lessons.going.is_empty();
         self.complete |= self.installed_change() || (self.backtracking && !self.slot_conflicts().is_empty());
         if !self.complete {
             return Ok(());
@@ -59,7 +60,7 @@ impl Graph<'_> {
             let roots: Vec<PkgId> = self.u.names.iter().flat_map(|n| n.installed.iter().copied()).collect();
             for pkg in roots {
                 let replaced = self.merges_in_slot(pkg).next().is_some();
-                if !replaced && !self.in_graph[pkg as usize] {
+                if !replaced && !self.in_graph[pkg as usize] && !self.lessons.going.contains(&pkg) {
                     let dep = Dependency {
                         atom: self.u.slot_atom(pkg),
                         parent: Parent::Pkg(pkg),
@@ -290,6 +291,12 @@ impl Graph<'_> {
 
     /// The blockers that nothing resolves.
     pub fn unresolved_blockers(&self) -> Vec<Blocked> {
+        let goes = |pkg: PkgId| self.lessons.going.contains(&pkg) && !self.in_graph[pkg as usize];
+        self.blockers_that_hit().into_iter().filter(|block| !goes(block.parent) && !goes(block.blocked)).collect()
+    }
+
+    /// The blockers that hit something which is not replaced, whether or not it goes.
+    pub fn blockers_that_hit(&self) -> Vec<Blocked> {
         let u = self.u;
         let mut blocks = self.blocks.clone();
         blocks.extend(self.blockers_of_installed());
@@ -311,6 +318,26 @@ impl Graph<'_> {
             }
         }
         found
+    }
+
+    /// The installed package that Portage would uninstall to resolve a blocker: the one of the two that is installed, when the blocker is
+    /// a soft one (`!`), the other is merged, and neither the request nor the system set needs it. What else may need it shows only when
+    /// the dependencies of all that is installed are followed.
+    pub fn removable(&self, block: &Blocked) -> Option<PkgId> {
+        let u = self.u;
+        let installed = |pkg: PkgId| u.pkg(pkg).installed;
+        let candidate = match (installed(block.parent), installed(block.blocked)) {
+            (false, true) => block.blocked,
+            (true, false) => block.parent,
+            _ => return None,
+        };
+        let of_system = |set: &[gentoo::Atom]| {
+            let atoms = set.iter().map(|atom| u.intern(atom.clone())).filter(|atom| u.atom_matches(atom, candidate));
+            let mut needed = atoms.filter(|atom| self.final_matches(atom).iter().all(|other| *other == candidate));
+            needed.next().is_some()
+        };
+        let soft = block.atom.atom.blocker == Some(Blocker::Weak);
+        (soft && !of_system(&u.source.profile.system) && !of_system(&u.source.profile.profile_set)).then_some(candidate)
     }
 
     /// The runtime blockers of installed packages that stay and whose dependencies were not followed.

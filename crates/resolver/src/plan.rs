@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use contract::plan::PLAN_VERSION;
+use contract::plan::{PLAN_VERSION, Removal};
 use contract::{PackageFormat, Plan, PlannedPackage, Summary};
 use gentoo::Atom;
 use gentoo::atom::SlotOperator;
@@ -33,7 +33,13 @@ impl Universe {
         };
         verify(self, &args, &found.graph).map_err(Explanation::internal)?;
         let notes = notes(&found);
-        let plan = Plan { notes: notes.clone(), ..self.plan(wanted, &args, &found.graph) };
+        let plan = self.plan(wanted, &args, &found.graph);
+        let gone = plan
+            .removals
+            .iter()
+            .map(|r| format!("{} of the base is removed: {} cannot be beside it ({}).", r.cpv, r.after, r.because));
+        let notes: Vec<String> = notes.into_iter().chain(gone).collect();
+        let plan = Plan { notes: notes.clone(), ..plan };
         Ok(Resolution { notes, steps: found.steps, plan })
     }
 
@@ -149,6 +155,7 @@ impl Universe {
             base: None,
             install_mask: String::new(),
             portage: Some(self.portage_settings(&order)),
+            removals: removals(self, graph, &order),
             notes: Vec::new(),
             summary: Summary::estimate(&packages),
             prefix: None,
@@ -186,6 +193,32 @@ impl Universe {
             because,
         }
     }
+}
+
+/// What goes of the base, each after the last package that cannot be beside it.
+fn removals(u: &Universe, graph: &Graph<'_>, order: &[PkgId]) -> Vec<Removal> {
+    let hits = graph.blockers_that_hit();
+    let place = |pkg: PkgId| order.iter().position(|merged| *merged == pkg);
+    let removal = |going: &PkgId| {
+        let others = hits.iter().filter_map(|hit| match *going {
+            pkg if pkg == hit.blocked => Some((place(hit.parent)?, hit)),
+            pkg if pkg == hit.parent => Some((place(hit.blocked)?, hit)),
+            _ => None,
+        });
+        let (last, hit) = others.max_by_key(|(place, _)| *place)?;
+        let cpv = |pkg: PkgId| u.entry(pkg).cpv.to_string();
+        Some((
+            last,
+            Removal {
+                cpv: cpv(*going),
+                after: cpv(*order.get(last)?),
+                because: format!("{} of {}", hit.atom.text, cpv(hit.parent)),
+            },
+        ))
+    };
+    let mut found: Vec<(usize, Removal)> = graph.lessons.going.iter().filter_map(removal).collect();
+    found.sort_by(|(a, first), (b, second)| (a, &first.cpv).cmp(&(b, &second.cpv)));
+    found.into_iter().map(|(_, removal)| removal).collect()
 }
 
 fn notes(found: &Found<'_>) -> Vec<String> {

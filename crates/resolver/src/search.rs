@@ -6,10 +6,12 @@ use crate::conflicts::{Blocked, Conflict};
 use crate::graph::{Arg, Findings, Graph, Lessons, Parent, Stop};
 use crate::order::{Cycles, find_cycles};
 use crate::repeat::CyclicAttempt;
-use crate::universe::{AtomRef, Universe};
+use crate::universe::{AtomRef, PkgId, Universe};
 
 /// Attempts that may follow the first one, as many as Portage makes.
 const MAX_RETRIES: u32 = 20;
+/// Most times that packages of the base may be left out before it is given up; each time may show more that have to go.
+const MAX_REMOVALS: u32 = 8;
 /// How many packages may be masked on one way.
 const MAX_DEPTH: u32 = 10;
 
@@ -48,18 +50,41 @@ pub(crate) struct NotFound<'a> {
     /// What went wrong in the first attempt, before any detour: the plainest reason.
     pub failure: Failure,
     pub graph: Graph<'a>,
+    /// Installed packages without which the last attempt that failed for blockers alone would have gone well.
+    removable: BTreeSet<PkgId>,
 }
 
 /// Looks for a graph. Where a mirror is half-broken, first without what it leaves hanging. If that lacks something, the reasons are those
 /// of a search that knows nothing beforehand, as they name the file that is gone.
 pub(crate) fn search<'a>(u: &'a Universe, args: &'a [Arg]) -> Result<Found<'a>, Box<NotFound<'a>>> {
     if let Some(lessons) = crate::dead_ends::lessons(u) {
-        match search_from(u, args, lessons.clone()) {
+        match search_with_removals(u, args, lessons) {
             Err(not_found) if matches!(not_found.failure, Failure::Missing { .. }) => {}
             ended => return ended,
         }
     }
-    search_from(u, args, Lessons::default())
+    search_with_removals(u, args, &Lessons::default())
+}
+
+/// Looks for a graph. Where soft blockers against installed packages are all that stands in the way, the same without these.
+fn search_with_removals<'a>(u: &'a Universe, args: &'a [Arg], lessons: &Lessons) -> Result<Found<'a>, Box<NotFound<'a>>> {
+    let mut lessons = lessons.clone();
+    let first = match search_from(u, args, lessons.clone()) {
+        Err(first) => first,
+        found => return found,
+    };
+    let mut going = first.removable.clone();
+    for _ in 0..MAX_REMOVALS {
+        if going.is_subset(&lessons.going) {
+            break;
+        }
+        lessons.going.append(&mut going);
+        match search_from(u, args, lessons.clone()) {
+            Err(next) => going = next.removable,
+            found => return found,
+        }
+    }
+    Err(first)
 }
 
 fn search_from<'a>(u: &'a Universe, args: &'a [Arg], lessons: Lessons) -> Result<Found<'a>, Box<NotFound<'a>>> {
@@ -84,6 +109,8 @@ struct Search<'a> {
     /// All ways that were ever thought of.
     known: Vec<Lessons>,
     first_failure: Option<(Failure, Graph<'a>)>,
+    /// See [`NotFound::removable`].
+    removable: BTreeSet<PkgId>,
     /// The first graph with cycles.
     cyclic: Option<Graph<'a>>,
     /// Every attempt that ended in cycles.
@@ -108,6 +135,7 @@ impl<'a> Search<'a> {
             known: vec![lessons.clone()],
             waiting: vec![Branch { lessons, masks: 0 }],
             first_failure: None,
+            removable: BTreeSet::new(),
             cyclic: None,
             cyclic_attempts: Vec::new(),
             spare: None,
@@ -140,6 +168,10 @@ impl<'a> Search<'a> {
             }
             Err(failure) => {
                 let findings = std::mem::take(&mut graph.findings);
+                if let Failure::Blocked(blocked) = &failure {
+                    let all: Option<BTreeSet<PkgId>> = blocked.iter().map(|block| graph.removable(block)).collect();
+                    self.removable = all.unwrap_or_default();
+                }
                 let too_long = matches!(failure, Failure::TooLong);
                 if self.first_failure.is_none() || too_long {
                     self.first_failure = Some((failure, graph));
@@ -158,7 +190,7 @@ impl<'a> Search<'a> {
             return Ok(Found { graph, true_cycles: true, steps: self.steps });
         }
         match self.first_failure {
-            Some((failure, graph)) => Err(Box::new(NotFound { failure, graph })),
+            Some((failure, graph)) => Err(Box::new(NotFound { failure, graph, removable: self.removable })),
             None => unreachable!("the first attempt succeeds, is cyclic or fails"),
         }
     }

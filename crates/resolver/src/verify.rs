@@ -57,6 +57,7 @@ impl<'a> Outcome<'a> {
             .names
             .iter()
             .flat_map(|n| n.installed.iter().copied())
+            .filter(|i| !graph.lessons.going.contains(i))
             .filter(|i| !taken.contains(&u.pkg(*i).slot) && !present.iter().any(|p| same_version(*i, p)))
             .collect();
         present.extend(staying);

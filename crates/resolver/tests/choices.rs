@@ -223,6 +223,50 @@ fn blockers_within_one_slot_are_an_upgrade_and_not_a_conflict() {
     assert_eq!(chosen(lines, &["a/new", "a/strong"]), ["a/new-2", "a/strong-1"]);
 }
 
+/// What the real Portage 3.0.83 says of the same packages over the same base: `emerge --usepkgonly` uninstalls after the merge, or refuses.
+#[test]
+fn what_a_package_softly_blocks_goes_from_the_base_unless_something_needs_it() {
+    let lines = "
+        a/new-2 ; RDEPEND=!a/old
+        a/strict-2 ; RDEPEND=!!a/old
+        a/both-1 ; RDEPEND=a/new a/plain
+        a/plain-1 ; RDEPEND=!a/old
+        a/user-2 ; RDEPEND=a/old
+        a/either-2 ; RDEPEND=|| ( a/old a/new )
+        a/hated-1
+    ";
+    let over = |installed: &str, atoms: &[&str]| {
+        let mut source = source(lines);
+        source.installed = Some(Installed { entries: small_index(installed).entries });
+        source.profile.system = vec![gentoo::Atom::parse("a/base").unwrap()];
+        Universe::new(source).resolve(&wanted(atoms)).map(|found| {
+            let removed = found.plan.removals.iter().map(|gone| format!("{} after {} ({})", gone.cpv, gone.after, gone.because));
+            assert_eq!(found.notes.len(), found.plan.removals.len());
+            removed.collect::<Vec<_>>()
+        })
+    };
+    let removed = |installed: &str, atoms: &[&str]| over(installed, atoms).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(removed("a/old-1\n a/base-1", &["a/new"]), ["a/old-1 after a/new-2 (!a/old of a/new-2)"]);
+    // After the last of them.
+    assert_eq!(removed("a/old-1", &["a/both"]).len(), 1);
+    // The blocker may be the installed one.
+    assert_eq!(removed("a/hater-1 ; RDEPEND=!a/hated", &["a/hated"]), ["a/hater-1 after a/hated-1 (!a/hated of a/hater-1)"]);
+    // Where anything serves, what is merged does.
+    assert_eq!(removed("a/old-1\n a/either-1 ; RDEPEND=|| ( a/old a/new )", &["a/new"]).len(), 1);
+    // Nothing is removed that is not blocked, or that something needs: a package of the base (for Portage: of @world), the request, the
+    // system; and a strong block wants the package away before, which Portage does not do to a running system.
+    assert!(removed("a/other-1", &["a/new"]).is_empty());
+    for (installed, atoms) in
+        [("a/old-1\n a/needy-1 ; RDEPEND=a/old", &["a/new"][..]), ("a/old-1", &["a/new", "a/user"]), ("a/old-1", &["a/strict"])]
+    {
+        assert!(over(installed, atoms).is_err(), "{installed} {atoms:?}");
+    }
+    let mut system = source("a/new-2 ; RDEPEND=!a/base");
+    system.installed = Some(Installed { entries: small_index("a/base-1").entries });
+    system.profile.system = vec![gentoo::Atom::parse("a/base").unwrap()];
+    assert!(Universe::new(system).resolve(&wanted(&["a/new"])).is_err());
+}
+
 #[test]
 fn each_package_says_why_it_is_there() {
     let lines = "

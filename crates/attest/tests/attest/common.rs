@@ -45,6 +45,7 @@ pub fn plan(packages: Vec<PlannedPackage>) -> Plan {
         portage: None,
         prefix: None,
         install_mask: String::new(),
+        removals: Vec::new(),
         packages,
         notes: Vec::new(),
         summary: Summary::default(),

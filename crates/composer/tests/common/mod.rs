@@ -155,6 +155,7 @@ pub fn plan(packages: Vec<PlannedPackage>) -> Plan {
         base: None,
         install_mask: String::new(),
         portage: None,
+        removals: Vec::new(),
         notes: Vec::new(),
         summary: contract::Summary::estimate(&packages),
         prefix: None,
@@ -213,6 +214,11 @@ impl Bench {
 
     pub fn merge_plan(&self, plan: &Plan, packs: &[Pack], log: &Log) -> Result<Root, ComposeError> {
         self.merge_request(plan, None, packs, log)
+    }
+
+    /// Merges a plan over a root.
+    pub fn merge_plan_over(&self, plan: &Plan, base: &Tree, packs: &[Pack], log: &Log) -> Result<Root, ComposeError> {
+        self.merge_request(plan, Some(base), packs, log)
     }
 
     fn merge_request(&self, plan: &Plan, base: Option<&Tree>, packs: &[Pack], log: &Log) -> Result<Root, ComposeError> {

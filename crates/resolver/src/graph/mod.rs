@@ -99,6 +99,8 @@ pub(crate) struct Lessons {
     pub masked: BTreeMap<PkgId, Learnt>,
     /// For packages in a cycle, their children in it.
     pub circular: BTreeMap<PkgId, BTreeSet<PkgId>>,
+    /// Installed packages that are to go, if nothing turns out to need them.
+    pub going: BTreeSet<PkgId>,
 }
 
 /// Where an attempt's lessons could have made a difference.
