@@ -7,7 +7,7 @@ use gentoo::compression::Compression;
 use image::{Store, Tree};
 
 use crate::ComposeError;
-use crate::merge::{Devices, Image, Names, TarRules};
+use crate::merge::{Devices, Image, TarRules};
 
 /// Reads a verified stage3 whole: owners by number (its own passwd is the target's), modes, times, extended attributes, hard links,
 /// devices. `name` is its file name, whose ending tells the compression.
@@ -24,7 +24,7 @@ pub fn read_stage3(mut file: File, name: &str, store: &Store) -> Result<Tree, Co
     file.seek(SeekFrom::Start(0)).map_err(|error| broken(error.to_string()))?;
     let compressed = file.metadata().map_err(|error| broken(error.to_string()))?.len();
     let stream = compression.reader(file).map_err(|error| broken(error.to_string()))?;
-    let rules = TarRules { compressed, devices: Devices::Taken, names: &Names::default() };
+    let rules = TarRules { compressed, devices: Devices::Taken };
     let tree = Image::read_tar(stream, &rules, store).map_err(|error| broken(error.message))?.tree;
     match tree.get("var/db/pkg").is_some_and(|entry| entry.is_dir()) {
         true => Ok(tree),

@@ -206,3 +206,45 @@ fn install_mask_leaves_files_out_and_is_recorded() {
     assert_eq!(bench.read(&root, "var/db/pkg/x/a-1/INSTALL_MASK"), "/usr/share/doc *.la\n");
     assert!(!bench.read(&root, "var/db/pkg/x/a-1/CONTENTS").contains("doc"));
 }
+
+#[test]
+fn what_is_blocked_goes_after_the_merge_and_leaves_what_others_need() {
+    let tell = |names: &[&str]| -> String {
+        let body = |name: &&str| format!("pkg_{name} () \n{{ \n    echo \"{name} $P [$REPLACED_BY_VERSION]\" >> /order\n}}\n");
+        names.iter().map(body).collect()
+    };
+    let (content, soname) = some_library();
+    let line = |path: &str, soname: &str, needed: &str| format!("x86_64;{path};{soname};;{needed};x86_64");
+    let library = format!("usr/lib64/{soname}");
+    let old = Pack::new("x/old-1")
+        .item("usr/bin/shared", script("old"))
+        .item("usr/bin/old", script("old"))
+        .item("etc/old.conf", text("1"))
+        .item(&library, Item::File(0o755, content))
+        .meta("NEEDED.ELF.2", &line(&format!("/{library}"), &soname, "libc.so.6"))
+        .phases(&tell(&["prerm", "postrm"]));
+    let user = Pack::new("x/user-1").item("usr/bin/user", script("u")).meta("NEEDED.ELF.2", &line("/usr/bin/user", "", &soname));
+    let new = Pack::new("x/new-1").item("usr/bin/shared", script("new")).phases(&tell(&["preinst", "postinst"]));
+    let bench = Bench::new();
+    let log = Log::default();
+    let base = bench.merge(&[base_system(), old, user], &log).unwrap_or_else(|error| panic!("{error}")).tree;
+    let mut plan = plan(vec![planned("x/new-1")]);
+    let removal = contract::plan::Removal { cpv: "x/old-1".into(), after: "x/new-1".into(), because: "!x/old".into() };
+    plan.removals = vec![removal];
+    let root = bench.merge_plan_over(&plan, &base, &[new], &log).unwrap_or_else(|error| panic!("{error}\n{}", log.text()));
+    assert_eq!(
+        bench.read(&root, "order"),
+        "preinst new-1 []\npostinst new-1 []\nprerm old-1 []\npostrm old-1 []\n",
+        "{}",
+        log.text()
+    );
+    assert_eq!(bench.read(&root, "usr/bin/shared"), "new");
+    for gone in ["usr/bin/old", "etc/old.conf", "var/db/pkg/x/old-1"] {
+        assert!(!root.tree.contains(gone), "{gone} is still there");
+    }
+    assert!(root.tree.contains(&library), "x/user-1 needs it");
+    assert!(bench.read(&root, "var/lib/portage/preserved_libs_registry").contains("\"x/old:0\""));
+    assert!(root.messages.iter().any(|message| message.contains("x/old-1: removed, as x/new-1")), "{:?}", root.messages);
+    let error = bench.merge_plan_over(&plan, &root.tree, &[Pack::new("x/new-1")], &log).unwrap_err();
+    assert!(error.message.contains("does not have it"), "{error}");
+}

@@ -144,16 +144,33 @@ fn words(line: &str) -> Option<Vec<String>> {
     quote.is_none().then_some(words)
 }
 
-/// Makes the accounts of sysusers.d lines in the target's files, as its useradd and groupadd would: locked, without a password. What
-/// exists stays. `day` is the date of the last password change, days since the epoch.
-pub fn create(tree: &mut Tree, store: &Store, lines: &[Line], day: u64) -> Result<(), ComposeError> {
+/// What becomes of a user that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It gets the package's comment, home, shell and groups, as by acct-user.eclass's usermod.
+    Updated,
+    /// It stays as it is (ACCT_USER_NO_MODIFY).
+    Kept,
+}
+
+/// Makes the accounts of sysusers.d lines in the target's files, as its useradd, usermod and groupadd would: locked, without a password.
+/// Groups that exist stay. `day` is the date of the last password change, days since the epoch.
+pub fn create(tree: &mut Tree, store: &Store, lines: &[Line], existing: Existing, day: u64) -> Result<(), ComposeError> {
     let mut files = Files::read(tree, store)?;
+    let kept: BTreeSet<String> = match existing {
+        Existing::Kept => ids(&files.passwd).into_keys().collect(),
+        Existing::Updated => BTreeSet::new(),
+    };
     for line in lines {
         match line {
             Line::Group { name, gid } => files.add_group(name, *gid),
+            Line::User { name, .. } | Line::Member { user: name, .. } if kept.contains(name) => {}
             Line::User { name, uid, group, gecos, home, shell } => {
                 let gid = files.group_of(name, *uid, group.as_deref());
-                files.add_user(name, *uid, gid, &[gecos, home, shell], day);
+                match ids(&files.passwd).contains_key(name) {
+                    true => files.modify_user(name, gid, &[gecos, home, shell], &groups_of(name, lines)),
+                    false => files.add_user(name, *uid, gid, &[gecos, home, shell], day),
+                }
             }
             Line::Member { user, group } => files.add_member(user, group),
         }
@@ -161,11 +178,21 @@ pub fn create(tree: &mut Tree, store: &Store, lines: &[Line], day: u64) -> Resul
     files.write(tree, store)
 }
 
+/// The supplementary groups that lines give a user.
+fn groups_of<'a>(name: &str, lines: &'a [Line]) -> BTreeSet<&'a str> {
+    let group = |line: &'a Line| match line {
+        Line::Member { user, group } if user == name => Some(group.as_str()),
+        _ => None,
+    };
+    lines.iter().filter_map(group).collect()
+}
+
 struct Files {
     passwd: String,
     group: String,
     shadow: String,
-    gshadow: String,
+    /// Only where there is one: shadow's own pkg_postinst makes the first.
+    gshadow: Option<String>,
 }
 
 impl Files {
@@ -184,7 +211,7 @@ impl Files {
             passwd: start(PASSWD, &format!("{TEMPLATES}/passwd"), "root:x:0:0:root:/root:/bin/bash\n")?,
             group: start(GROUP, &format!("{TEMPLATES}/group"), "root:x:0:root\n")?,
             shadow: start(SHADOW, &format!("{TEMPLATES}/shadow"), "root:*:0:0:::::\n")?,
-            gshadow: start(GSHADOW, GSHADOW, "")?,
+            gshadow: Some(text(tree, store, GSHADOW)?).filter(|found| !found.is_empty()),
         })
     }
 
@@ -192,8 +219,8 @@ impl Files {
         tree.write_file(store, PASSWD, self.passwd.as_bytes(), 0o644)?;
         tree.write_file(store, GROUP, self.group.as_bytes(), 0o644)?;
         tree.write_file(store, SHADOW, self.shadow.as_bytes(), 0o640)?;
-        if !self.gshadow.is_empty() {
-            tree.write_file(store, GSHADOW, self.gshadow.as_bytes(), 0o640)?;
+        if let Some(gshadow) = self.gshadow {
+            tree.write_file(store, GSHADOW, gshadow.as_bytes(), 0o640)?;
         }
         Ok(())
     }
@@ -205,7 +232,9 @@ impl Files {
         }
         let gid = free_id(&known, gid);
         self.group.push_str(&format!("{name}:x:{gid}:\n"));
-        self.gshadow.push_str(&format!("{name}:!::\n"));
+        if let Some(gshadow) = &mut self.gshadow {
+            gshadow.push_str(&format!("{name}:!::\n"));
+        }
     }
 
     /// The primary group of a new user: the one named (by number or name), else one of the user's own name.
@@ -219,20 +248,33 @@ impl Files {
     }
 
     fn add_user(&mut self, name: &str, uid: Option<u32>, gid: u32, rest: &[&String; 3], day: u64) {
-        let known = ids(&self.passwd);
-        if known.contains_key(name) {
-            return;
-        }
-        let uid = free_id(&known, uid);
+        let uid = free_id(&ids(&self.passwd), uid);
         let [gecos, home, shell] = rest;
         self.passwd.push_str(&format!("{name}:x:{uid}:{gid}:{gecos}:{home}:{shell}\n"));
         self.shadow.push_str(&format!("{name}:!:{day}::::::\n"));
     }
 
+    /// usermod with --comment, --home, --shell, --gid and --groups: id, password and age stay.
+    fn modify_user(&mut self, name: &str, gid: u32, rest: &[&String; 3], groups: &BTreeSet<&str>) {
+        let [gecos, home, shell] = rest;
+        let change = |line: &str| {
+            let mut fields = line.split(':');
+            match (fields.next(), fields.next(), fields.next()) {
+                (Some(first), Some(password), Some(uid)) if first == name => {
+                    format!("{name}:{password}:{uid}:{gid}:{gecos}:{home}:{shell}\n")
+                }
+                _ => format!("{line}\n"),
+            }
+        };
+        self.passwd = self.passwd.lines().map(change).collect();
+        self.group = without_member(&self.group, name, groups);
+        self.gshadow = self.gshadow.take().map(|gshadow| without_member(&gshadow, name, groups));
+    }
+
     fn add_member(&mut self, user: &str, group: &str) {
         self.add_group(group, None);
         self.group = with_member(&self.group, user, group);
-        self.gshadow = with_member(&self.gshadow, user, group);
+        self.gshadow = self.gshadow.take().map(|gshadow| with_member(&gshadow, user, group));
     }
 }
 
@@ -250,6 +292,18 @@ fn with_member(text: &str, user: &str, group: &str) -> String {
         Some((head, members)) if head.split(':').next() == Some(group) && !members.split(',').any(|m| m == user) => {
             let comma = if members.is_empty() { "" } else { "," };
             format!("{head}:{members}{comma}{user}\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(change).collect()
+}
+
+/// Removes a user from the last field of the lines of all groups but these.
+fn without_member(text: &str, user: &str, but: &BTreeSet<&str>) -> String {
+    let change = |line: &str| match line.rsplit_once(':') {
+        Some((head, members)) if members.split(',').any(|m| m == user) && !but.contains(head.split(':').next().unwrap_or("")) => {
+            let others: Vec<&str> = members.split(',').filter(|m| *m != user).collect();
+            format!("{head}:{}\n", others.join(","))
         }
         _ => format!("{line}\n"),
     };
@@ -304,8 +358,8 @@ mod tests {
         let lines =
             parse_sysusers("g web 300\nu web 300:web \"Web\" /var/www /sbin/nologin\nm web audio\nu any - Any / /bin/false")
                 .unwrap();
-        create(&mut tree, &store, &lines, 19_000).unwrap();
-        create(&mut tree, &store, &lines, 19_001).unwrap();
+        create(&mut tree, &store, &lines, Existing::Updated, 19_000).unwrap();
+        create(&mut tree, &store, &lines, Existing::Updated, 19_001).unwrap();
         let read = |path: &str| String::from_utf8(tree.read_file(&store, path).unwrap().unwrap()).unwrap();
         assert_eq!(
             read(PASSWD),
@@ -315,7 +369,29 @@ mod tests {
         assert_eq!(read(GROUP), "root:x:0:root\nweb:x:300:\naudio:x:999:web\nany:x:998:\n");
         assert!(read(SHADOW).contains("web:!:19000::::::\n"));
         assert_eq!(tree.get(SHADOW).unwrap().mode, 0o640);
+        assert!(!tree.contains(GSHADOW), "the first gshadow is made by shadow's own script");
         let names = Names::of(&tree, &store).unwrap();
         assert_eq!((names.uid(Some("web"), 5), names.uid(Some("nobody"), 5), names.gid(None, 7)), (300, 5, 7));
+    }
+
+    #[test]
+    fn a_user_that_is_there_gets_what_its_package_says() {
+        let (_dir, store, mut tree) = fresh();
+        let user = "portage:x:250:250:portage:/var/tmp/portage:/bin/false\n";
+        tree.write_file(&store, PASSWD, user.as_bytes(), 0o644).unwrap();
+        let groups = "portage:x:250:portage\ndisk:x:6:root,portage,adm\nkvm:x:78:portage\n";
+        tree.write_file(&store, GROUP, groups.as_bytes(), 0o644).unwrap();
+        tree.write_file(&store, GSHADOW, b"disk:!::root,portage,adm\n", 0o640).unwrap();
+        let lines = parse_sysusers(
+            "u portage 250:portage \"Merger\" /var/lib/portage/home /sbin/nologin\nm portage kvm\nm portage wheel\n",
+        )
+        .unwrap();
+        let read = |tree: &Tree, path: &str| String::from_utf8(tree.read_file(&store, path).unwrap().unwrap()).unwrap();
+        create(&mut tree, &store, &lines, Existing::Kept, 19_000).unwrap();
+        assert_eq!((read(&tree, PASSWD), read(&tree, GROUP)), (user.to_owned(), groups.to_owned()));
+        create(&mut tree, &store, &lines, Existing::Updated, 19_000).unwrap();
+        assert_eq!(read(&tree, PASSWD), "portage:x:250:250:Merger:/var/lib/portage/home:/sbin/nologin\n");
+        assert_eq!(read(&tree, GROUP), "portage:x:250:\ndisk:x:6:root,adm\nkvm:x:78:portage\nwheel:x:999:portage\n");
+        assert_eq!(read(&tree, GSHADOW), "disk:!::root,adm\nwheel:!::portage\n");
     }
 }

@@ -1,12 +1,12 @@
-//! A package's way into the root: opened, its files merged, what it replaces taken out, its record written.
+//! A package's way into the root: its files merged, what it replaces taken out, its record written.
 
 use std::collections::BTreeSet;
 
 use contract::{Plan, PlannedPackage};
 use gentoo::Cpv;
-use gentoo::binpkg::BinaryPackage;
 
 use super::accounts::Names;
+use super::ahead::Opened;
 use super::config_memory::ConfigMemory;
 use super::contents::{self, Contents};
 use super::env_update::Environment;
@@ -14,7 +14,7 @@ use super::files::{Merge, Merged, Owners};
 use super::info;
 use super::install_mask::InstallMask;
 use super::package::Image;
-use super::phases::{Phase, Scripts};
+use super::phases::Phase;
 use super::protect::Replaced;
 use super::removal::{Removed, Unmerge};
 use super::vdb::{self, Record, Vdb};
@@ -22,22 +22,21 @@ use super::{Merger, Package};
 use crate::ComposeError;
 
 impl Merger<'_> {
-    /// Checks that the package is the planned one, and reads its image into the store.
-    pub(super) fn open(&mut self, planned: &PlannedPackage, package: BinaryPackage) -> Result<Package, ComposeError> {
-        let cpv = check_identity(planned, &package)?;
-        let scripts = Scripts::read(&package.metadata)?;
-        let image = Image::read(&package, &Names::of(&self.tree, self.request.store)?, self.request.store)?;
+    /// A package that was read, as one of this root: its files belong to whom the root knows by their owners' names.
+    pub(super) fn admit(&mut self, planned: &PlannedPackage, package: Opened) -> Result<Package, ComposeError> {
+        let Opened { cpv, metadata, scripts, mut image } = package;
+        image.give_to(&Names::of(&self.tree, self.request.store)?);
         let time = i64::try_from(planned.build_time).unwrap_or(0);
-        let (metadata, md5) = (package.metadata, planned.md5.clone());
         let replacing =
             self.vdb.replaced_by(&cpv, &slot_of(&metadata)).iter().map(|old| old.version.as_str().to_owned()).collect();
+        let md5 = planned.md5.clone();
         Ok(Package { cpv, metadata, scripts, image, merged: Merged::default(), counter: 0, replacing, md5, time })
     }
 
     /// The installed instances that a package replaces, in the order they were merged.
     pub(super) fn replaced(&self, package: &Package) -> Result<Vec<Removed>, ComposeError> {
         let old = self.vdb.replaced_by(&package.cpv, &slot_of(&package.metadata));
-        let read = |cpv| Removed::read(&self.tree, self.request.store, cpv, &package.cpv, package.time);
+        let read = |cpv| Removed::read(&self.tree, self.request.store, cpv, Some(&package.cpv), package.time);
         old.into_iter().map(read).collect()
     }
 
@@ -91,7 +90,7 @@ impl Merger<'_> {
             let cpv = old.cpv.to_string();
             self.observer.log(&format!("{cpv}: replaced by {}", package.cpv));
             self.run_removal(&mut old, Phase::Prerm)?;
-            self.unmerge(&old, package)?;
+            self.unmerge(&old, &package.merged.contents)?;
             self.run_removal(&mut old, Phase::Postrm)?;
             self.vdb.remove(&old.cpv);
             self.outgoing.remove(&cpv);
@@ -101,7 +100,8 @@ impl Merger<'_> {
         Ok(preserved)
     }
 
-    fn unmerge(&mut self, old: &Removed, package: &Package) -> Result<(), ComposeError> {
+    /// Removes the files of an instance but for what is `kept` by one that stays in its slot.
+    pub(super) fn unmerge(&mut self, old: &Removed, kept: &Contents) -> Result<(), ComposeError> {
         let store = self.request.store;
         let protection = Environment::read(&self.tree, store)?.protection();
         let before = ConfigMemory::read(&self.tree, store)?;
@@ -114,7 +114,7 @@ impl Merger<'_> {
             protection: &protection,
             memory: &mut memory,
             cpv: &cpv,
-            kept: &package.merged.contents,
+            kept,
         };
         unmerge.run(&old.contents)?;
         self.note_changes(&old.contents);
@@ -155,15 +155,6 @@ fn concerns_libraries(path: &[u8]) -> bool {
     path.windows(3).any(|part| part == b".so") || path.starts_with(b"etc/env.d/") || path.starts_with(b"etc/ld.so.conf")
 }
 
-/// The package's CPV, which must be the planned one.
-pub(super) fn check_identity(planned: &PlannedPackage, package: &BinaryPackage) -> Result<Cpv, ComposeError> {
-    if package.cpv().is_some_and(|cpv| cpv != planned.cpv) {
-        let message = format!("the file at {} is {}", planned.path, package.cpv().unwrap_or_default());
-        return Err(ComposeError::new(message, "The binhost's index is out of step with its files: order again later."));
-    }
-    Cpv::parse(&planned.cpv).map_err(|error| ComposeError::new(error.to_string(), ""))
-}
-
 pub(super) fn slot_of(metadata: &std::collections::BTreeMap<String, Vec<u8>>) -> String {
     metadata.get("SLOT").map(|slot| String::from_utf8_lossy(slot).trim().to_owned()).unwrap_or_default()
 }
@@ -185,9 +176,10 @@ pub(super) fn owners(tree: &image::Tree, store: &image::Store, vdb: &Vdb) -> Res
     Ok(owners)
 }
 
-/// The installed packages that a plan replaces. A package that comes before the one that replaces such a package may take files of it,
+/// The installed packages that a plan replaces or removes. A package that comes before the one that replaces such a package may take files of it,
 /// as Portage allows where the one blocks the other.
 pub(super) fn outgoing(plan: &Plan, vdb: &Vdb) -> BTreeSet<String> {
     let planned = plan.packages.iter().filter_map(|planned| Some((Cpv::parse(&planned.cpv).ok()?, &planned.slot)));
-    planned.flat_map(|(cpv, slot)| vdb.replaced_by(&cpv, slot)).map(|cpv| cpv.to_string()).collect()
+    let replaced = planned.flat_map(|(cpv, slot)| vdb.replaced_by(&cpv, slot)).map(|cpv| cpv.to_string());
+    replaced.chain(plan.removals.iter().map(|removal| removal.cpv.clone())).collect()
 }

@@ -1,6 +1,7 @@
 //! Merging: the packages of a plan become a root, as emerge would make it into an empty directory.
 
 pub(crate) mod accounts;
+mod ahead;
 pub(crate) mod config_memory;
 mod contents;
 pub(crate) mod env_update;
@@ -20,6 +21,7 @@ mod protect;
 mod removal;
 mod running;
 mod skeleton;
+mod uninstall;
 pub(crate) mod vdb;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +37,7 @@ pub use groups::groups;
 
 use crate::sandbox::PhaseHost;
 use crate::{ComposeError, Observer};
-pub(crate) use accounts::Names;
+use ahead::{Opened, read_ahead};
 use files::{Merged, Owners};
 pub(crate) use package::{Devices, Image, TarRules};
 use phases::Scripts;
@@ -89,13 +91,14 @@ const ESSENTIAL: [&str; 14] = [
 /// Merges all packages of a plan, in its order, into an empty root or over a base. What a base has installed in a package's slot is
 /// replaced.
 ///
-/// `fetch` gives each package, verified. Contents go to the store; nothing is unpacked to disk unless a phase must run.
+/// `fetch` gives each package, verified; it is called from another thread, for the next package while one is merged. Contents go to the
+/// store; nothing is unpacked to disk unless a phase must run.
 ///
 /// # Errors
 /// [`ComposeError`] with the package and phase at fault. Nothing is left behind in the work directory.
 pub fn merge<E: Into<FetchError>>(
     request: MergeRequest<'_>,
-    fetch: &mut dyn FnMut(&PlannedPackage) -> Result<BinaryPackage, E>,
+    fetch: &mut (dyn FnMut(&PlannedPackage) -> Result<BinaryPackage, E> + Send),
     observer: &dyn Observer,
 ) -> Result<Root, ComposeError> {
     if !request.notice.is_empty() {
@@ -107,14 +110,16 @@ pub fn merge<E: Into<FetchError>>(
         merger.is_ready()?;
     }
     let total = request.plan.packages.len() as u64;
-    for (done, planned) in in_order(request.plan).into_iter().enumerate() {
+    let mut done = 0;
+    read_ahead(&in_order(request.plan), request.store, fetch, &mut |planned, package| {
         if observer.cancelled() {
             return Err(ComposeError::cancelled());
         }
-        observer.progress(done as u64, total, &planned.cpv);
-        let package = fetch(planned).map_err(|error| no_package(planned, error.into()))?;
+        observer.progress(done, total, &planned.cpv);
+        done += 1;
         merger.package(planned, package).map_err(|error| error.for_package(&planned.cpv))?;
-    }
+        merger.uninstall_after(planned)
+    })?;
     observer.progress(total, total, "");
     merger.finish()
 }
@@ -204,8 +209,8 @@ impl<'a> Merger<'a> {
         })
     }
 
-    fn package(&mut self, planned: &PlannedPackage, package: BinaryPackage) -> Result<(), ComposeError> {
-        let mut package = self.open(planned, package)?;
+    fn package(&mut self, planned: &PlannedPackage, package: Opened) -> Result<(), ComposeError> {
+        let mut package = self.admit(planned, package)?;
         self.tree.set_time(package.time);
         let by_hand = !package.scripts.defined.is_empty() && !self.is_ready()? && self.make_accounts(&mut package)?;
         if by_hand {
@@ -223,7 +228,7 @@ impl<'a> Merger<'a> {
         package.merged = merged;
         let preserved = self.remove_replaced(removed, &mut package)?;
         package.counter = self.vdb.add(Installed::new(package.cpv.clone(), &package.metadata));
-        self.register_preserved(&package, &preserved)?;
+        self.register_preserved(&package.cpv, &package.metadata, package.counter, &preserved)?;
         self.write_record(&package)?;
         self.missing.remove(&package.cpv.cp());
         if waits {

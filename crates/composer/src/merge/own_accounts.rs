@@ -1,6 +1,6 @@
 //! Accounts of acct-user and acct-group packages, made by ourselves as long as the target's tools cannot run.
 
-use super::accounts::{self, Line, Names};
+use super::accounts::{self, Existing, Line, Names};
 use super::{Merger, Package};
 use crate::ComposeError;
 
@@ -22,7 +22,12 @@ impl Merger<'_> {
             return Ok(false);
         }
         let day = u64::try_from(package.time).unwrap_or(0) / 86_400;
-        accounts::create(&mut self.tree, self.request.store, &lines, day)?;
+        let no_modify = package.scripts.variable("ACCT_USER_NO_MODIFY").is_some_and(|text| !text.is_empty());
+        let existing = match package.scripts.has_function("acct-user_pkg_postinst") && !no_modify {
+            true => Existing::Updated,
+            false => Existing::Kept,
+        };
+        accounts::create(&mut self.tree, self.request.store, &lines, existing, day)?;
         let names = Names::of(&self.tree, self.request.store)?;
         for line in &lines {
             give_home(package, line, &names);

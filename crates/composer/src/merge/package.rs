@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use gentoo::binpkg::BinaryPackage;
-use image::{BlobId, Entry, Kind, Store, StoreError, Tree};
+use image::{BlobId, Entry, Kind, LinkId, Store, StoreError, Tree};
 use md5::{Digest, Md5};
 use tar::{Archive, EntryType};
 
@@ -26,12 +26,10 @@ pub enum Devices {
 
 /// What an archive is held to, and whom its owners are.
 #[derive(Clone, Copy, Debug)]
-pub struct TarRules<'a> {
+pub struct TarRules {
     /// Bytes of the archive as it is stored; what it may unpack to follows from it.
     pub compressed: u64,
     pub devices: Devices,
-    /// The accounts that owners' names stand for.
-    pub names: &'a Names,
 }
 
 /// The image of one package.
@@ -40,18 +38,25 @@ pub struct Image {
     pub tree: Tree,
     /// Hexadecimal MD5 of contents seen so far, as CONTENTS records it.
     pub md5: BTreeMap<BlobId, String>,
+    /// Names of users and groups, by path, where they are others than root.
+    named: BTreeMap<Vec<u8>, (Option<String>, Option<String>)>,
 }
 
 impl Image {
-    /// Reads the image of a package. Owners are those of the target, by name first (GLEP 78 says so of extraction).
-    pub fn read(package: &BinaryPackage, names: &Names, store: &Store) -> Result<Image, ComposeError> {
-        let stream = package.image().map_err(|error| unreadable(&error))?;
-        Image::read_tar(stream, &TarRules { compressed: package.image_size(), devices: Devices::Refused, names }, store)
+    /// The image that a tree is.
+    pub fn of(tree: Tree) -> Image {
+        Image { tree, md5: BTreeMap::new(), named: BTreeMap::new() }
     }
 
-    /// Reads a tar stream to its end.
-    pub fn read_tar(stream: impl Read, rules: &TarRules<'_>, store: &Store) -> Result<Image, ComposeError> {
-        let mut image = Image { tree: Tree::new(), md5: BTreeMap::new() };
+    /// Reads the image of a package. Owners are by number until [`Image::give_to`].
+    pub fn read(package: &BinaryPackage, store: &Store) -> Result<Image, ComposeError> {
+        let stream = package.image().map_err(|error| unreadable(&error))?;
+        Image::read_tar(stream, &TarRules { compressed: package.image_size(), devices: Devices::Refused }, store)
+    }
+
+    /// Reads a tar stream to its end. Owners are by number.
+    pub fn read_tar(stream: impl Read, rules: &TarRules, store: &Store) -> Result<Image, ComposeError> {
+        let mut image = Image::of(Tree::new());
         let mut meter = Meter::new(rules.compressed);
         let mut archive = Archive::new(meter.stream(stream));
         let mut entries = archive.entries().map_err(unpackable)?;
@@ -73,7 +78,7 @@ impl Image {
         &mut self,
         mut entry: tar::Entry<'_, R>,
         meter: &mut Meter,
-        rules: &TarRules<'_>,
+        rules: &TarRules,
         store: &Store,
     ) -> Result<(), ComposeError> {
         let raw = entry.path_bytes().into_owned();
@@ -103,7 +108,11 @@ impl Image {
             mode = 0o777;
         }
         let xattrs = xattrs(&mut entry).map_err(|error| unreadable(&error))?;
-        let (uid, gid) = (rules.names.uid(user.as_deref(), uid), rules.names.gid(group.as_deref(), gid));
+        let is_root = |name: &Option<String>, id| name.is_none() || (name.as_deref() == Some("root") && id == 0);
+        match is_root(&user, uid) && is_root(&group, gid) {
+            true => self.named.remove(&path),
+            false => self.named.insert(path.clone(), (user, group)),
+        };
         let entry = Entry { kind, mode, uid, gid, mtime, xattrs };
         self.tree.insert(&path, entry).map_err(|error| refused(error.to_string()))?;
         Ok(())
@@ -125,6 +134,25 @@ impl Image {
         self.tree
             .hard_link(&target, path)
             .map_err(|error| refused(format!("{} is a hard link to what was not there before it: {error}", shown(path))))
+    }
+
+    /// Gives files to their owners in a root, by name first (GLEP 78 says so of extraction).
+    pub fn give_to(&mut self, names: &Names) {
+        let mut linked: BTreeMap<LinkId, (u32, u32)> = BTreeMap::new();
+        for (path, (user, group)) in std::mem::take(&mut self.named) {
+            let Some(entry) = self.tree.get_mut(&path) else { continue };
+            (entry.uid, entry.gid) = (names.uid(user.as_deref(), entry.uid), names.gid(group.as_deref(), entry.gid));
+            linked.extend(entry.link().map(|link| (link, (entry.uid, entry.gid))));
+        }
+        let groups = if linked.is_empty() { BTreeMap::new() } else { self.tree.link_groups() };
+        let others = groups.into_iter().filter_map(|(link, paths)| Some((*linked.get(&link)?, paths)));
+        let others: Vec<((u32, u32), Vec<u8>)> =
+            others.flat_map(|(owner, paths)| paths.into_iter().map(move |path| (owner, path.to_vec()))).collect();
+        for (owner, path) in others {
+            if let Some(entry) = self.tree.get_mut(&path) {
+                (entry.uid, entry.gid) = owner;
+            }
+        }
     }
 
     /// The MD5 of a content, from the store where it was not computed yet.

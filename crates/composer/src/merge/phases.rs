@@ -91,13 +91,17 @@ impl Scripts {
         if unpacked.is_err() || environment.len() as u64 > MAX_ENVIRONMENT {
             return Err(ComposeError::new("its environment.bz2 is damaged or larger than 32 MiB", "Take another build of it."));
         }
-        let has_function = |phase: &Phase| {
-            let start = format!("pkg_{} ()", phase.name());
-            environment.split(|b| *b == b'\n').any(|line| line.starts_with(start.as_bytes()))
-        };
-        let defined =
+        let mut scripts = Scripts { environment, ..none };
+        let has_function = |phase: &Phase| scripts.has_function(&format!("pkg_{}", phase.name()));
+        scripts.defined =
             phases.iter().copied().filter(|phase| in_list(phase) && (listed.is_some() || has_function(phase))).collect();
-        Ok(Scripts { defined, environment, ran: false })
+        Ok(scripts)
+    }
+
+    /// Whether the environment defines a function.
+    pub fn has_function(&self, name: &str) -> bool {
+        let start = format!("{name} ()");
+        self.environment.split(|b| *b == b'\n').any(|line| line.starts_with(start.as_bytes()))
     }
 
     /// A variable of the environment, where it is a plain one on one line.

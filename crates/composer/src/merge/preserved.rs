@@ -8,6 +8,7 @@ use image::{Kind, Store, Tree};
 use serde::Serialize;
 
 use super::contents::{self, Contents, Node};
+use super::intake::slot_of;
 use super::linkage::Linkage;
 use super::removal::Removed;
 use super::vdb::{self, NEEDED, Vdb};
@@ -88,14 +89,34 @@ impl Merger<'_> {
         Ok(paths)
     }
 
-    pub(super) fn register_preserved(&mut self, package: &Package, paths: &BTreeSet<Vec<u8>>) -> Result<(), ComposeError> {
+    /// Finds what others need of a package that goes without another in its place. It stays, and belongs to nobody.
+    pub(super) fn preserve_of(&mut self, old: &Removed) -> Result<BTreeSet<Vec<u8>>, ComposeError> {
+        let has = |key: &str, word: &str| {
+            let text = old.metadata.get(key).map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default();
+            text.split_whitespace().any(|found| found == word)
+        };
+        if !old.metadata.contains_key(NEEDED) || has("RESTRICT", "preserve-libs") {
+            return Ok(BTreeSet::new());
+        }
+        let needed = self.vdb.needed(&self.tree, self.request.store)?;
+        to_preserve(&self.tree, self.request.store, needed, &old.contents, &Contents::new())
+    }
+
+    /// Notes what a package's record lists for others' sake, or what one that is gone has left.
+    pub(super) fn register_preserved(
+        &mut self,
+        cpv: &Cpv,
+        metadata: &BTreeMap<String, Vec<u8>>,
+        counter: u64,
+        paths: &BTreeSet<Vec<u8>>,
+    ) -> Result<(), ComposeError> {
         if paths.is_empty() {
             return Ok(());
         }
         let before = Registry::read(&self.tree, self.request.store)?;
         let mut registry = before.clone();
-        let slot = package.metadata.get("SLOT").map(|slot| String::from_utf8_lossy(slot).trim().to_owned()).unwrap_or_default();
-        registry.register(&package.cpv, slot.split('/').next().unwrap_or_default(), package.counter, paths);
+        let slot = slot_of(metadata);
+        registry.register(cpv, slot.split('/').next().unwrap_or_default(), counter, paths);
         registry.write(&before, &mut self.tree, self.request.store)
     }
 

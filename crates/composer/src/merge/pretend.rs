@@ -9,7 +9,8 @@ use contract::{Plan, PlannedPackage};
 use gentoo::Cpv;
 use gentoo::binpkg::BinaryPackage;
 
-use super::intake::{check_identity, slot_of};
+use super::ahead::check_identity;
+use super::intake::slot_of;
 use super::phases::{Phase, Replacement, Scripts, Subject};
 use super::vdb::Vdb;
 use super::{FetchError, Merger, no_package};

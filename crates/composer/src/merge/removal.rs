@@ -25,7 +25,7 @@ pub struct Removed {
     /// All files of its record but CONTENTS.
     pub metadata: BTreeMap<String, Vec<u8>>,
     pub scripts: Scripts,
-    /// The version that replaces it, PMS's REPLACED_BY_VERSION.
+    /// The version that replaces it, PMS's REPLACED_BY_VERSION; empty where none does.
     pub replaced_by: String,
     /// For what its scripts make: the BUILD_TIME of the package that replaces it.
     pub time: i64,
@@ -34,11 +34,11 @@ pub struct Removed {
 
 impl Removed {
     /// Reads an installed package's record.
-    pub fn read(tree: &Tree, store: &Store, cpv: Cpv, replaced_by: &Cpv, time: i64) -> Result<Removed, ComposeError> {
+    pub fn read(tree: &Tree, store: &Store, cpv: Cpv, replaced_by: Option<&Cpv>, time: i64) -> Result<Removed, ComposeError> {
         let metadata = vdb::read_metadata(tree, store, &cpv, &|name| name != "CONTENTS")?;
         let listed = tree.read_file(store, format!("{}/CONTENTS", vdb::record_dir(&cpv)))?.unwrap_or_default();
         let scripts = Scripts::read_removal(&metadata).map_err(|error| error.for_package(cpv.to_string()))?;
-        let replaced_by = replaced_by.version.as_str().to_owned();
+        let replaced_by = replaced_by.map_or("", |new| new.version.as_str()).to_owned();
         Ok(Removed { cpv, metadata, scripts, replaced_by, time, contents: contents::parse(&listed) })
     }
 }

@@ -13,7 +13,6 @@ use gentoo::Cpv;
 use gentoo::binpkg::BinaryPackage;
 use image::{Store, Tree};
 
-use crate::merge::accounts::Names;
 use crate::merge::config_memory::ConfigMemory;
 use crate::merge::env_update::Environment;
 use crate::merge::files::{Merge, Owners, Protection};
@@ -106,7 +105,7 @@ impl<'a> Composer<'a> {
         let time = i64::try_from(package.build_time().unwrap_or(planned.build_time)).unwrap_or(0);
         self.host.set_time(time);
 
-        let mut image = Image::read(&package, &Names::default(), self.store)?;
+        let mut image = Image::read(&package, self.store)?;
         let remarks = package::move_image(&mut image, &relocation, self.store)?;
         self.tell(&cpv, remarks);
         package::move_metadata(&mut package.metadata, &relocation)?;

@@ -162,7 +162,7 @@ mod tests {
         tree.hard_link("tmp/gentoo/etc/secret", "tmp/gentoo/etc/again").unwrap();
         tree.symlink("tmp/gentoo/sh", "/tmp/gentoo/bin/sh").unwrap();
         tree.get_mut("tmp/gentoo/etc").unwrap().mode = 0o555;
-        let mut image = Image { tree, md5: Default::default() };
+        let mut image = Image::of(tree);
         let remarks = move_image(&mut image, &relocation(), &store).unwrap();
 
         let tree = &image.tree;

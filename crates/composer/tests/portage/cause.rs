@@ -10,17 +10,21 @@ pub enum Cause {
     LinkTime,
     /// Portage keeps a copy of a record's other files in it, and caches and locks of its own.
     PortagesOwnFiles,
-    /// environment.bz2 is what bash printed after the last phase: Portage's bash saves the build variables of its own machine, too.
+    /// Variables of environment.bz2, by name: Portage adds those of its own machine and version, and takes others out.
     Environment,
     /// A package that failed in Portage has taken a number.
     Counter,
     /// Portage was told not to write a world file; ours has one in every image.
     World,
-    /// Accounts made before the target's useradd can run: a user that baselayout has already keeps its home and comment
-    /// (`nobody`, `portage`), shadow has the package's day, and there are no `-` backups; useradd leaves its lock where it runs.
+    /// Accounts made before the target's useradd can run: shadow has the package's day, there are no `-` backups, and no notes of the
+    /// package's script in its environment; useradd leaves its lock where it runs.
     Accounts,
-    /// Portage took names, ids and programs from the machine it ran on: the group of a set-id program, `dbus-uuidgen`.
+    /// Portage took names, ids, programs and paths from the machine it ran on: the group of a set-id program, `dbus-uuidgen`, the folder
+    /// that its root was in.
     HostOfPortage,
+    /// What scripts do only inside the system they are merged into (ROOT is empty), as they are here, and not with Portage from outside:
+    /// grpconv, update-ca-certificates, the group of dbus' helper.
+    OnlyInside,
     /// The tools of this machine that stand in for the packages a binhost lacks have a line in ld.so.conf.
     Tools,
 }
@@ -36,14 +40,17 @@ impl Cause {
             What::LinkTime => Some(Cause::LinkTime),
             What::Missing if record && name == "metadata" => Some(Cause::PortagesOwnFiles),
             What::Missing | What::Mode { .. } if PORTAGES_OWN.contains(&path) => Some(Cause::PortagesOwnFiles),
-            What::Content { .. } if record && name == "environment.bz2" => Some(Cause::Environment),
+            What::Variable { name, theirs, ours } => Cause::of_variable(name, *theirs, ours.is_some()),
             What::Content { .. } if (record && name == "COUNTER") || path == "/var/cache/edb/counter" => Some(Cause::Counter),
             What::Surplus if path.starts_with("/var/lib/portage/world") => Some(Cause::World),
-            What::Missing if ["/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-"].contains(&path) => {
-                Some(Cause::Accounts)
+            _ if BACKUPS.contains(&path) => Some(Cause::Accounts),
+            What::Surplus if path.starts_with("/etc/ssl/certs/") => Some(Cause::OnlyInside),
+            What::Mode { .. } | What::Owner { .. } if path == "/usr/lib/dbus-1.0/dbus-daemon-launch-helper" => {
+                Some(Cause::OnlyInside)
             }
-            What::Surplus if ["/etc/gshadow", "/etc/.pwd.lock"].contains(&path) => Some(Cause::Accounts),
-            _ if content && ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"].contains(&path) => Some(Cause::Accounts),
+            What::Lines { .. } if path == "/etc/gshadow" => Some(Cause::OnlyInside),
+            What::Surplus if path == "/etc/.pwd.lock" => Some(Cause::Accounts),
+            What::Days if path == "/etc/shadow" => Some(Cause::Accounts),
             What::Missing if path == "/etc/machine-id" => Some(Cause::HostOfPortage),
             What::Mode { .. } | What::Owner { .. } if path == "/usr/libexec/dbus-daemon-launch-helper" => {
                 Some(Cause::HostOfPortage)
@@ -53,23 +60,112 @@ impl Cause {
         }
     }
 
+    /// What Portage's own shell library and the machine it ran on leave in an environment, or ours.
+    fn of_variable(name: &str, theirs: bool, ours: bool) -> Option<Cause> {
+        match (theirs, ours) {
+            _ if ["_ACCT_USER_ADDED", "_ACCT_USER_HOME_OWNER"].contains(&name) => Some(Cause::Accounts),
+            _ if ["CATALOG", "DTDDIR", "XMLTOOL"].contains(&name) => Some(Cause::HostOfPortage),
+            (true, false) => THEIRS.contains(&name).then_some(Cause::Environment),
+            (false, true) => OURS.contains(&name).then_some(Cause::Environment),
+            _ => CHANGED.contains(&name).then_some(Cause::Environment),
+        }
+    }
+
     fn text(self) -> &'static str {
         match self {
             Cause::TimeOfTheRun => "time of what scripts and env-update make: the run's there, the package's here",
             Cause::LinkTime => "times of links, which Portage loses in GPKG packages",
             Cause::PortagesOwnFiles => "Portage's own caches, locks and directories",
-            Cause::Environment => "environment.bz2 as each side's bash printed it",
+            Cause::Environment => {
+                "variables in environment.bz2 of Portage's own version and machine (by name, in `portage/cause.rs`)"
+            }
             Cause::Counter => "COUNTER after a package that failed in Portage",
             Cause::World => "no world file there (--oneshot)",
-            Cause::Accounts => {
-                "accounts made before useradd can run: home and comment of nobody and portage as baselayout has them, the day in shadow, backups, gshadow, a lock"
-            }
+            Cause::Accounts => "accounts made before useradd can run: the day in shadow, backups, a lock, two variables",
             Cause::HostOfPortage => "Portage used names and programs of the machine it ran on",
+            Cause::OnlyInside => "what scripts do only inside the system (ROOT is empty)",
             Cause::Tools => "a line of ld.so.conf for the stand-in tools of the test",
         }
     }
 }
 
+/// Variables and functions that only Portage's environments have: its version's own, the machine's language, what is declared and unset.
+const THEIRS: [&str; 48] = [
+    "libtoolize ()",
+    "automake ()",
+    "autoconf ()",
+    "aclocal ()",
+    "__pipestatus ()",
+    "LC_TIME",
+    "LC_PAPER",
+    "LC_NUMERIC",
+    "LC_MONETARY",
+    "LC_CTYPE",
+    "f",
+    "REPOSITORY",
+    "PORTAGE_BZIP2_COMMAND",
+    "HOMEPAGE",
+    "SRC_URI",
+    "CFLAGS_default",
+    "LDFLAGS_default",
+    "SYSTEMD_OFFLINE",
+    "INHERITED",
+    "BDEPEND",
+    "BINPKG_FORMAT",
+    "DIROPTIONS",
+    "ENV_UNSET",
+    "EXEOPTIONS",
+    "INSOPTIONS",
+    "LANG",
+    "LC_COLLATE",
+    "LC_MESSAGES",
+    "LIBOPTIONS",
+    "PORTAGE_COMPRESSION_COMMAND",
+    "PORTAGE_FEATURES",
+    "PYTHONDONTWRITEBYTECODE",
+    "QEMU_SOFTMMU_TARGETS",
+    "QEMU_USER_TARGETS",
+    "REQUIRED_USE",
+    "RESTRICT",
+    "USERLAND",
+    "SHELL",
+    "pkg_nofetch ()",
+    "src_compile ()",
+    "src_configure ()",
+    "src_install ()",
+    "src_prepare ()",
+    "src_test ()",
+    "src_unpack ()",
+    "XDG_ECLASS_DESKTOPFILES",
+    "XDG_ECLASS_ICONFILES",
+    "XDG_ECLASS_MIMEINFOFILES",
+];
+/// That only ours have: what Portage takes out of the environment of a package even where no phase is run.
+const OURS: [&str; 20] = [
+    "MAKEOPTS",
+    "SRANDOM",
+    "EPOCHSECONDS",
+    "EPOCHREALTIME",
+    "i",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+    "PORTAGE_REPO_NAME",
+    "__eapi6_src_install ()",
+    "__eapi6_src_prepare ()",
+    "__eapi8_src_prepare ()",
+    "eapply ()",
+    "eapply_user ()",
+    "einstalldocs ()",
+    "get_libdir ()",
+    "in_iuse ()",
+    "ver_cut ()",
+    "ver_rs ()",
+    "ver_test ()",
+];
+/// That both have and say differently: the machine's; PR of the sample's accounts, whose own scripts need not run here, is without its `r`.
+const CHANGED: [&str; 6] = ["FEATURES", "PORTAGE_FEATURES", "LANG", "LC_COLLATE", "LC_MESSAGES", "PR"];
+const BACKUPS: [&str; 4] = ["/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-"];
 const PORTAGES_OWN: [&str; 4] =
     ["/var/cache/edb/mtimedb", "/var/lib/portage", "/var/lib/portage/config", "/var/lib/portage/preserved_libs_registry"];
 

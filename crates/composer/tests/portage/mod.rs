@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 mod cause;
+mod environment;
+pub mod made;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -21,7 +23,7 @@ use crate::common::{Bench, Item, Log, Pack, TIME, host_tools, plan, planned};
 pub use cause::Cause;
 
 const REAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/real");
-const TOOLS: &str = "bash cat chmod chown cp cut date env find grep egrep head id install ln ls mkdir mktemp mv readlink rm rmdir sed sleep \
+const TOOLS: &str = "bash cat chmod chown cp cut date env find grep egrep head id install install-info ln ls mkdir mktemp mv readlink rm rmdir sed sleep \
                      sort stat tail touch tr true wc gawk mawk getent ldconfig openssl gzip setcap xargs basename dirname uname cmp diff";
 
 #[derive(Deserialize)]
@@ -57,18 +59,26 @@ pub struct Recorded {
     inode: Option<u64>,
     #[serde(rename = "x", default)]
     xattrs: BTreeMap<String, String>,
+    /// The whole text of /etc/passwd and the like, and of the registry of preserved libraries.
+    #[serde(rename = "c")]
+    text: Option<String>,
+    /// Of an environment.bz2: hashes of its variables and functions by name.
+    #[serde(rename = "e")]
+    environment: Option<BTreeMap<String, String>>,
 }
 
 pub struct Recording {
     header: Header,
     paths: BTreeMap<String, Recorded>,
     files: BTreeMap<String, PathBuf>,
+    /// The packages are the tests' own: their environments are a few lines, not what a build leaves.
+    made: bool,
 }
 
 impl Recording {
     /// Loads `portage/NAME.jsonl.xz`; `None` where its binhost is not here.
     pub fn load(name: &str) -> Option<Recording> {
-        let mut recording = Recording::read(name);
+        let mut recording = Recording::kept(name);
         let binhost = Path::new(REAL).join(&recording.header.pkgdir);
         if !binhost.is_dir() {
             eprintln!("skipped: {} is not here", binhost.display());
@@ -80,18 +90,24 @@ impl Recording {
 
     /// A recording of packages that the tests make, written to `dir`.
     pub fn load_made(name: &str, packs: &[Pack], dir: &Path) -> Recording {
-        let mut recording = Recording::read(name);
+        let mut recording = Recording::kept(name);
         recording.files = write_packages(packs, dir);
+        recording.made = true;
         recording
     }
 
-    fn read(name: &str) -> Recording {
+    fn kept(name: &str) -> Recording {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/portage/{name}.jsonl.xz"));
+        Recording::read(&file, BTreeMap::new())
+    }
+
+    /// Reads what `record.py` wrote of packages with these files, by CPV.
+    pub fn read(file: &Path, files: BTreeMap<String, PathBuf>) -> Recording {
         let mut lines = BufReader::new(liblzma::read::XzDecoder::new(File::open(file).unwrap())).lines();
         let header: Header = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
         let entry = |line: std::io::Result<String>| serde_json::from_str::<Recorded>(&line.unwrap()).unwrap();
         let paths = lines.map(entry).map(|entry| (entry.path.clone(), entry)).collect();
-        Recording { header, paths, files: BTreeMap::new() }
+        Recording { header, paths, files, made: false }
     }
 }
 
@@ -113,7 +129,7 @@ fn files(binhost: &Path) -> BTreeMap<String, PathBuf> {
     let index = gentoo::index::Packages::parse(&std::fs::read(binhost.join("Packages")).unwrap()).unwrap();
     let mut entries = index.entries;
     entries.sort_by_key(|entry| entry.build_time);
-    let present = entries.into_iter().map(|entry| (entry.cpv.to_string(), binhost.join(entry.path.to_string())));
+    let present = entries.into_iter().map(|entry| (entry.cpv.to_string(), binhost.join(&entry.path)));
     present.filter(|(_, path)| path.is_file()).collect()
 }
 
@@ -155,7 +171,7 @@ pub fn merge_as_recorded(bench: &Bench, recording: &Recording, left_out: &[&str]
 fn merge_run(bench: &Bench, header: &Header, tree: &Tree, files: &BTreeMap<String, PathBuf>, run: &[&str], log: &Log) -> Root {
     let planned = |cpv: &&str| {
         let md5 = hex::encode(Md5::digest(std::fs::read(&files[*cpv]).unwrap()));
-        PlannedPackage { md5: Some(md5), ..planned(cpv) }
+        PlannedPackage { md5: Some(md5), build_time: MADE as u64, ..planned(cpv) }
     };
     let mut plan = plan(run.iter().map(planned).collect());
     plan.world = Vec::new();
@@ -201,6 +217,19 @@ pub enum What {
     Content {
         theirs: u64,
         ours: u64,
+    },
+    /// Nothing but the days of password changes in shadow(5).
+    Days,
+    Lines {
+        theirs: Vec<String>,
+        ours: Vec<String>,
+    },
+    /// Of an environment.bz2, a variable or a function (with ` ()` after its name): in which of the two it is, and differs.
+    Variable {
+        name: String,
+        theirs: bool,
+        /// The text of ours.
+        ours: Option<String>,
     },
     Target {
         theirs: String,
@@ -254,6 +283,18 @@ pub fn compare(bench: &Bench, root: &Root, recording: &Recording, hosts_own: &BT
             add(What::Links);
         }
         let mut differing = differences(theirs, ours, recording.header.began);
+        if let Some(text) = theirs.text.as_ref().filter(|_| differing.iter().any(|what| matches!(what, What::Content { .. }))) {
+            differing.retain(|what| !matches!(what, What::Content { .. }));
+            let ours = bench.read(root, path);
+            differing.extend((!same_registry(text, &ours)).then(|| lines_differ(text, &ours)));
+        }
+        if let Some(theirs) = &theirs.environment {
+            differing.retain(|what| !matches!(what, What::Content { .. }));
+            if !recording.made {
+                let ours = root.tree.read_file(&bench.store, path).unwrap().unwrap_or_default();
+                differing.extend(environment::differences(theirs, &ours));
+            }
+        }
         if path.starts_with("/var/db/pkg/") && path.ends_with("/CONTENTS") {
             found.packages += 1;
             differing.retain(|what| !matches!(what, What::Content { .. }));
@@ -276,7 +317,7 @@ pub fn compare(bench: &Bench, root: &Root, recording: &Recording, hosts_own: &BT
 fn contents_hash(contents: &str) -> String {
     let line = |line: &str| match line.rsplit_once(' ') {
         Some((start, _)) if line.starts_with("sym ") => format!("{start} made"),
-        Some((start, time)) if line.starts_with("obj ") && time.parse().is_ok_and(is_ours) => format!("{start} made"),
+        Some((start, time)) if line.starts_with("obj ") && time.parse() == Ok(MADE) => format!("{start} made"),
         _ => line.to_owned(),
     };
     let mut lines: Vec<String> = contents.lines().map(line).collect();
@@ -292,6 +333,34 @@ fn paths_of(recording: &Recording, left_out: &[&str]) -> BTreeSet<String> {
         records.iter().any(|record| path.starts_with(record.as_str())) || names.iter().any(|name| path.contains(name))
     };
     recording.paths.keys().filter(belongs).cloned().collect()
+}
+
+/// Whether these are registries of preserved libraries that say the same, in whatever order.
+fn same_registry(theirs: &str, ours: &str) -> bool {
+    type Registry = BTreeMap<String, (String, String, BTreeSet<String>)>;
+    let read = |text: &str| serde_json::from_str::<Registry>(text).ok();
+    read(theirs).is_some_and(|theirs| Some(theirs) == read(ours))
+}
+
+/// How the texts of an account file differ that are not the same.
+fn lines_differ(theirs: &str, ours: &str) -> What {
+    let without_day = |line: &str| {
+        let fields: Vec<&str> = line.split(':').collect();
+        match fields.as_slice() {
+            // shadow(5) has nine fields, and the third is the day.
+            [name, password, day, rest @ ..] if rest.len() == 6 && !day.is_empty() => {
+                format!("{name}:{password}:DAY:{}", rest.join(":"))
+            }
+            _ => line.to_owned(),
+        }
+    };
+    let read = |text: &str| text.lines().map(without_day).collect::<Vec<_>>();
+    let (theirs, ours) = (read(theirs), read(ours));
+    let only = |these: &[String], others: &[String]| these.iter().filter(|line| !others.contains(line)).cloned().collect();
+    match theirs == ours {
+        true => What::Days,
+        false => What::Lines { theirs: only(&theirs, &ours), ours: only(&ours, &theirs) },
+    }
 }
 
 fn differences(theirs: &Recorded, ours: &Entry, began: i64) -> Vec<What> {
@@ -344,7 +413,32 @@ fn escaped(bytes: &[u8]) -> String {
     text
 }
 
-/// Whether a time is one that we give to what is made while merging.
+/// The BUILD_TIME of all packages here, which we give to what is made while merging; nothing in a package has it.
+const MADE: i64 = 1_600_000_001;
+
+/// Whether a time is one that we give to what is made while merging; the root of tools that all begin with is of another.
 pub fn is_ours(time: i64) -> bool {
-    [0, TIME as i64].contains(&time)
+    [0, MADE, TIME as i64].contains(&time)
+}
+
+/// Compares with a recording and prints the table of docs/composer.md; packages that cannot be merged without what a binhost lacks are
+/// left out of ours and theirs.
+pub fn compared(recording: &Recording, left_out: &[&str]) {
+    let bench = Bench::new();
+    let (root, hosts_own) = merge_as_recorded(&bench, recording, left_out);
+    let mut causes: BTreeMap<Cause, (usize, String)> = BTreeMap::new();
+    let mut unexplained = Vec::new();
+    let found = compare(&bench, &root, recording, &hosts_own, left_out);
+    for difference in found.differences {
+        match Cause::of(&difference) {
+            Some(cause) => causes.entry(cause).or_insert((0, difference.to_string())).0 += 1,
+            None => unexplained.push(difference.to_string()),
+        }
+    }
+    println!("{} paths of {} packages compared", found.paths, found.packages);
+    for (cause, (count, example)) in &causes {
+        println!("| {cause} | {count} | {example} |");
+    }
+    assert!(unexplained.is_empty(), "{} differences:\n{}", unexplained.len(), unexplained.join("\n"));
+    assert!(found.packages > 0 && found.paths > found.packages, "hardly anything was compared");
 }

@@ -8,7 +8,7 @@ order given, into a root that begins as the composer's does. A `/` among the ato
 `PATH=TEXT` writes a file of the root, and `!PATH` removes one, between two runs, as an administrator would. FEATURES and INSTALL_MASK are taken from the environment. The first line says how the recording was made.
 """
 
-import hashlib, json, lzma, os, stat, subprocess, sys, time
+import bz2, hashlib, json, lzma, os, re, stat, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHARED = os.path.abspath(os.path.join(HERE, "../../../../../shared"))
@@ -18,6 +18,8 @@ DIRECTORIES = {
     "sys": 0o555, "tmp": 0o1777, "usr": 0o755, "usr/bin": 0o755, "usr/lib": 0o755, "usr/lib64": 0o755, "var": 0o755,
     "var/cache": 0o755, "var/lib": 0o755, "var/tmp": 0o1777,
 }
+# Told whole: a day in them is that of the run, and the registry's lists are in the order of a set.
+TOLD = ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/var/lib/portage/preserved_libs_registry"]
 LINKS = {"bin": "usr/bin", "sbin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "usr/sbin": "bin"}
 
 
@@ -59,6 +61,36 @@ def contents_hash(content, began):
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
+# What bash prints with `declare -p` and `declare -f`: each begins at the start of a line.
+DECLARED = re.compile(r"(?:declare (?:-\S+ )?([A-Za-z_][A-Za-z0-9_]*)(?:=|$)|([^\s()=]+ \(\)) *$)")
+# Versions of bash print the same differently, so that all is printed anew by one.
+PRINT = 'shopt -s extglob; source "$1" > /dev/null 2>&1; declare -p; declare -f'
+
+
+def declarations(text):
+    found, name = {}, None
+    for line in text.split("\n"):
+        match = DECLARED.match(line)
+        name = match[1] or match[2] if match else name
+        if name:
+            found[name] = found[name] + "\n" + line if name in found and not match else line
+    return found
+
+
+def environment(content):
+    """Hashes of the variables and functions of an environment.bz2, by name (functions have ` ()` after theirs)."""
+    plain = bz2.decompress(content)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(plain)
+        file.flush()
+        command = ["bash", "--noprofile", "--norc", "-c", PRINT, "bash", file.name]
+        printed = subprocess.run(command, env={}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    names = declarations(plain.decode("utf-8", "surrogateescape"))
+    hashed = lambda text: hashlib.sha256(text.rstrip("\n").encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    found = declarations(printed.decode("utf-8", "surrogateescape"))
+    return {name: hashed(text) for name, text in sorted(found.items()) if name in names}
+
+
 def describe(path, shown, inodes, began):
     meta = os.lstat(path)
     entry = {"p": shown, "m": stat.S_IMODE(meta.st_mode), "u": meta.st_uid, "g": meta.st_gid, "t": int(meta.st_mtime)}
@@ -74,6 +106,10 @@ def describe(path, shown, inodes, began):
             entry["h"] = contents_hash(content, began)
             # Its size depends on nothing else than its lines.
             entry["s"] = 0
+        if shown.startswith("/var/db/pkg/") and shown.endswith("/environment.bz2"):
+            entry["s"], entry["h"], entry["e"] = 0, "", environment(content)
+        if shown in TOLD:
+            entry["c"] = content.decode()
         if meta.st_nlink > 1:
             entry["i"] = inodes.setdefault((meta.st_dev, meta.st_ino), len(inodes))
     else:
