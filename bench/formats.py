@@ -1,22 +1,20 @@
 #!/usr/bin/env python3
 """Writing images, against what people use and against copying: times, sizes and memory, as ratios of one run.
 
-    bench/formats.py [--root DIR] [--work DIR] [--rounds N] [--only FORMAT,...]
+    bench/formats.py [--root DIR] [--work DIR] [--megabytes N] [--only FORMAT,...]
 
 The root is a folder of this machine (/usr by default) of which whole Debian packages are taken until there are --megabytes of them; it is
-read into a store as a tree, with the packages as groups. Each format is written three times: nothing seen before, everything seen before,
-and after five packages more. The peers get the same files, unpacked, on the same disk. All files are in the page cache for all, and
-nobody syncs inside the time measured.
+read into a store as a tree, with the packages as groups. Each format is written with nothing seen before, then with five packages more,
+then with everything seen (the best of five, as for cp). The peers get the same files, unpacked, on the same disk. All files are in the
+page cache for all, and nobody syncs inside the time measured. It takes four times the root's size of disk.
 
-Needs python3, tar, xz, zstd, zip, mksquashfs, xorriso and mke2fs; pbzip2 and pigz where they are installed.
+Needs python3, tar, pigz, pbzip2, xz, zstd, zip and mksquashfs; a peer that is not installed is left out and named.
 """
 
 import argparse
 import glob
-import json
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -45,13 +43,21 @@ def packages(root, megabytes):
     return chosen
 
 
-def unpack(root, chosen, into):
+def copy(source, target):
+    shutil.copy2(source, target, follow_symlinks=False)
+
+
+def link(source, target):
+    os.link(source, target, follow_symlinks=False)
+
+
+def unpack(root, chosen, into, put):
     for _, files, _ in chosen:
         for path in files:
             target = os.path.join(into, os.path.relpath(path, root))
             os.makedirs(os.path.dirname(target), exist_ok=True)
             if not os.path.lexists(target):
-                shutil.copy2(path, target, follow_symlinks=False)
+                put(path, target)
 
 
 class Bench:
@@ -108,14 +114,14 @@ class Bench:
                 if first.wait() != 0:
                     sys.exit(f"{words[0]} failed")
         else:
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.path("root"))
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.path("before"))
         took = time.monotonic() - began
         size = os.path.getsize(out)
         return took, size
 
 
 def peers(bench, form):
-    root, out = bench.path("root"), bench.path("peer.out")
+    root, out = bench.path("before"), bench.path("peer.out")
     tar = ["tar", "-C", root, "--sort=name", "-cf", "-", "."]
     threads = str(os.cpu_count())
     known = {
@@ -166,33 +172,31 @@ def run(bench, args):
     ordinary = [p for p in chosen if 300e3 < p[2] < 6e6]
     new = ordinary[:NEW_PACKAGES]
     old = [p for p in chosen if p not in new]
-    unpack(args.root, old, bench.path("before"))
-    unpack(args.root, chosen, bench.path("root"))
+    unpack(args.root, chosen, bench.path("root"), copy)
+    linked = [(name, [os.path.join(bench.path("root"), os.path.relpath(f, args.root)) for f in files], n) for name, files, n in old]
+    unpack(bench.path("root"), linked, bench.path("before"), link)
     size = sum(p[2] for p in chosen)
     count = sum(len(p[1]) for p in chosen)
     print(f"root: {len(chosen)} packages, {count} files, {size / 1e6:.0f} MB; new: {sum(p[2] for p in new) / 1e6:.1f} MB")
     bench.read("before", old)
     bench.read("root", chosen)
-    head = ["format", "MB", "cp s", "nothing seen s", "peer", "peer s", "ours / peer", "size ours / peer", "all seen s"]
+    head = ["format", "MB", "nothing seen s", "peer", "peer s", "ours / peer", "size, ours / peer", "cp s", "all seen s"]
     head += ["all seen / cp", "five new s", "MiB"]
     print("| " + " | ".join(head) + " |")
     print("|" + "---|" * len(head), flush=True)
     for form in args.only.split(","):
         shutil.rmtree(bench.path("store", "forms"), ignore_errors=True)
-        cold, memory, _ = bench.write(form, "before")
-        five, memory_five, _ = bench.write(form, "root")
+        cold, memory, written = bench.write(form, "before")
+        rows = [] if args.no_peers else list(peers(bench, form))
+        five, *_ = more = bench.write(form, "root")
         seen = [bench.write(form, "root") for _ in range(5)]
         warm = min(seconds for seconds, _, _ in seen)
-        memory = max([memory, memory_five] + [m for _, m, _ in seen])
-        # Of the whole root, as the peers do it.
-        shutil.rmtree(bench.path("store", "forms"), ignore_errors=True)
-        cold, memory_cold, written = bench.write(form, "root")
+        memory = max(memory, more[1], *(m for _, m, _ in seen))
         copied = bench.cp(form)
-        rows = [("", None, None)] if args.no_peers else list(peers(bench, form)) or [("", None, None)]
-        for name, took, peer_size in rows:
-            cells = [form, f"{written / 1e6:.0f}", f"{copied:.2f}", f"{cold:.1f}", name]
+        for name, took, peer_size in rows or [("", None, None)]:
+            cells = [form, f"{written / 1e6:.0f}", f"{cold:.1f}", name]
             cells += [f"{took:.1f}", f"{cold / took:.2f}", f"{written / peer_size:.3f}"] if took else ["", "", ""]
-            cells += [f"{warm:.2f}", f"{warm / copied:.1f}", f"{five:.2f}", str(max(memory, memory_cold))]
+            cells += [f"{copied:.2f}", f"{warm:.2f}", f"{warm / copied:.1f}", f"{five:.2f}", str(memory)]
             print("| " + " | ".join(cells) + " |", flush=True)
         os.remove(bench.path("image." + form))
 

@@ -69,8 +69,8 @@ impl Compression {
         match self {
             Compression::Gzip => lengths(256 << 10),
             Compression::Bzip2 => lengths(1_800_000),
-            Compression::Xz => lengths(4 << 20),
-            Compression::Zstd => lengths(2 << 20),
+            Compression::Xz => lengths(6 << 20),
+            Compression::Zstd => lengths(4 << 20),
         }
     }
 
