@@ -70,7 +70,7 @@ impl Compression {
             Compression::Gzip => lengths(256 << 10),
             Compression::Bzip2 => lengths(1_800_000),
             Compression::Xz => lengths(6 << 20),
-            Compression::Zstd => lengths(4 << 20),
+            Compression::Zstd => lengths(8 << 20),
         }
     }
 
