@@ -28,7 +28,7 @@ fn an_order_in_the_browser_becomes_an_image_that_boots() {
     let site = Site::start(
         &site_dir,
         &format!(
-            "boot_gate = true\n[mail]\nhost = \"127.0.0.1\"\nport = {}\nfrom = \"Hatchery <hatchery@localhost>\"\n",
+            "boot_gate = true\n[mail]\nhost = \"127.0.0.1\"\nport = {}\nfrom = \"Hatchery <hatchery@localhost>\"\nconfirm = false\n",
             mail.port
         ),
     );

@@ -17,22 +17,32 @@ use crate::format::Format;
 use crate::plan::Plan;
 use crate::system::System;
 
+/// The version of this protocol. Both sides pass over fields that they do not know, so that workers and servers can be renewed one by one, in
+/// any order. What changes an image raises the version, and is given only to workers that speak it.
+pub const PROTOCOL: u32 = 2;
+/// The oldest version that a server still works with.
+pub const OLDEST_PROTOCOL: u32 = 1;
+
 /// A worker asking for work.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LeaseRequest {
     /// A name for the operator's eyes, like the host's.
     pub worker: String,
     /// Architectures it can run phases for.
     pub arches: Vec<String>,
     /// Whether it can start images in a virtual machine.
-    #[serde(default)]
     pub starts_images: bool,
+    /// The version of the protocol it speaks; 0 means 1, which did not say.
+    pub protocol: u32,
+    /// The formats it can write; empty means all. A build that wants another waits for a worker that knows it.
+    pub formats: Vec<String>,
+    /// How long the server may wait for work to come before it answers 204. Seconds.
+    pub wait_seconds: u32,
 }
 
 /// A granted lease. It lapses when no event reaches the server for `ttl_seconds`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Lease {
     pub lease: String,
     pub ttl_seconds: u64,
@@ -41,7 +51,6 @@ pub struct Lease {
 
 /// Everything a worker must know to build, as data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Job {
     /// The build's identifier.
     pub build: String,
@@ -118,7 +127,6 @@ pub enum Event {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct EventBatch {
     /// Counts the batches of one lease from 0, so that a repeated request is not recorded twice.
     pub sequence: u64,
@@ -128,7 +136,6 @@ pub struct EventBatch {
 
 /// The server's answer to events.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct EventAnswer {
     /// The build is no longer wanted: stop and end with a failure.
     pub cancel: bool,
@@ -136,7 +143,6 @@ pub struct EventAnswer {
 
 /// A finished file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Artifact {
     /// File name, a single path component.
     pub name: String,
@@ -174,7 +180,6 @@ pub enum EvidenceKind {
 
 /// Why a build failed, in words a user can act on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Failure {
     pub step: Step,
     /// The package at fault (CPV), where there is one.

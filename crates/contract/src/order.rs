@@ -46,6 +46,9 @@ pub struct Order {
 pub struct Notify {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// An address of http or https that gets a signed POST (Standard Webhooks 1.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
 }
 
 /// What is wrong with an order, in words for the person who placed it.
@@ -110,6 +113,9 @@ impl Order {
         if let Some(email) = &self.notify.email {
             check_email(email)?;
         }
+        if let Some(webhook) = &self.notify.webhook {
+            check_webhook(webhook)?;
+        }
         Ok(())
     }
 }
@@ -154,6 +160,19 @@ impl Order {
         }
         Ok(())
     }
+}
+
+/// Longest address of a webhook, in bytes.
+const MAX_WEBHOOK: usize = 2_000;
+
+fn check_webhook(address: &str) -> Result<(), OrderError> {
+    let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
+    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let plain = address.len() <= MAX_WEBHOOK && address.bytes().all(|b| b.is_ascii_graphic());
+    if plain && host.is_some_and(|host| !host.is_empty() && !host.contains('@')) {
+        return Ok(());
+    }
+    Err(OrderError::new("notify.webhook", "use an address like https://example.org/hook, without a name or password in it"))
 }
 
 fn check_email(email: &str) -> Result<(), OrderError> {

@@ -18,6 +18,9 @@ pub struct Args {
     /// The site's address
     #[arg(long, env = "HATCHERY_SERVER", default_value = "http://127.0.0.1:8480")]
     server: String,
+    /// A file with your token, where only invited users can order
+    #[arg(long, value_name = "FILE", env = "HATCHERY_TOKEN")]
+    token_file: Option<PathBuf>,
     /// Wait until the images are ready
     #[arg(long)]
     wait: bool,
@@ -28,7 +31,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let order = read_order(&args.order)?;
-    let site = Site::new(&args.server);
+    let site = Site::new(&args.server).with_token(args.token_file.as_deref())?;
     let placed = match site.order(&order)? {
         Ok(placed) => placed,
         Err(explanation) => {

@@ -1,7 +1,9 @@
 //! The one executable of Hatchery.
 
 mod channels;
+mod cmd_access;
 mod cmd_build;
+mod cmd_keep;
 mod cmd_keygen;
 mod cmd_order;
 mod cmd_plan;
@@ -48,8 +50,16 @@ enum Command {
     Sample(cmd_sample::Args),
     /// Show and hold the queue, for the operator
     Queue(cmd_queue::Args),
+    /// Say who may order, and give out tokens, for the operator
+    Access(cmd_access::Args),
     /// List what people asked for and no binhost has, for the operator
     Wishes(cmd_wishes::Args),
+    /// Make a backup of a site, running or not
+    Backup(cmd_keep::BackupArgs),
+    /// Put a backup in place of a site that is not there
+    Restore(cmd_keep::RestoreArgs),
+    /// Bring a site's tables to a version, forward or back; the site must not be running
+    Migrate(cmd_keep::MigrateArgs),
     /// Do the main job once: start a site, order the sample image, wait for it
     Try(cmd_try::Args),
 }
@@ -83,7 +93,11 @@ fn main() -> ExitCode {
         Command::Order(args) => cmd_order::run(args),
         Command::Sample(args) => cmd_sample::run(args),
         Command::Queue(args) => cmd_queue::run(args),
+        Command::Access(args) => cmd_access::run(args),
         Command::Wishes(args) => cmd_wishes::run(args),
+        Command::Backup(args) => cmd_keep::backup(args),
+        Command::Restore(args) => cmd_keep::restore(args),
+        Command::Migrate(args) => cmd_keep::migrate(args),
         Command::Try(args) => cmd_try::run(args),
     };
     match outcome {

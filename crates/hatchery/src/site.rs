@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 pub struct Site {
     agent: ureq::Agent,
     base: String,
+    /// `Authorization` of an invited user.
+    authorization: Option<String>,
 }
 
 /// How the operator's commands find a site and its operator's token.
@@ -48,7 +50,17 @@ impl Site {
             .timeout_recv_response(Some(Duration::from_secs(120)))
             .http_status_as_error(false)
             .build();
-        Site { agent: config.into(), base: base.trim_end_matches('/').to_owned() }
+        Site { agent: config.into(), base: base.trim_end_matches('/').to_owned(), authorization: None }
+    }
+
+    /// The same site for whoever holds the token in this file.
+    pub fn with_token(mut self, file: Option<&Path>) -> anyhow::Result<Self> {
+        if let Some(file) = file {
+            let token =
+                std::fs::read_to_string(file).with_context(|| format!("the token cannot be read from {}", file.display()))?;
+            self.authorization = Some(format!("Bearer {}", token.trim()));
+        }
+        Ok(self)
     }
 
     /// Whether the site answers.
@@ -58,7 +70,11 @@ impl Site {
 
     /// Places an order. `Ok(Err(text))` is the site's explanation of why there is no plan.
     pub fn order(&self, order: &Order) -> anyhow::Result<Result<Placed, String>> {
-        let mut answer = self.agent.post(format!("{}/api/v1/orders", self.base)).send_json(order).context(self.unreachable())?;
+        let mut request = self.agent.post(format!("{}/api/v1/orders", self.base));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        let mut answer = request.send_json(order).context(self.unreachable())?;
         let status = answer.status().as_u16();
         let body: Value = answer.body_mut().read_json().unwrap_or(Value::Null);
         if status == 422 {

@@ -6,7 +6,23 @@ use contract::time::civil;
 
 /// Seconds since the epoch; 0 when the clock stands before it.
 pub fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX));
+    #[cfg(test)]
+    let now = FIXED.with(|fixed| fixed.get().unwrap_or(now));
+    now
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The time on this thread, once a test has moved it.
+    static FIXED: std::cell::Cell<Option<i64>> = const { std::cell::Cell::new(None) };
+}
+
+/// Moves the clock of this thread, which from then on moves by this alone.
+#[cfg(test)]
+pub fn advance(seconds: i64) {
+    let now = now();
+    FIXED.with(|fixed| fixed.set(Some(now + seconds)));
 }
 
 /// Seconds since the epoch, with their fraction; 0 when the clock stands before it.
@@ -36,6 +52,13 @@ pub fn timestamp(seconds: i64) -> String {
     let (year, month, day) = civil(seconds);
     let minutes = seconds.rem_euclid(86_400) / 60;
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
+/// `2026-11-22T08:05:00Z` (RFC 3339).
+pub fn rfc3339(seconds: i64) -> String {
+    let (year, month, day) = civil(seconds);
+    let of_day = seconds.rem_euclid(86_400);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", of_day / 3_600, of_day / 60 % 60, of_day % 60)
 }
 
 /// `about 4 minutes`, rounded the way people say it.
@@ -101,6 +124,7 @@ mod tests {
     fn dates_are_those_of_the_calendar() {
         assert_eq!(timestamp(0), "1970-01-01 00:00 UTC");
         assert_eq!(timestamp(1_795_334_700), "2026-11-22 08:05 UTC");
+        assert_eq!(rfc3339(1_795_334_701), "2026-11-22T08:05:01Z");
         assert_eq!(compact_date(951_782_400), "20000229");
         assert_eq!(compact_date(4_107_542_400), "21000301");
     }

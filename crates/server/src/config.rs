@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use contract::lease::BinhostAccess;
 use serde::Deserialize;
 
+use crate::limits::Limits;
+
 /// Configuration of one server.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -17,8 +19,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Everything the server keeps: database, artifacts, cached indexes, the worker token.
     pub data_dir: PathBuf,
-    /// The SQLite file; none means `hatchery.sqlite` in `data_dir`.
-    pub database: Option<PathBuf>,
+    /// `postgres://…`, or the path of a SQLite file; none means `hatchery.sqlite` in `data_dir`.
+    pub database: Option<String>,
     /// Folder of preset files that are added to, or replace, the built-in ones.
     pub presets_dir: Option<PathBuf>,
     /// The token workers show. None of the two: one is made at the first start and kept in `data_dir/worker.token`, mode 0600.
@@ -44,8 +46,14 @@ pub struct Config {
     pub behind_proxy: bool,
     /// Largest file a worker may send. Bytes.
     pub max_artifact_bytes: u64,
+    /// Where images are kept; none means the folder `artifacts` in `data_dir`.
+    pub storage: Option<S3Config>,
     /// How to send mail; none means that no mail is sent, and the order form says so.
     pub mail: Option<MailConfig>,
+    /// What one user, and all together, may take.
+    pub limits: Limits,
+    /// Webhooks may go to addresses inside this network, and to this machine. For sites whose users are all trusted.
+    pub webhooks_inside: bool,
     #[serde(rename = "channel")]
     pub channels: Vec<ChannelConfig>,
 }
@@ -70,10 +78,36 @@ impl Default for Config {
             max_waiting: 1_000,
             behind_proxy: false,
             max_artifact_bytes: 32 << 30,
+            storage: None,
             mail: None,
+            limits: Limits::default(),
+            webhooks_inside: false,
             channels: Vec::new(),
         }
     }
+}
+
+/// A bucket of an S3-compatible storage, in which images are kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Config {
+    /// The storage's address, like `https://s3.example.org`.
+    pub endpoint: String,
+    /// The same as browsers reach it; downloads are sent there. None means `endpoint`.
+    #[serde(default)]
+    pub public_endpoint: Option<String>,
+    pub bucket: String,
+    /// What all names in the bucket begin with, like `images/`; none where the bucket holds nothing else.
+    #[serde(default)]
+    pub prefix: String,
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// The bucket is part of the host's name instead of the path.
+    #[serde(default)]
+    pub virtual_host: bool,
+    pub access_key: String,
+    /// A file holding the secret key alone.
+    pub secret_key_file: PathBuf,
 }
 
 /// A mail server that takes our notices.
@@ -92,6 +126,9 @@ pub struct MailConfig {
     /// A file holding the password alone.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
+    /// Ask whoever reads at an address whether it is theirs, before anything else is sent there.
+    #[serde(default = "yes")]
+    pub confirm: bool,
 }
 
 /// How the connection to the mail server is protected.
@@ -205,6 +242,14 @@ pub enum ConfigError {
     Syntax(#[from] toml::de::Error),
     #[error("the configuration cannot work: {0}")]
     Invalid(String),
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_region() -> String {
+    "us-east-1".to_owned()
 }
 
 fn default_smtp_port() -> u16 {

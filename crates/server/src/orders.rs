@@ -5,7 +5,9 @@ use contract::{Format, Order, OrderError, Plan};
 
 use crate::app::App;
 use crate::client::Client;
-use crate::db::{Gate, NewBuild, NewOrder, Placed};
+use crate::clock;
+use crate::db::{Access, Gate, NewBuild, NewOrder, Placed};
+use crate::limits::Limited;
 use crate::outlook;
 use crate::planner::PlanRefused;
 use crate::secret::{self, NoRandomness};
@@ -23,6 +25,14 @@ pub enum Refusal {
     QueueFull { waiting: u64 },
     #[error("this site takes no orders at the moment; what was ordered is still built. Please order again later")]
     Closed,
+    #[error(transparent)]
+    Limited(#[from] Limited),
+    #[error("the system would take {wanted} as installed, and this site makes none above {most}; order fewer packages")]
+    TooLarge { wanted: String, most: String },
+    #[error(
+        "this site is on trial: only invited users can order. Log in at /log-in with the token that the operator gave you, or show it as “Authorization: Bearer”"
+    )]
+    NotInvited,
     #[error("this idempotency key was used before for another order; send a new one")]
     KeyReused,
     #[error("the site has an error of its own and could not take the order; it was logged, please try again later")]
@@ -62,6 +72,12 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
     if app.db.gate().await? == Gate::Draining {
         return Err(Refusal::Closed);
     }
+    if client.token.is_none() && app.db.access().await? == Access::Invited {
+        return Err(Refusal::NotInvited);
+    }
+    let user = client.user(&app.operator_token);
+    app.may_plan(&user)?;
+    app.may_order(&user).await?;
     let (waiting, _) = app.db.queue_length().await?;
     if waiting >= app.config.max_waiting {
         return Err(Refusal::QueueFull { waiting });
@@ -74,13 +90,20 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
         }
         Err(other) => return Err(other),
     };
-    let (order_id, build_id) = (secret::token::<20>()?, secret::token::<8>()?);
+    let (wanted, most) = (planned.plan.summary.installed_size, app.config.limits.max_installed_bytes);
+    if wanted > most {
+        return Err(Refusal::TooLarge { wanted: clock::size(wanted), most: clock::size(most) });
+    }
+    let (order_id, build_id, address_token) = (secret::token::<20>()?, secret::token::<8>()?, secret::token::<20>()?);
     let new_order = NewOrder {
         id: &order_id,
         title: &planned.title,
         request: &without_secrets(order),
         email: order.notify.email.as_deref(),
-        user: &client.user(&app.operator_token),
+        address_token: &address_token,
+        ask: app.config.mail.as_ref().is_some_and(|mail| mail.confirm),
+        webhook: order.notify.webhook.as_deref(),
+        user: &user,
         idempotency_key: key.as_deref(),
         request_hash: &request_hash,
     };
@@ -101,7 +124,6 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
     if let Placed::New { build, joined } = &placed {
         tracing::info!(build = %build, joined, channel = %planned.channel.config.name, "order taken");
         app.bus.state_changed(build);
-        app.bus.mail.notify_one();
         promise(app, &order_id, build, *joined).await?;
     }
     answer(placed, order_id)
@@ -117,7 +139,6 @@ pub async fn again(app: &App, order: &str) -> Result<bool, Refusal> {
     };
     tracing::info!(build, "to be built again");
     app.bus.state_changed(&build);
-    app.bus.mail.notify_one();
     promise(app, order, &build, true).await?;
     Ok(true)
 }

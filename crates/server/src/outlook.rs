@@ -20,8 +20,8 @@ const STALE: Duration = Duration::from_secs(5);
 /// The queue's outlook at one moment.
 pub struct Outlook {
     made: Instant,
-    /// Waiting builds in the order they are served, with their architectures.
-    turns: Vec<(String, String)>,
+    /// Waiting builds in the order they are served.
+    turns: Vec<Turn>,
     positions: HashMap<String, u64>,
     /// The work of its user's that is before each waiting build. Seconds.
     work_before: HashMap<String, f64>,
@@ -29,6 +29,13 @@ pub struct Outlook {
     forecast: Forecast,
     calibration: Calibration,
     model: Arc<CostModel>,
+}
+
+/// A waiting build, and what its worker must be able to do.
+struct Turn {
+    build: String,
+    arch: String,
+    formats: Vec<String>,
 }
 
 /// Keeps the newest outlook.
@@ -40,9 +47,12 @@ pub struct Outlooks {
 }
 
 impl Outlook {
-    /// The builds that wait for one of these architectures, in the order they are served.
-    pub fn turns<'a>(&'a self, arches: &'a [String]) -> impl Iterator<Item = &'a str> {
-        self.turns.iter().filter(|(_, arch)| arches.contains(arch)).map(|(id, _)| id.as_str())
+    /// The builds that a worker for these architectures and formats (empty: all formats) can make, in the order they are served.
+    pub fn turns<'a>(&'a self, arches: &'a [String], formats: &'a [String]) -> impl Iterator<Item = &'a str> {
+        let can = |turn: &&Turn| {
+            arches.contains(&turn.arch) && (formats.is_empty() || turn.formats.iter().all(|format| formats.contains(format)))
+        };
+        self.turns.iter().filter(can).map(|turn| turn.build.as_str())
     }
 
     /// The place of a waiting build in the queue; 1 is served next.
@@ -85,7 +95,7 @@ impl App {
         }
         let rows = self.db.queue_rows().await?;
         let (samples, promises) = (self.db.samples().await?, self.db.promises().await?);
-        let idle = self.workers.known_idle();
+        let idle = self.db.workers().await?.into_iter().map(|worker| worker.name).collect();
         let outlook = tokio::task::spawn_blocking(move || {
             let model = Arc::new(CostModel::learn(&samples));
             let calibration = Calibration::learn(&promises.into_iter().map(|(p, _)| p).collect::<Vec<_>>());
@@ -131,7 +141,10 @@ fn work_out(rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, id
         positions: turns.iter().zip(1..).map(|(row, position)| (row.id.clone(), position)).collect(),
         work_before: work_before.collect(),
         numbers: numbers.map(|(id, place)| (id.clone(), number(place))).collect(),
-        turns: turns.iter().map(|row| (row.id.clone(), row.arch.clone())).collect(),
+        turns: turns
+            .iter()
+            .map(|row| Turn { build: row.id.clone(), arch: row.arch.clone(), formats: row.formats.clone() })
+            .collect(),
         forecast: queue::forecast::forecast(&queue, &model, 1),
         calibration,
         model,
@@ -230,7 +243,15 @@ mod tests {
     fn waiting(id: &str, place: i64, user: &str, since: i64) -> db::WaitingRow {
         let summary = Summary { packages: 100, download_size: 100_000_000, installed_size: 300_000_000, measured: false };
         let wanted_by = vec![db::WantedRow { user: user.into(), since, doubtful: false }];
-        db::WaitingRow { id: id.into(), place, arch: "amd64".into(), rank: 0, work: work_of(&summary, &[Format::Iso]), wanted_by }
+        db::WaitingRow {
+            id: id.into(),
+            place,
+            arch: "amd64".into(),
+            formats: vec!["iso".into()],
+            rank: 0,
+            work: work_of(&summary, &[Format::Iso]),
+            wanted_by,
+        }
     }
 
     #[test]
@@ -247,8 +268,10 @@ mod tests {
         let model = Arc::new(CostModel::learn(&[]));
         let outlook = work_out(rows, model, Calibration::learn(&[]), vec!["w".into()]);
         let arches = ["amd64".to_owned()];
-        assert_eq!(outlook.turns(&arches).collect::<Vec<_>>(), ["a", "d", "c", "b"]);
-        assert_eq!(outlook.turns(&["x86".to_owned()]).count(), 0);
+        assert_eq!(outlook.turns(&arches, &[]).collect::<Vec<_>>(), ["a", "d", "c", "b"]);
+        assert_eq!(outlook.turns(&["x86".to_owned()], &[]).count(), 0);
+        assert_eq!(outlook.turns(&arches, &["zip".to_owned()]).count(), 0, "a worker that cannot write ISOs gets none to write");
+        assert_eq!(outlook.turns(&arches, &["zip".to_owned(), "iso".to_owned()]).count(), 4);
         assert_eq!((outlook.position("c"), outlook.position("gone")), (Some(3), None));
         let middle = |id: &str| outlook.ready(id).unwrap().1.middle;
         assert!(middle("a") < middle("d") && middle("d") < middle("c") && middle("c") < middle("b"));

@@ -14,16 +14,20 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::app::{self, App, Workers};
+use crate::app::{self, App};
 use crate::attestation::Attestor;
 use crate::bus::Bus;
 use crate::catalogue::Catalogue;
 use crate::client::Peer;
 use crate::config::{Config, ConfigError};
-use crate::db::Db;
-use crate::files::Files;
-use crate::mail::Mailer;
+use crate::db::{Db, MigrateError};
+use crate::http::Counters;
+use crate::limits::Usage;
+use crate::notices::Mailer;
 use crate::outlook::Outlooks;
+use crate::secret::{self, NoRandomness};
+use crate::storage::Storage;
+use crate::workers::Workers;
 use crate::{http, reconcile, tokens};
 
 /// A client that takes longer to send its request's head is hung up on.
@@ -42,8 +46,10 @@ pub enum ServerError {
     Listen { addr: SocketAddr, source: io::Error },
     #[error("{} cannot be used: {source}", path.display())]
     Folder { path: PathBuf, source: io::Error },
-    #[error("the database {} cannot be opened: {source}", path.display())]
-    Database { path: PathBuf, source: sqlx::Error },
+    #[error("the database {address} cannot be opened: {source}")]
+    Database { address: String, source: MigrateError },
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
     #[error("the token {} cannot be used: {reason}", path.display())]
     Token { path: PathBuf, reason: String },
 }
@@ -61,15 +67,15 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Server, ServerError> {
         config.check()?;
         make_private_folder(&config.data_dir)?;
-        let database = app::database_path(&config);
-        let db = Db::open(&database).await.map_err(|source| ServerError::Database { path: database.clone(), source })?;
-        // Workers could not report while no server ran; they get a full time to show themselves.
-        db.renew_all_leases(config.lease_ttl_seconds)
+        let address = app::database_address(&config);
+        let db = open(&config, &address)
             .await
-            .map_err(|source| ServerError::Database { path: database.clone(), source })?;
+            .map_err(|source| ServerError::Database { address: without_password(&address), source })?;
         let (worker_token, operator_token) = (tokens::worker(&config)?, tokens::operator(&config)?);
-        let artifacts = config.data_dir.join("artifacts");
-        let files = Files::open(artifacts.clone()).map_err(|source| ServerError::Folder { path: artifacts, source })?;
+        let storage = Storage::open(&config)?;
+        let fresh = secret::token::<32>()?;
+        let wrong = |source| ServerError::Database { address: without_password(&address), source: MigrateError::from(source) };
+        let secret = db.site_secret(&fresh).await.map_err(wrong)?;
         let listener =
             TcpListener::bind(config.listen).await.map_err(|source| ServerError::Listen { addr: config.listen, source })?;
         let addr = listener.local_addr().map_err(|source| ServerError::Listen { addr: config.listen, source })?;
@@ -77,16 +83,19 @@ impl Server {
         let public_url = public_url(&config, addr);
         let app = App {
             attestor: Arc::new(Attestor::new(&config, Some(&public_url))?),
+            bus: Bus::new(secret::token::<8>()?, db.is_shared()),
             db,
-            files,
+            storage,
             catalogue: Catalogue::new(&config)?,
-            bus: Bus::new(),
             mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
+            secret,
             public_url,
             worker_token,
             operator_token,
             workers: Workers::default(),
             outlooks: Outlooks::default(),
+            usage: Usage::default(),
+            counters: Counters::default(),
             stopping,
             config,
         };
@@ -167,6 +176,32 @@ impl Server {
     }
 }
 
+/// Brings the tables of a site to a version, forward or back. No server may be running on them.
+pub async fn migrate(config: &Config, version: i64) -> Result<(), MigrateError> {
+    let db = Db::connect(&app::database_address(config)).await?;
+    db.migrate(version).await?;
+    db.close().await;
+    Ok(())
+}
+
+async fn open(config: &Config, address: &str) -> Result<Db, MigrateError> {
+    let db = Db::open(address).await?;
+    if !db.is_shared() {
+        // Workers could not report while no server ran; they get a full time to show themselves.
+        db.renew_all_leases(config.lease_ttl_seconds).await?;
+        db.release_notices().await?;
+    }
+    Ok(db)
+}
+
+/// The address of a database as it may be shown.
+fn without_password(address: &str) -> String {
+    match (address.split_once("://"), address.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => address.to_owned(),
+    }
+}
+
 /// Small answers such as live events go out at once.
 fn no_delay(stream: TcpStream) -> TcpStream {
     if let Err(error) = stream.set_nodelay(true) {
@@ -183,7 +218,7 @@ fn public_url(config: &Config, addr: SocketAddr) -> String {
 }
 
 /// Only the server's own user may look into the folder: orders and password hashes are in it.
-fn make_private_folder(path: &Path) -> Result<(), ServerError> {
+pub fn make_private_folder(path: &Path) -> Result<(), ServerError> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::clock;
 use crate::db::{self, Build, BuildState, Gate, OrderRow};
+use crate::notices;
 
 /// How far a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -116,6 +117,9 @@ pub struct OrderStatus {
     pub advisories: Option<GlsaReport>,
     /// Whether a mail will tell of the end.
     pub mail: bool,
+    /// With what the webhook's receiver checks the signatures, where there is a webhook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_secret: Option<String>,
 }
 
 /// Reads the order with this identifier as it stands. `None` when there is no such order.
@@ -144,6 +148,7 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
     let advisories = advisories(app, &build.id, &documents).await?;
     let ready = ready(app, &build, state).await?;
     let steps = steps(&build, state);
+    let webhook_secret = order.webhook.as_ref().map(|_| notices::webhook_secret(&app.secret, &order.id));
     Ok(Some(OrderStatus {
         url: app.order_url(&order.id),
         id: order.id,
@@ -174,6 +179,7 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
         documents,
         advisories,
         mail: order.email.is_some() && app.mailer.is_some(),
+        webhook_secret,
     }))
 }
 
@@ -213,7 +219,7 @@ async fn ready(app: &App, build: &Build, state: BuildState) -> db::Result<Ready>
     if state == BuildState::Waiting && app.db.gate().await? == Gate::Paused {
         return Ok(Ready::words(None, "not yet known: the operator has paused the queue"));
     }
-    if state == BuildState::Waiting && app.workers.present() == 0 {
+    if state == BuildState::Waiting && app.db.workers_present().await? == 0 {
         return Ok(Ready::words(None, "not yet known: no worker is connected at the moment"));
     }
     Ok(match app.outlook().await?.ready(&build.id) {

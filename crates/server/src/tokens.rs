@@ -13,6 +13,11 @@ pub fn worker_path(config: &Config) -> PathBuf {
     config.worker_token_file.clone().unwrap_or_else(|| config.data_dir.join("worker.token"))
 }
 
+/// Where the operator's token is.
+pub fn operator_path(config: &Config) -> PathBuf {
+    config.operator_token_file.clone().unwrap_or_else(|| config.data_dir.join("operator.token"))
+}
+
 /// The token that workers show.
 pub fn worker(config: &Config) -> Result<String, ServerError> {
     kept(config.worker_token.as_deref(), worker_path(config))
@@ -20,8 +25,7 @@ pub fn worker(config: &Config) -> Result<String, ServerError> {
 
 /// The token that the operator shows.
 pub fn operator(config: &Config) -> Result<String, ServerError> {
-    let path = config.operator_token_file.clone().unwrap_or_else(|| config.data_dir.join("operator.token"));
-    kept(None, path)
+    kept(None, operator_path(config))
 }
 
 /// The configured token, or that of the file, or a new one. One that the configuration gives as text is written to the file too, for
@@ -48,7 +52,7 @@ fn kept(configured: Option<&str>, path: PathBuf) -> Result<String, ServerError> 
 }
 
 /// Writes a file that only its owner may read, whole or not at all.
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
+pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     io::Write::write_all(&mut file, text.as_bytes())?;

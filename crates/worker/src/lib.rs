@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use contract::lease::{EndReport, LeaseRequest};
-use contract::{Failure, Lease, Step};
+use contract::lease::{EndReport, LeaseRequest, PROTOCOL};
+use contract::{Failure, Format, Lease, Step};
 
 /// How a worker is set up.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct Config {
     pub cache_size: u64,
 }
 
+/// How long the server may wait for work to come before it answers that there is none. Seconds.
+const WAIT: u32 = 20;
 /// How long an idle worker waits before it asks again.
 const IDLE: Duration = Duration::from_secs(1);
 /// How long it waits after the server could not be reached.
@@ -55,7 +57,14 @@ pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
             "images cannot be started here ({missing}): a site that starts them before it gives them out has no work for us"
         );
     }
-    let request = LeaseRequest { worker: config.name.clone(), arches, starts_images: starts_images.is_ok() };
+    let request = LeaseRequest {
+        worker: config.name.clone(),
+        arches,
+        starts_images: starts_images.is_ok(),
+        protocol: PROTOCOL,
+        formats: Format::ALL.iter().map(|format| format.name().to_owned()).collect(),
+        wait_seconds: WAIT,
+    };
     while !stop.load(Ordering::Relaxed) {
         match client.lease(&request) {
             Ok(Some(lease)) => {

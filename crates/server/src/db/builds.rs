@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use contract::{Artifact, Failure, Format, Plan, Step, Summary, System};
 use serde::{Deserialize, Serialize};
-use sqlx::FromRow;
+use sqlx::any::AnyRow;
+use sqlx::{FromRow, Row as _};
 
 use super::{Db, Result, from_json, to_u64};
-use crate::clock::now;
 
 /// Where a build stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +104,6 @@ pub struct Build {
     pub messages: Vec<String>,
 }
 
-#[derive(FromRow)]
 struct BuildRow {
     id: String,
     channel: String,
@@ -121,6 +120,28 @@ struct BuildRow {
     ended: Option<i64>,
     failure: Option<String>,
     messages: String,
+}
+
+impl<'r> FromRow<'r, AnyRow> for BuildRow {
+    fn from_row(row: &'r AnyRow) -> Result<Self> {
+        Ok(BuildRow {
+            id: row.try_get("id")?,
+            channel: row.try_get("channel")?,
+            arch: row.try_get("arch")?,
+            image_name: row.try_get("image_name")?,
+            formats: row.try_get("formats")?,
+            summary: row.try_get("summary")?,
+            notes: row.try_get("notes")?,
+            created: row.try_get("created")?,
+            state: row.try_get("state")?,
+            attempts: row.try_get("attempts")?,
+            progress: row.try_get("progress")?,
+            started: row.try_get("started")?,
+            ended: row.try_get("ended")?,
+            failure: row.try_get("failure")?,
+            messages: row.try_get("messages")?,
+        })
+    }
 }
 
 impl TryFrom<BuildRow> for Build {
@@ -153,7 +174,7 @@ impl Db {
             "SELECT id, channel, arch, image_name, formats, summary, notes, created,
                     CASE WHEN expired IS NULL THEN state ELSE 'expired' END AS state, attempts, progress,
                     started, ended, failure, messages
-             FROM builds WHERE id = ?",
+             FROM builds WHERE id = $1",
         )
         .bind(id)
         .fetch_optional(&self.pool)
@@ -163,7 +184,7 @@ impl Db {
 
     /// The build's plan: with the packages' hashes once it is ready, as resolved before that.
     pub async fn plan(&self, build: &str) -> Result<Plan> {
-        let text: String = sqlx::query_scalar("SELECT coalesce(locked_plan, plan) FROM builds WHERE id = ?")
+        let text: String = sqlx::query_scalar("SELECT coalesce(locked_plan, plan) FROM builds WHERE id = $1")
             .bind(build)
             .fetch_one(&self.pool)
             .await?;
@@ -174,7 +195,7 @@ impl Db {
     pub async fn artifacts(&self, build: &str) -> Result<Vec<(Artifact, u32)>> {
         let rows: Vec<(String, String, i64, String, String, String, i64)> = sqlx::query_as(
             "SELECT name, format, size, sha256, sha512, blake2b, a.attempt FROM artifacts a JOIN builds b ON b.id = a.build
-             WHERE a.build = ? AND b.state = 'ready' AND b.expired IS NULL ORDER BY name",
+             WHERE a.build = $1 AND b.state = 'ready' AND b.expired IS NULL ORDER BY name",
         )
         .bind(build)
         .fetch_all(&self.pool)
@@ -186,6 +207,11 @@ impl Db {
                 Ok((artifact, u32::try_from(attempt).unwrap_or(0)))
             })
             .collect()
+    }
+
+    /// Every file of every ready build: the build, the attempt that made it, the name.
+    pub async fn all_artifacts(&self) -> Result<Vec<(String, i64, String)>> {
+        sqlx::query_as("SELECT build, attempt, name FROM artifacts ORDER BY build, name").fetch_all(&self.pool).await
     }
 
     /// How many builds wait, and how many are being built.
@@ -207,61 +233,12 @@ impl Db {
                     started, ended, failure, messages
              FROM builds
              ORDER BY CASE state WHEN 'building' THEN 0 WHEN 'waiting' THEN 1 ELSE 2 END,
-                      CASE WHEN state = 'waiting' THEN place END, ended DESC, place DESC
-             LIMIT ?",
+                      CASE WHEN state = 'waiting' THEN place END, ended DESC NULLS LAST, place DESC
+             LIMIT $1",
         )
-        .bind(limit)
+        .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await?;
         rows.into_iter().map(Build::try_from).collect()
-    }
-
-    /// Requeues or fails the builds whose worker was lost. Returns the builds that changed.
-    ///
-    /// A requeued build keeps its place. After `max_attempts` lost leases it fails, so that a job that kills its workers does not
-    /// go round for ever; leases that the server itself broke off by ending do not count. One that was to be cancelled ends here.
-    pub async fn expire_leases(&self, max_attempts: u32, failure_of: impl Fn(Step) -> Failure) -> Result<Vec<String>> {
-        let mut tx = self.write().await?;
-        let lapsed: Vec<(String, i64, bool, String)> = sqlx::query_as(
-            "SELECT id, attempts - forgiven, cancel, progress FROM builds WHERE state = 'building' AND lease_expires <= ?",
-        )
-        .bind(now())
-        .fetch_all(&mut *tx)
-        .await?;
-        let mut changed = Vec::with_capacity(lapsed.len());
-        for (id, attempts, cancel, progress) in lapsed {
-            if cancel {
-                sqlx::query("UPDATE builds SET state = 'cancelled', ended = ? WHERE id = ?")
-                    .bind(now())
-                    .bind(&id)
-                    .execute(&mut *tx)
-                    .await?;
-            } else if attempts < i64::from(max_attempts) {
-                sqlx::query("UPDATE builds SET state = 'waiting', progress = '[]' WHERE id = ?")
-                    .bind(&id)
-                    .execute(&mut *tx)
-                    .await?;
-                super::log::append(&mut tx, &id, ["— the worker was lost; the build goes back to its place in the queue —"])
-                    .await?;
-            } else {
-                let steps: Vec<StepProgress> = from_json(&progress)?;
-                let step = super::lease::current_step(&steps);
-                super::lease::fail(&mut tx, &id, &failure_of(step)).await?;
-            }
-            // Whatever the lost worker still sends is refused from now on.
-            sqlx::query("UPDATE builds SET lease = NULL, lease_expires = NULL WHERE id = ?").bind(&id).execute(&mut *tx).await?;
-            changed.push(id);
-        }
-        tx.commit().await?;
-        Ok(changed)
-    }
-
-    /// Gives every running lease a full time to live again. For the start of a server: no worker could reach it while it was away.
-    pub async fn renew_all_leases(&self, ttl_seconds: u64) -> Result<()> {
-        sqlx::query("UPDATE builds SET lease_expires = ?, forgiven = attempts WHERE state = 'building'")
-            .bind(now().saturating_add(super::to_i64(ttl_seconds)))
-            .execute(&self.pool)
-            .await?;
-        Ok(())
     }
 }

@@ -2,7 +2,8 @@
 
 use attest::{Digests, Document, DocumentKind};
 use contract::{Evidence, EvidenceKind};
-use sqlx::{FromRow, Sqlite, Transaction};
+use sqlx::any::AnyRow;
+use sqlx::{Any, FromRow, Row as _, Transaction};
 
 use super::report::{self, Sent};
 use super::{Db, Result, to_i64, to_u64};
@@ -20,7 +21,6 @@ pub struct DocumentRow {
     pub about: Option<String>,
 }
 
-#[derive(FromRow)]
 struct Row {
     name: String,
     kind: String,
@@ -29,6 +29,20 @@ struct Row {
     attempt: Option<i64>,
     format: Option<String>,
     firmware: Option<String>,
+}
+
+impl<'r> FromRow<'r, AnyRow> for Row {
+    fn from_row(row: &'r AnyRow) -> Result<Self> {
+        Ok(Row {
+            name: row.try_get("name")?,
+            kind: row.try_get("kind")?,
+            size: row.try_get("size")?,
+            sha256: row.try_get("sha256")?,
+            attempt: row.try_get("attempt")?,
+            format: row.try_get("format")?,
+            firmware: row.try_get("firmware")?,
+        })
+    }
 }
 
 impl TryFrom<Row> for DocumentRow {
@@ -58,7 +72,7 @@ impl Db {
     pub async fn documents(&self, build: &str) -> Result<Vec<DocumentRow>> {
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT d.name, d.kind, d.size, d.sha256, d.attempt, d.format, d.firmware FROM documents d JOIN builds b ON b.id = d.build
-             WHERE d.build = ? AND b.state = 'ready' AND b.expired IS NULL ORDER BY d.name",
+             WHERE d.build = $1 AND b.state = 'ready' AND b.expired IS NULL ORDER BY d.name",
         )
         .bind(build)
         .fetch_all(&self.pool)
@@ -70,7 +84,7 @@ impl Db {
 
     /// The content of a file that the server made.
     pub async fn document_body(&self, build: &str, name: &str) -> Result<Option<Vec<u8>>> {
-        let body: Option<Option<Vec<u8>>> = sqlx::query_scalar("SELECT body FROM documents WHERE build = ? AND name = ?")
+        let body: Option<Option<Vec<u8>>> = sqlx::query_scalar("SELECT body FROM documents WHERE build = $1 AND name = $2")
             .bind(build)
             .bind(name)
             .fetch_optional(&self.pool)
@@ -85,16 +99,16 @@ impl Db {
 }
 
 /// Keeps what the server made.
-pub(super) async fn insert(tx: &mut Transaction<'static, Sqlite>, build: &str, documents: &[Document]) -> Result<()> {
+pub(super) async fn insert(tx: &mut Transaction<'static, Any>, build: &str, documents: &[Document]) -> Result<()> {
     for document in documents {
         let digests = Digests::of(&document.body);
-        sqlx::query("INSERT INTO documents (build, name, kind, size, sha256, body) VALUES (?, ?, ?, ?, ?, ?)")
+        sqlx::query("INSERT INTO documents (build, name, kind, size, sha256, body) VALUES ($1, $2, $3, $4, $5, $6)")
             .bind(build)
             .bind(&document.name)
             .bind(document.kind.name())
             .bind(to_i64(digests.size))
             .bind(&digests.sha256)
-            .bind(&document.body)
+            .bind(document.body.as_slice())
             .execute(&mut **tx)
             .await?;
     }
@@ -103,14 +117,14 @@ pub(super) async fn insert(tx: &mut Transaction<'static, Sqlite>, build: &str, d
 
 /// Keeps what a worker sent to show that an image starts.
 pub(super) async fn insert_evidence(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Transaction<'static, Any>,
     build: &str,
     attempt: i64,
     evidence: &Evidence,
     sent: &Digests,
 ) -> Result<()> {
     sqlx::query(
-        "INSERT INTO documents (build, name, kind, size, sha256, attempt, format, firmware) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO documents (build, name, kind, size, sha256, attempt, format, firmware) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(build)
     .bind(&evidence.name)

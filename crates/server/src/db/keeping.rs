@@ -1,7 +1,9 @@
 //! How long images are kept, and building again what failed or is gone.
 
+use sqlx::{Any, Transaction};
+
 use super::outbox::{self, NoticeKind};
-use super::{Db, Result, from_json};
+use super::{BuildState, Db, Result, from_json};
 use crate::clock::now;
 
 /// How long images are kept, in seconds from when they were ready or ordered.
@@ -24,10 +26,10 @@ impl Db {
         // A build is kept as long as any of its orders keeps it.
         let due: Vec<(String, i64)> = sqlx::query_as(
             "SELECT id, ends FROM (
-                 SELECT b.id, coalesce((SELECT max(max(b.ended, o.since) + CASE WHEN o.picked_up IS NULL THEN ?1 ELSE ?2 END)
-                                        FROM orders o WHERE o.build = b.id AND o.cancelled IS NULL), b.ended + ?1) AS ends
-                 FROM builds b WHERE b.state = 'ready' AND b.expired IS NULL)
-             WHERE ends <= ?3",
+                 SELECT b.id, coalesce((SELECT max(CASE WHEN o.since > b.ended THEN o.since ELSE b.ended END + CASE WHEN o.picked_up IS NULL THEN $1 ELSE $2 END)
+                                        FROM orders o WHERE o.build = b.id AND o.cancelled IS NULL), b.ended + $1) AS ends
+                 FROM builds b WHERE b.state = 'ready' AND b.expired IS NULL) AS kept
+             WHERE ends <= $3",
         )
         .bind(keeping.unclaimed)
         .bind(keeping.picked_up)
@@ -39,7 +41,7 @@ impl Db {
             outbox::tell_all(&mut tx, &build, NoticeKind::Expiring).await?;
             let warned_too_late: i64 = sqlx::query_scalar(
                 "SELECT count(*) FROM outbox n JOIN orders o ON o.id = n.order_id
-                 WHERE o.build = ? AND n.kind = 'expiring' AND n.created > ?",
+                 WHERE o.build = $1 AND n.kind = 'expiring' AND n.created > $2",
             )
             .bind(&build)
             .bind(now().saturating_sub(keeping.warning))
@@ -48,11 +50,11 @@ impl Db {
             if ends > now() || warned_too_late > 0 {
                 continue;
             }
-            sqlx::query("UPDATE builds SET expired = ? WHERE id = ?").bind(now()).bind(&build).execute(&mut *tx).await?;
+            sqlx::query("UPDATE builds SET expired = $1 WHERE id = $2").bind(now()).bind(&build).execute(&mut *tx).await?;
             for table in [
-                "DELETE FROM artifacts WHERE build = ?",
-                "DELETE FROM uploads WHERE build = ?",
-                "DELETE FROM documents WHERE build = ?",
+                "DELETE FROM artifacts WHERE build = $1",
+                "DELETE FROM uploads WHERE build = $1",
+                "DELETE FROM documents WHERE build = $1",
             ] {
                 sqlx::query(table).bind(&build).execute(&mut *tx).await?;
             }
@@ -68,7 +70,7 @@ impl Db {
         let mut tx = self.write().await?;
         let old: Option<String> = sqlx::query_scalar(
             "SELECT b.id FROM orders o JOIN builds b ON b.id = o.build
-             WHERE o.id = ? AND o.cancelled IS NULL AND (b.state = 'failed' OR b.expired IS NOT NULL)",
+             WHERE o.id = $1 AND o.cancelled IS NULL AND (b.state = 'failed' OR b.expired IS NOT NULL)",
         )
         .bind(order)
         .fetch_optional(&mut *tx)
@@ -76,30 +78,30 @@ impl Db {
         let Some(old) = old else {
             return Ok(None);
         };
-        let equal: Option<(String, bool)> = sqlx::query_as(
-            "SELECT n.id, n.state = 'ready' FROM builds n JOIN builds b
+        let equal: Option<(String, String)> = sqlx::query_as(
+            "SELECT n.id, n.state FROM builds n JOIN builds b
                ON n.join_key = b.join_key AND n.formats = b.formats AND n.system = b.system AND n.arch = b.arch
-             WHERE b.id = ? AND n.cancel = 0 AND n.state IN ('waiting', 'building', 'ready') AND n.expired IS NULL
+             WHERE b.id = $1 AND n.cancel = 0 AND n.state IN ('waiting', 'building', 'ready') AND n.expired IS NULL
              ORDER BY n.state = 'ready' DESC, n.place LIMIT 1",
         )
         .bind(&old)
         .fetch_optional(&mut *tx)
         .await?;
         let (build, is_ready) = match equal {
-            Some(equal) => equal,
+            Some((build, state)) => (build, state == BuildState::Ready.name()),
             None => {
                 requeue(&mut tx, &old).await?;
                 (old, false)
             }
         };
-        sqlx::query("UPDATE orders SET build = ?, since = ?, picked_up = NULL WHERE id = ?")
+        sqlx::query("UPDATE orders SET build = $1, since = $2, picked_up = NULL WHERE id = $3")
             .bind(&build)
             .bind(now())
             .bind(order)
             .execute(&mut *tx)
             .await?;
         // Whoever asks again is told again.
-        for table in ["DELETE FROM outbox WHERE order_id = ?", "DELETE FROM promises WHERE order_id = ?"] {
+        for table in ["DELETE FROM outbox WHERE order_id = $1", "DELETE FROM promises WHERE order_id = $1"] {
             sqlx::query(table).bind(order).execute(&mut *tx).await?;
         }
         if is_ready {
@@ -112,13 +114,13 @@ impl Db {
     /// Has a failed build made again, for all who ordered it. Whether there was such a build.
     pub async fn retry_build(&self, build: &str) -> Result<bool> {
         let mut tx = self.write().await?;
-        let failed: i64 = sqlx::query_scalar("SELECT count(*) FROM builds WHERE id = ? AND state = 'failed'")
+        let failed: i64 = sqlx::query_scalar("SELECT count(*) FROM builds WHERE id = $1 AND state = 'failed'")
             .bind(build)
             .fetch_one(&mut *tx)
             .await?;
         if failed == 1 {
             requeue(&mut tx, build).await?;
-            sqlx::query("DELETE FROM outbox WHERE kind = 'failed' AND order_id IN (SELECT id FROM orders WHERE build = ?)")
+            sqlx::query("DELETE FROM outbox WHERE kind = 'failed' AND order_id IN (SELECT id FROM orders WHERE build = $1)")
                 .bind(build)
                 .execute(&mut *tx)
                 .await?;
@@ -131,32 +133,38 @@ impl Db {
     pub async fn cancel_build(&self, build: &str) -> Result<bool> {
         let mut tx = self.write().await?;
         let done = sqlx::query(
-            "UPDATE builds SET cancel = 1, ended = CASE state WHEN 'waiting' THEN ?1 ELSE ended END,
+            "UPDATE builds SET cancel = 1, ended = CASE state WHEN 'waiting' THEN $1 ELSE ended END,
                     state = CASE state WHEN 'waiting' THEN 'cancelled' ELSE state END
-             WHERE id = ?2 AND state IN ('waiting', 'building')",
+             WHERE id = $2 AND state IN ('waiting', 'building')",
         )
         .bind(now())
         .bind(build)
         .execute(&mut *tx)
         .await?;
-        sqlx::query("UPDATE orders SET cancelled = ?1 WHERE build = ?2 AND cancelled IS NULL AND ?3")
-            .bind(now())
-            .bind(build)
-            .bind(done.rows_affected() == 1)
-            .execute(&mut *tx)
-            .await?;
+        let cancelled = done.rows_affected() == 1;
+        if cancelled {
+            sqlx::query("UPDATE orders SET cancelled = $1 WHERE build = $2 AND cancelled IS NULL")
+                .bind(now())
+                .bind(build)
+                .execute(&mut *tx)
+                .await?;
+        }
         tx.commit().await?;
-        Ok(done.rows_affected() == 1)
+        Ok(cancelled)
     }
 
     /// Sets a waiting build before or behind all others, or back to its usual turn. Whether it waits.
     pub async fn move_build(&self, build: &str, to: Turn) -> Result<bool> {
         let rank = match to {
-            Turn::First => "(SELECT min(0, min(rank)) - 1 FROM builds WHERE state = 'waiting')",
-            Turn::Last => "(SELECT max(0, max(rank)) + 1 FROM builds WHERE state = 'waiting')",
+            Turn::First => {
+                "(SELECT min(rank) - 1 FROM (SELECT rank FROM builds WHERE state = 'waiting' UNION ALL SELECT 0) AS ranks)"
+            }
+            Turn::Last => {
+                "(SELECT max(rank) + 1 FROM (SELECT rank FROM builds WHERE state = 'waiting' UNION ALL SELECT 0) AS ranks)"
+            }
             Turn::Usual => "0",
         };
-        let sql = format!("UPDATE builds SET rank = {rank} WHERE id = ? AND state = 'waiting'");
+        let sql = format!("UPDATE builds SET rank = {rank} WHERE id = $1 AND state = 'waiting'");
         let done = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(build).execute(&self.pool).await?;
         Ok(done.rows_affected() == 1)
     }
@@ -170,10 +178,12 @@ impl Db {
 
     /// Sets it.
     pub async fn set_gate(&self, gate: Gate) -> Result<()> {
-        sqlx::query("INSERT INTO settings (name, value) VALUES ('queue', ?) ON CONFLICT DO UPDATE SET value = excluded.value")
-            .bind(super::to_json(&gate)?)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "INSERT INTO settings (name, value) VALUES ('queue', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(super::to_json(&gate)?)
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 }
@@ -199,16 +209,16 @@ pub enum Gate {
 }
 
 /// Puts an ended build back into the queue, with the plan that its lock is.
-async fn requeue(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, build: &str) -> Result<()> {
+async fn requeue(tx: &mut Transaction<'static, Any>, build: &str) -> Result<()> {
     sqlx::query(
         "UPDATE builds SET state = 'waiting', plan = coalesce(locked_plan, plan), expired = NULL, ended = NULL, started = NULL,
                 failure = NULL, cancel = 0, forgiven = attempts, lease = NULL, lease_expires = NULL, progress = '[]',
                 step_seconds = '[]', messages = '[]', rank = 0
-         WHERE id = ?",
+         WHERE id = $1",
     )
     .bind(build)
     .execute(&mut **tx)
     .await?;
-    sqlx::query("UPDATE orders SET since = ? WHERE build = ?").bind(now()).bind(build).execute(&mut **tx).await?;
+    sqlx::query("UPDATE orders SET since = $1 WHERE build = $2").bind(now()).bind(build).execute(&mut **tx).await?;
     super::log::append(tx, build, ["— it is built again —"]).await
 }

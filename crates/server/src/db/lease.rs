@@ -3,10 +3,11 @@
 use attest::{Digests, Document};
 use contract::lease::EndReport;
 use contract::{Artifact, Event, Failure, Format, Plan, Step, System};
-use sqlx::{FromRow, Sqlite, Transaction};
+use sqlx::any::AnyRow;
+use sqlx::{Any, FromRow, Row as _, Transaction};
 
 use super::outbox::{self, NoticeKind};
-use super::{BuildState, Db, Result, StepProgress, documents, from_json, log, report, to_i64, to_json};
+use super::{BuildState, Db, Result, StepProgress, documents, from_json, log, report, to_i64, to_json, watch, workers};
 use crate::clock::{exact_now, now};
 
 /// A build given to a worker.
@@ -25,6 +26,15 @@ pub struct Leased {
 /// The worker no longer holds the build: the lease lapsed, or the build has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseLost;
+
+/// Events were recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The build is to be given up.
+    pub cancel: bool,
+    /// The worker that has it in hand.
+    pub worker: String,
+}
 
 /// A file that a worker has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +68,6 @@ impl From<sqlx::Error> for EndError {
     }
 }
 
-#[derive(FromRow)]
 struct LeasedRow {
     id: String,
     channel: String,
@@ -70,14 +79,30 @@ struct LeasedRow {
     attempts: i64,
 }
 
+impl<'r> FromRow<'r, AnyRow> for LeasedRow {
+    fn from_row(row: &'r AnyRow) -> Result<Self> {
+        Ok(LeasedRow {
+            id: row.try_get("id")?,
+            channel: row.try_get("channel")?,
+            image_name: row.try_get("image_name")?,
+            notice: row.try_get("notice")?,
+            formats: row.try_get("formats")?,
+            system: row.try_get("system")?,
+            plan: row.try_get("plan")?,
+            attempts: row.try_get("attempts")?,
+        })
+    }
+}
+
 impl Db {
     /// Gives a waiting build to a worker. None when it does not wait any more.
     pub async fn lease(&self, build: &str, lease: &str, worker: &str, ttl_seconds: u64) -> Result<Option<Leased>> {
+        let mut tx = self.write_build(build).await?;
         let row: Option<LeasedRow> = sqlx::query_as(
             "UPDATE builds
-             SET state = 'building', lease = ?1, worker = ?2, lease_expires = ?3, started = ?4,
+             SET state = 'building', lease = $1, worker = $2, lease_expires = $3, started = $4,
                  attempts = attempts + 1, next_sequence = 0, progress = '[]'
-             WHERE id = ?5 AND state = 'waiting'
+             WHERE id = $5 AND state = 'waiting'
              RETURNING id, channel, image_name, notice, formats, system, plan, attempts",
         )
         .bind(lease)
@@ -85,8 +110,11 @@ impl Db {
         .bind(now().saturating_add(to_i64(ttl_seconds)))
         .bind(now())
         .bind(build)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *tx)
         .await?;
+        workers::took_work(&mut tx, worker).await?;
+        watch::begins(&mut tx, build).await?;
+        tx.commit().await?;
         row.map(|row| {
             Ok(Leased {
                 formats: from_json(&row.formats)?,
@@ -105,7 +133,7 @@ impl Db {
     /// The attempt that this lease stands for, or none when it is lost.
     pub async fn attempt_of_lease(&self, build: &str, lease: &str) -> Result<Option<u32>> {
         let attempts: Option<i64> =
-            sqlx::query_scalar("SELECT attempts FROM builds WHERE id = ? AND lease = ? AND state = 'building'")
+            sqlx::query_scalar("SELECT attempts FROM builds WHERE id = $1 AND lease = $2 AND state = 'building'")
                 .bind(build)
                 .bind(lease)
                 .fetch_optional(&self.pool)
@@ -115,7 +143,7 @@ impl Db {
 
     /// Prolongs a lease without a report, as while a large file is being sent.
     pub async fn touch_lease(&self, build: &str, lease: &str, ttl_seconds: u64) -> Result<()> {
-        sqlx::query("UPDATE builds SET lease_expires = ? WHERE id = ? AND lease = ? AND state = 'building'")
+        sqlx::query("UPDATE builds SET lease_expires = $1 WHERE id = $2 AND lease = $3 AND state = 'building'")
             .bind(now().saturating_add(to_i64(ttl_seconds)))
             .bind(build)
             .bind(lease)
@@ -124,7 +152,7 @@ impl Db {
         Ok(())
     }
 
-    /// Records a batch of events, once, and prolongs the lease. Says whether the build is to be given up.
+    /// Records a batch of events, once, and prolongs the lease.
     pub async fn record_events(
         &self,
         build: &str,
@@ -132,16 +160,16 @@ impl Db {
         sequence: u64,
         events: &[Event],
         ttl_seconds: u64,
-    ) -> Result<std::result::Result<bool, LeaseLost>> {
-        let mut tx = self.write().await?;
-        let held: Option<(i64, bool, String)> = sqlx::query_as(
-            "SELECT next_sequence, cancel, progress FROM builds WHERE id = ? AND lease = ? AND state = 'building'",
+    ) -> Result<std::result::Result<Recorded, LeaseLost>> {
+        let mut tx = self.write_build(build).await?;
+        let held: Option<(i64, i64, String, String)> = sqlx::query_as(
+            "SELECT next_sequence, cancel, progress, worker FROM builds WHERE id = $1 AND lease = $2 AND state = 'building'",
         )
         .bind(build)
         .bind(lease)
         .fetch_optional(&mut *tx)
         .await?;
-        let Some((next, cancel, progress)) = held else {
+        let Some((next, cancel, progress, worker)) = held else {
             return Ok(Err(LeaseLost));
         };
         let sequence = to_i64(sequence);
@@ -151,7 +179,7 @@ impl Db {
             log::append(&mut tx, build, events.iter().filter_map(log_line)).await?;
             events.iter().for_each(|event| note_progress(&mut steps, event));
         }
-        sqlx::query("UPDATE builds SET lease_expires = ?, next_sequence = ?, progress = ? WHERE id = ?")
+        sqlx::query("UPDATE builds SET lease_expires = $1, next_sequence = $2, progress = $3 WHERE id = $4")
             .bind(now().saturating_add(to_i64(ttl_seconds)))
             .bind(if fresh { sequence.saturating_add(1) } else { next })
             .bind(to_json(&steps)?)
@@ -159,14 +187,14 @@ impl Db {
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
-        Ok(Ok(cancel))
+        Ok(Ok(Recorded { cancel: cancel != 0, worker }))
     }
 
     /// Notes a file that was sent completely under a lease. `false` when the lease was lost meanwhile.
     pub async fn record_upload(&self, build: &str, lease: &str, upload: &Upload) -> Result<bool> {
         let done = sqlx::query(
             "INSERT INTO uploads (build, attempt, name, size, sha256, sha512, blake2b)
-             SELECT id, attempts, ?, ?, ?, ?, ? FROM builds WHERE id = ? AND lease = ? AND state = 'building'
+             SELECT id, attempts, $1, $2, $3, $4, $5 FROM builds WHERE id = $6 AND lease = $7 AND state = 'building'
              ON CONFLICT (build, attempt, name) DO UPDATE
              SET size = excluded.size, sha256 = excluded.sha256, sha512 = excluded.sha512, blake2b = excluded.blake2b",
         )
@@ -195,8 +223,8 @@ impl Db {
         documents: &[Document],
     ) -> std::result::Result<BuildState, EndError> {
         let mut tx = self.write().await?;
-        let held: Option<(String, i64, bool, String, String)> =
-            sqlx::query_as("SELECT state, attempts, cancel, formats, plan FROM builds WHERE id = ? AND lease = ?")
+        let held: Option<(String, i64, i64, String, String)> =
+            sqlx::query_as("SELECT state, attempts, cancel, formats, plan FROM builds WHERE id = $1 AND lease = $2")
                 .bind(build)
                 .bind(lease)
                 .fetch_optional(&mut *tx)
@@ -211,8 +239,8 @@ impl Db {
             BuildState::Ready | BuildState::Failed | BuildState::Cancelled | BuildState::Expired => return Ok(state),
         }
         let ended = match report {
-            _ if cancel => {
-                sqlx::query("UPDATE builds SET state = 'cancelled', ended = ? WHERE id = ?")
+            _ if cancel != 0 => {
+                sqlx::query("UPDATE builds SET state = 'cancelled', ended = $1 WHERE id = $2")
                     .bind(now())
                     .bind(build)
                     .execute(&mut *tx)
@@ -243,7 +271,7 @@ impl Db {
     /// Fails a build that a lease was just given for but that cannot be handed out.
     pub async fn fail_leased(&self, build: &str, lease: &str, failure: &Failure) -> Result<()> {
         let mut tx = self.write().await?;
-        let held: Option<i64> = sqlx::query_scalar("SELECT 1 FROM builds WHERE id = ? AND lease = ? AND state = 'building'")
+        let held: Option<i64> = sqlx::query_scalar("SELECT 1 FROM builds WHERE id = $1 AND lease = $2 AND state = 'building'")
             .bind(build)
             .bind(lease)
             .fetch_optional(&mut *tx)
@@ -257,7 +285,7 @@ impl Db {
     /// Which of this build's files are still needed.
     pub async fn files_to_keep(&self, build: &str) -> Result<FilesToKeep> {
         let row: Option<(String, i64)> =
-            sqlx::query_as("SELECT CASE WHEN expired IS NULL THEN state ELSE 'expired' END, attempts FROM builds WHERE id = ?")
+            sqlx::query_as("SELECT CASE WHEN expired IS NULL THEN state ELSE 'expired' END, attempts FROM builds WHERE id = $1")
                 .bind(build)
                 .fetch_optional(&self.pool)
                 .await?;
@@ -299,8 +327,8 @@ fn note_progress(steps: &mut Vec<StepProgress>, event: &Event) {
 }
 
 /// Ends a build as failed and queues the notices.
-pub(super) async fn fail(tx: &mut Transaction<'static, Sqlite>, build: &str, failure: &Failure) -> Result<()> {
-    sqlx::query("UPDATE builds SET state = 'failed', ended = ?, failure = ? WHERE id = ?")
+pub(super) async fn fail(tx: &mut Transaction<'static, Any>, build: &str, failure: &Failure) -> Result<()> {
+    sqlx::query("UPDATE builds SET state = 'failed', ended = $1, failure = $2 WHERE id = $3")
         .bind(now())
         .bind(to_json(failure)?)
         .bind(build)
@@ -310,7 +338,7 @@ pub(super) async fn fail(tx: &mut Transaction<'static, Sqlite>, build: &str, fai
 }
 
 async fn finish(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Transaction<'static, Any>,
     build: &str,
     attempt: i64,
     artifacts: &[Artifact],
@@ -320,7 +348,7 @@ async fn finish(
     note_times(tx, build).await?;
     for artifact in artifacts {
         sqlx::query(
-            "INSERT INTO artifacts (build, name, attempt, format, size, sha256, sha512, blake2b) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO artifacts (build, name, attempt, format, size, sha256, sha512, blake2b) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(build)
         .bind(&artifact.name)
@@ -333,7 +361,7 @@ async fn finish(
         .execute(&mut **tx)
         .await?;
     }
-    sqlx::query("UPDATE builds SET state = 'ready', ended = ?, messages = ?, locked_plan = ?, summary = ? WHERE id = ?")
+    sqlx::query("UPDATE builds SET state = 'ready', ended = $1, messages = $2, locked_plan = $3, summary = $4 WHERE id = $5")
         .bind(now())
         .bind(to_json(messages)?)
         .bind(to_json(lock)?)
@@ -345,19 +373,19 @@ async fn finish(
 }
 
 /// Keeps how long each step took, and how long each order waited that was promised a time.
-async fn note_times(tx: &mut Transaction<'static, Sqlite>, build: &str) -> Result<()> {
+async fn note_times(tx: &mut Transaction<'static, Any>, build: &str) -> Result<()> {
     let now = exact_now();
     let progress: String =
-        sqlx::query_scalar("SELECT progress FROM builds WHERE id = ?").bind(build).fetch_one(&mut **tx).await?;
+        sqlx::query_scalar("SELECT progress FROM builds WHERE id = $1").bind(build).fetch_one(&mut **tx).await?;
     let steps: Vec<StepProgress> = from_json(&progress)?;
-    sqlx::query("UPDATE builds SET step_seconds = ? WHERE id = ?")
+    sqlx::query("UPDATE builds SET step_seconds = $1 WHERE id = $2")
         .bind(to_json(&step_seconds(&steps, now))?)
         .bind(build)
         .execute(&mut **tx)
         .await?;
     sqlx::query(
-        "UPDATE promises SET actual = max(?1 - made, 0), ended = ?1
-         WHERE ended IS NULL AND order_id IN (SELECT id FROM orders WHERE build = ?2 AND cancelled IS NULL)",
+        "UPDATE promises SET actual = CASE WHEN $1 > made THEN $1 - made ELSE 0 END, ended = $1
+         WHERE ended IS NULL AND order_id IN (SELECT id FROM orders WHERE build = $2 AND cancelled IS NULL)",
     )
     .bind(now)
     .bind(build)

@@ -1,6 +1,6 @@
 //! The log of a build, bounded, so that a package that chatters cannot fill the disk.
 
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Any, Transaction};
 
 use super::{Db, Result, to_i64};
 
@@ -24,10 +24,10 @@ impl Db {
     /// Lines after `after`, at most `limit`.
     pub async fn log_after(&self, build: &str, after: u64, limit: u32) -> Result<Vec<LogLine>> {
         let rows: Vec<(i64, String)> =
-            sqlx::query_as("SELECT seq, line FROM build_log WHERE build = ? AND seq > ? ORDER BY seq LIMIT ?")
+            sqlx::query_as("SELECT seq, line FROM build_log WHERE build = $1 AND seq > $2 ORDER BY seq LIMIT $3")
                 .bind(build)
                 .bind(to_i64(after))
-                .bind(limit)
+                .bind(i64::from(limit))
                 .fetch_all(&self.pool)
                 .await?;
         Ok(rows.into_iter().map(|(seq, text)| LogLine { seq: super::to_u64(seq), text }).collect())
@@ -35,19 +35,20 @@ impl Db {
 
     /// The last lines, oldest first.
     pub async fn log_tail(&self, build: &str, limit: u32) -> Result<Vec<LogLine>> {
-        let last: i64 = sqlx::query_scalar("SELECT log_lines FROM builds WHERE id = ?").bind(build).fetch_one(&self.pool).await?;
+        let last: i64 =
+            sqlx::query_scalar("SELECT log_lines FROM builds WHERE id = $1").bind(build).fetch_one(&self.pool).await?;
         self.log_after(build, super::to_u64(last.saturating_sub(i64::from(limit))), limit).await
     }
 }
 
 /// Adds lines. What is over the bounds is dropped, and a last line says so.
 pub(super) async fn append<'a>(
-    tx: &mut Transaction<'static, Sqlite>,
+    tx: &mut Transaction<'static, Any>,
     build: &str,
     lines: impl IntoIterator<Item = &'a str>,
 ) -> Result<()> {
     let (mut count, mut bytes): (i64, i64) =
-        sqlx::query_as("SELECT log_lines, log_bytes FROM builds WHERE id = ?").bind(build).fetch_one(&mut **tx).await?;
+        sqlx::query_as("SELECT log_lines, log_bytes FROM builds WHERE id = $1").bind(build).fetch_one(&mut **tx).await?;
     for line in lines {
         if bytes == CLOSED {
             break;
@@ -56,14 +57,14 @@ pub(super) async fn append<'a>(
         let text = if full { "— the log is too long; what follows is not kept —".to_owned() } else { printable(line) };
         count += 1;
         bytes = if full { CLOSED } else { bytes.saturating_add(i64::try_from(text.len()).unwrap_or(MAX_BYTES)) };
-        sqlx::query("INSERT INTO build_log (build, seq, line) VALUES (?, ?, ?)")
+        sqlx::query("INSERT INTO build_log (build, seq, line) VALUES ($1, $2, $3)")
             .bind(build)
             .bind(count)
             .bind(text)
             .execute(&mut **tx)
             .await?;
     }
-    sqlx::query("UPDATE builds SET log_lines = ?, log_bytes = ? WHERE id = ?")
+    sqlx::query("UPDATE builds SET log_lines = $1, log_bytes = $2 WHERE id = $3")
         .bind(count)
         .bind(bytes)
         .bind(build)

@@ -1,25 +1,38 @@
-//! The database: orders, builds, leases, logs, artifacts and notices. All SQL of the server is in this module, so that a second
-//! database system has one place to go. Every method that writes several rows does so in one transaction.
+//! The database: orders, builds, leases, logs, artifacts and notices. All SQL of the server is in this module, and each statement is
+//! written once, for SQLite and for PostgreSQL. Every method that writes several rows does so in one transaction.
 
+mod access;
+mod addresses;
 mod builds;
 mod documents;
 mod keeping;
 mod lease;
 mod log;
+mod migrations;
+#[cfg(test)]
+mod model;
+mod news;
+mod numbers;
 mod orders;
 mod outbox;
 mod queue;
 mod report;
+mod watch;
 mod wishes;
+mod workers;
 
+pub use access::{Access, Role, TokenRow};
+pub use addresses::{Address, Word};
 pub use builds::{Build, BuildState, NewBuild, StepProgress};
 pub use documents::DocumentRow;
 pub use keeping::{Gate, Keeping, Turn};
 pub use lease::{EndError, FilesToKeep, LeaseLost, Leased, Upload};
 pub(crate) use lease::{step_number, step_seconds};
 pub use log::LogLine;
+pub use migrations::{MigrateError, NEWEST};
+pub use numbers::Cause;
 pub use orders::{NewOrder, OrderRow, Placed};
-pub use outbox::{Notice, NoticeKind};
+pub use outbox::{Notice, NoticeKind, Way};
 #[cfg(test)]
 pub use queue::WantedRow;
 pub use queue::{QueueRows, RECENT, RunningRow, WaitingRow};
@@ -30,38 +43,78 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Sqlite, Transaction};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{Any, AnyPool, ConnectOptions, Transaction};
 
 pub type Result<T> = std::result::Result<T, sqlx::Error>;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+/// How long a statement waits for another writer, or for a free connection, before it fails.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Connections to SQLite, which has one writer at a time, and to PostgreSQL.
+const SQLITE_CONNECTIONS: u32 = 8;
+const POSTGRES_CONNECTIONS: u32 = 16;
 
-/// How long a statement waits for another writer before it fails.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(15);
+/// What every new connection to SQLite is told. Every commit is on the disk before it is answered (`synchronous = FULL`), so that an
+/// accepted order survives a power cut; PostgreSQL does so by itself.
+const SQLITE_PRAGMAS: &str =
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 15000";
 
-/// The database of one server.
+/// The number under which writers of one PostgreSQL database wait for each other; any that no other program uses.
+const WRITERS: i64 = 0x6861_7463_6865_7279;
+
+/// The database of a site. Several servers may share one of PostgreSQL.
 #[derive(Clone)]
 pub struct Db {
-    pool: SqlitePool,
+    pool: AnyPool,
+    system: System,
+    url: String,
+}
+
+/// The database system in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum System {
+    Sqlite,
+    Postgres,
+}
+
+/// What a transaction is about to change.
+#[derive(Clone, Copy)]
+enum Scope<'a> {
+    /// Anything: nobody else writes meanwhile.
+    All,
+    /// One build that exists already, and what hangs on it.
+    Build(&'a str),
 }
 
 impl Db {
-    /// Opens or creates the database and brings its tables up to date.
-    ///
-    /// Every commit is on the disk before it is answered (`synchronous = FULL`), so that an accepted order survives a power cut.
-    pub async fn open(path: &Path) -> Result<Db> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
-            .disable_statement_logging();
-        let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
-        MIGRATIONS.run(&pool).await?;
-        Ok(Db { pool })
+    /// Opens the database at an address (`postgres://…`, or the path of a SQLite file, which is made when there is none) as it is.
+    pub async fn connect(address: &str) -> Result<Db> {
+        sqlx::any::install_default_drivers();
+        let (system, url) = match is_shared_address(address) {
+            true => (System::Postgres, address.to_owned()),
+            false => (System::Sqlite, sqlite_url(Path::new(address))),
+        };
+        let options: AnyConnectOptions = url.parse::<AnyConnectOptions>()?.disable_statement_logging();
+        let pool = match system {
+            System::Postgres => AnyPoolOptions::new().max_connections(POSTGRES_CONNECTIONS),
+            System::Sqlite => AnyPoolOptions::new().max_connections(SQLITE_CONNECTIONS).after_connect(|connection, _| {
+                Box::pin(async move { sqlx::raw_sql(SQLITE_PRAGMAS).execute(connection).await.map(drop) })
+            }),
+        };
+        let pool = pool.acquire_timeout(PATIENCE).connect_with(options).await?;
+        Ok(Db { pool, system, url })
+    }
+
+    /// Opens the database and brings its tables up to date.
+    pub async fn open(address: &str) -> std::result::Result<Db, MigrateError> {
+        let db = Db::connect(address).await?;
+        db.migrate(NEWEST).await?;
+        Ok(db)
+    }
+
+    /// Whether other servers may work on the same database.
+    pub fn is_shared(&self) -> bool {
+        self.system == System::Postgres
     }
 
     /// Whether the database answers.
@@ -69,15 +122,71 @@ impl Db {
         sqlx::query("SELECT 1").execute(&self.pool).await.map(|_| ())
     }
 
+    /// Copies the database of SQLite, as it is at one moment, into a file that is not there yet.
+    pub async fn copy_to(&self, file: &Path) -> Result<()> {
+        sqlx::query("VACUUM INTO $1").bind(file.to_string_lossy().into_owned()).execute(&self.pool).await.map(drop)
+    }
+
+    /// A secret of the site, the same for all its servers: made when it is first asked for, `fresh` being what it is then.
+    pub async fn site_secret(&self, fresh: &str) -> Result<String> {
+        let mut tx = self.write().await?;
+        sqlx::query("INSERT INTO settings (name, value) VALUES ('secret', $1) ON CONFLICT (name) DO NOTHING")
+            .bind(fresh)
+            .execute(&mut *tx)
+            .await?;
+        let secret = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'secret'").fetch_one(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(secret)
+    }
+
     /// Closes all connections, after which the files may be moved.
     pub async fn close(&self) {
         self.pool.close().await;
     }
 
-    /// A transaction that may write. SQLite must be told at once: a reader that turns writer is refused instead of waiting.
-    async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
-        self.pool.begin_with("BEGIN IMMEDIATE").await
+    /// A transaction that may write everything. Such transactions come one after the other.
+    async fn write(&self) -> Result<Transaction<'static, Any>> {
+        self.begin(Scope::All).await
     }
+
+    /// A transaction that writes about one build. In PostgreSQL those about other builds run beside it.
+    async fn write_build(&self, build: &str) -> Result<Transaction<'static, Any>> {
+        self.begin(Scope::Build(build)).await
+    }
+
+    async fn begin(&self, scope: Scope<'_>) -> Result<Transaction<'static, Any>> {
+        match self.system {
+            // SQLite must be told at once: a reader that turns writer is refused instead of waiting.
+            System::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
+            System::Postgres => {
+                let mut tx = self.pool.begin().await?;
+                match scope {
+                    Scope::All => {
+                        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITERS).execute(&mut *tx).await?;
+                    }
+                    Scope::Build(build) => {
+                        sqlx::query("SELECT pg_advisory_xact_lock_shared($1)").bind(WRITERS).execute(&mut *tx).await?;
+                        sqlx::query("SELECT id FROM builds WHERE id = $1 FOR UPDATE").bind(build).execute(&mut *tx).await?;
+                    }
+                }
+                Ok(tx)
+            }
+        }
+    }
+}
+
+/// Whether several servers may work on the database of this address.
+pub fn is_shared_address(address: &str) -> bool {
+    address.starts_with("postgres://") || address.starts_with("postgresql://")
+}
+
+/// The address of a SQLite file, as the driver reads it.
+fn sqlite_url(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    let encode = |&byte: &u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    let path: String = path.as_os_str().as_bytes().iter().map(encode).collect();
+    format!("sqlite://{path}?mode=rwc")
 }
 
 fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
@@ -88,7 +197,7 @@ fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|e| sqlx::Error::Decode(Box::new(e)))
 }
 
-/// SQLite's integers are signed; sizes and counts never come near the difference.
+/// The integers of both systems are signed; sizes and counts never come near the difference.
 fn to_i64(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

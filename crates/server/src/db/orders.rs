@@ -1,9 +1,10 @@
 //! Orders: who wants which build.
 
 use contract::Order;
-use sqlx::FromRow;
+use sqlx::any::AnyRow;
+use sqlx::{FromRow, Row as _};
 
-use super::{BuildState, Db, NewBuild, Result, from_json, outbox, to_i64, to_json};
+use super::{BuildState, Db, NewBuild, Result, addresses, from_json, outbox, to_i64, to_json};
 use crate::clock::now;
 
 /// An order to be kept.
@@ -13,6 +14,10 @@ pub struct NewOrder<'a> {
     /// Without password hashes.
     pub request: &'a Order,
     pub email: Option<&'a str>,
+    /// The token of the address, if it was not named before; and whether it is asked if it is the right one.
+    pub address_token: &'a str,
+    pub ask: bool,
+    pub webhook: Option<&'a str>,
     /// Tells users apart without saying who they are.
     pub user: &'a str,
     /// Hash of a key that makes repeating the request harmless.
@@ -41,10 +46,10 @@ pub struct OrderRow {
     pub title: String,
     pub request: Order,
     pub email: Option<String>,
+    pub webhook: Option<String>,
     pub cancelled: bool,
 }
 
-#[derive(FromRow)]
 struct Row {
     id: String,
     build: String,
@@ -52,7 +57,23 @@ struct Row {
     title: String,
     request: String,
     email: Option<String>,
-    cancelled: bool,
+    webhook: Option<String>,
+    cancelled: Option<i64>,
+}
+
+impl<'r> FromRow<'r, AnyRow> for Row {
+    fn from_row(row: &'r AnyRow) -> Result<Self> {
+        Ok(Row {
+            id: row.try_get("id")?,
+            build: row.try_get("build")?,
+            created: row.try_get("created")?,
+            title: row.try_get("title")?,
+            request: row.try_get("request")?,
+            email: row.try_get("email")?,
+            webhook: row.try_get("webhook")?,
+            cancelled: row.try_get("cancelled")?,
+        })
+    }
 }
 
 impl Db {
@@ -64,7 +85,7 @@ impl Db {
         let mut tx = self.write().await?;
         if let Some(key) = order.idempotency_key {
             let earlier: Option<(String, String)> =
-                sqlx::query_as("SELECT id, request_hash FROM orders WHERE idempotency_key = ?")
+                sqlx::query_as("SELECT id, request_hash FROM orders WHERE idempotency_key = $1")
                     .bind(key)
                     .fetch_optional(&mut *tx)
                     .await?;
@@ -77,7 +98,7 @@ impl Db {
         let (formats, system) = (to_json(build.formats)?, to_json(build.system)?);
         let equal: Option<(String, String)> = sqlx::query_as(
             "SELECT id, state FROM builds
-             WHERE join_key = ? AND formats = ? AND system = ? AND arch = ? AND cancel = 0
+             WHERE join_key = $1 AND formats = $2 AND system = $3 AND arch = $4 AND cancel = 0
                AND state IN ('waiting', 'building', 'ready') AND expired IS NULL
              ORDER BY state = 'ready' DESC, place LIMIT 1",
         )
@@ -93,7 +114,7 @@ impl Db {
                 sqlx::query(
                     "INSERT INTO builds (id, join_key, channel, arch, image_name, notice, formats, system, plan, plan_bytes, summary,
                                          notes, work, created)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
                 )
                 .bind(build.id)
                 .bind(build.join_key)
@@ -115,8 +136,9 @@ impl Db {
             }
         };
         sqlx::query(
-            "INSERT INTO orders (id, build, created, since, title, request, email, user, idempotency_key, request_hash)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO orders (id, build, created, since, title, request, email, \"user\", idempotency_key, request_hash,
+                                 webhook)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(order.id)
         .bind(&build_id)
@@ -128,8 +150,12 @@ impl Db {
         .bind(order.user)
         .bind(order.idempotency_key)
         .bind(order.request_hash)
+        .bind(order.webhook)
         .execute(&mut *tx)
         .await?;
+        if let Some(email) = order.email {
+            addresses::named(&mut tx, order.id, email, order.address_token, order.ask).await?;
+        }
         if ready {
             outbox::tell_order(&mut tx, order.id, outbox::NoticeKind::Ready).await?;
         }
@@ -139,7 +165,7 @@ impl Db {
 
     /// The order that a request with this key led to, if it was the same request; `None` when the key is new.
     pub async fn repeated(&self, key: &str, request_hash: &str) -> Result<Option<Placed>> {
-        let earlier: Option<(String, String)> = sqlx::query_as("SELECT id, request_hash FROM orders WHERE idempotency_key = ?")
+        let earlier: Option<(String, String)> = sqlx::query_as("SELECT id, request_hash FROM orders WHERE idempotency_key = $1")
             .bind(key)
             .fetch_optional(&self.pool)
             .await?;
@@ -148,17 +174,16 @@ impl Db {
 
     /// The order that was placed with this key, whatever the request was.
     pub async fn order_of_key(&self, key: &str) -> Result<Option<String>> {
-        sqlx::query_scalar("SELECT id FROM orders WHERE idempotency_key = ?").bind(key).fetch_optional(&self.pool).await
+        sqlx::query_scalar("SELECT id FROM orders WHERE idempotency_key = $1").bind(key).fetch_optional(&self.pool).await
     }
 
     /// The order with this (secret) identifier.
     pub async fn order(&self, id: &str) -> Result<Option<OrderRow>> {
-        let row: Option<Row> = sqlx::query_as(
-            "SELECT id, build, created, title, request, email, cancelled IS NOT NULL AS cancelled FROM orders WHERE id = ?",
-        )
-        .bind(id)
-        .fetch_optional(&self.pool)
-        .await?;
+        let row: Option<Row> =
+            sqlx::query_as("SELECT id, build, created, title, request, email, webhook, cancelled FROM orders WHERE id = $1")
+                .bind(id)
+                .fetch_optional(&self.pool)
+                .await?;
         row.map(|row| {
             Ok(OrderRow {
                 request: from_json(&row.request)?,
@@ -167,7 +192,8 @@ impl Db {
                 created: row.created,
                 title: row.title,
                 email: row.email,
-                cancelled: row.cancelled,
+                webhook: row.webhook,
+                cancelled: row.cancelled.is_some(),
             })
         })
         .transpose()
@@ -176,14 +202,14 @@ impl Db {
     /// A file of the order was downloaded.
     pub async fn picked_up(&self, order: &str) -> Result<()> {
         let mut tx = self.write().await?;
-        let first = sqlx::query("UPDATE orders SET picked_up = ? WHERE id = ? AND picked_up IS NULL")
+        let first = sqlx::query("UPDATE orders SET picked_up = $1 WHERE id = $2 AND picked_up IS NULL")
             .bind(now())
             .bind(order)
             .execute(&mut *tx)
             .await?;
         if first.rows_affected() == 1 {
             // It is kept longer now, and before that time is over another notice is owed.
-            sqlx::query("DELETE FROM outbox WHERE order_id = ? AND kind = 'expiring'").bind(order).execute(&mut *tx).await?;
+            sqlx::query("DELETE FROM outbox WHERE order_id = $1 AND kind = 'expiring'").bind(order).execute(&mut *tx).await?;
         }
         tx.commit().await
     }
@@ -194,7 +220,7 @@ impl Db {
     pub async fn cancel_order(&self, order: &str) -> Result<bool> {
         let mut tx = self.write().await?;
         let build: Option<String> = sqlx::query_scalar(
-            "UPDATE orders SET cancelled = ? WHERE id = ? AND cancelled IS NULL
+            "UPDATE orders SET cancelled = $1 WHERE id = $2 AND cancelled IS NULL
                AND (SELECT state FROM builds b WHERE b.id = orders.build) IN ('waiting', 'building')
              RETURNING build",
         )
@@ -207,9 +233,9 @@ impl Db {
         };
         sqlx::query(
             "UPDATE builds SET cancel = 1,
-                    ended = CASE state WHEN 'waiting' THEN ? ELSE ended END,
+                    ended = CASE state WHEN 'waiting' THEN $1 ELSE ended END,
                     state = CASE state WHEN 'waiting' THEN 'cancelled' ELSE state END
-             WHERE id = ? AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.build = builds.id AND o.cancelled IS NULL)",
+             WHERE id = $2 AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.build = builds.id AND o.cancelled IS NULL)",
         )
         .bind(now())
         .bind(&build)

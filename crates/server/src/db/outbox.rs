@@ -1,6 +1,6 @@
 //! The outbox: notices that are owed. A row is written in the transaction that makes the news true, so that a crash loses none.
 
-use sqlx::{FromRow, Sqlite, Transaction};
+use sqlx::{Any, Transaction};
 
 use super::{Db, Result};
 use crate::clock::now;
@@ -8,6 +8,8 @@ use crate::clock::now;
 /// What a notice tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoticeKind {
+    /// The question whether a mail address is the recipient's.
+    Confirm,
     Ready,
     Failed,
     /// The images will be removed soon.
@@ -15,8 +17,11 @@ pub enum NoticeKind {
 }
 
 impl NoticeKind {
-    fn name(self) -> &'static str {
+    const ALL: [NoticeKind; 4] = [NoticeKind::Confirm, NoticeKind::Ready, NoticeKind::Failed, NoticeKind::Expiring];
+
+    pub fn name(self) -> &'static str {
         match self {
+            NoticeKind::Confirm => "confirm",
             NoticeKind::Ready => "ready",
             NoticeKind::Failed => "failed",
             NoticeKind::Expiring => "expiring",
@@ -24,40 +29,75 @@ impl NoticeKind {
     }
 }
 
-/// A notice to be sent now.
-#[derive(Clone, Debug, FromRow)]
-pub struct Notice {
-    pub id: i64,
-    pub order_id: String,
-    /// `ready`, `failed` or `expiring`.
-    pub kind: String,
-    /// How often sending was tried.
-    pub attempts: i64,
+/// By which way a notice goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Mail,
+    Webhook,
 }
 
-impl Notice {
-    /// Whether it is of this kind.
-    pub fn is(&self, kind: NoticeKind) -> bool {
-        self.kind == kind.name()
+impl Way {
+    const ALL: [Way; 2] = [Way::Mail, Way::Webhook];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Way::Mail => "mail",
+            Way::Webhook => "webhook",
+        }
     }
 }
 
+/// A notice to be given now.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    pub id: i64,
+    pub order_id: String,
+    pub kind: NoticeKind,
+    pub way: Way,
+    /// How often giving it was tried.
+    pub attempts: i64,
+}
+
 impl Db {
-    /// Notices whose time has come, oldest first.
-    pub async fn due_notices(&self, limit: u32) -> Result<Vec<Notice>> {
-        sqlx::query_as(
-            "SELECT id, order_id, kind, attempts FROM outbox
-             WHERE sent IS NULL AND gave_up IS NULL AND next_try <= ? ORDER BY next_try, id LIMIT ?",
+    /// Takes the next notice whose time has come into hand, for so many seconds: until then no other server takes it. Mail to an address that is
+    /// not confirmed, or stopped, is not due, but for the question itself; without `mail`, none is.
+    pub async fn claim_notice(&self, seconds: i64, mail: bool) -> Result<Option<Notice>> {
+        let mut tx = self.write().await?;
+        let row: Option<(i64, String, String, String, i64)> = sqlx::query_as(
+            "SELECT n.id, n.order_id, n.kind, n.way, n.attempts FROM outbox n
+             WHERE n.sent IS NULL AND n.gave_up IS NULL AND n.next_try <= $1 AND n.claimed_until <= $1
+               AND (n.way <> 'mail' OR ($2 = 1 AND EXISTS (
+                   SELECT 1 FROM orders o JOIN addresses a ON a.email = o.email
+                   WHERE o.id = n.order_id AND a.stopped IS NULL AND (a.confirmed IS NOT NULL OR n.kind = 'confirm'))))
+             ORDER BY n.next_try, n.id LIMIT 1",
         )
         .bind(now())
-        .bind(limit)
-        .fetch_all(&self.pool)
-        .await
+        .bind(i64::from(mail))
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some((id, order_id, kind, way, attempts)) = row else {
+            return Ok(None);
+        };
+        let unknown = |text: &str| sqlx::Error::Decode(format!("“{text}” is no notice that this version knows").into());
+        let kind = NoticeKind::ALL.into_iter().find(|k| k.name() == kind).ok_or_else(|| unknown(&kind))?;
+        let way = Way::ALL.into_iter().find(|w| w.name() == way).ok_or_else(|| unknown(&way))?;
+        sqlx::query("UPDATE outbox SET claimed_until = $1 WHERE id = $2")
+            .bind(now().saturating_add(seconds))
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(Some(Notice { id, order_id, kind, way, attempts }))
+    }
+
+    /// Nobody has a notice in hand. For the start of a server that is alone: it may have ended while it had one.
+    pub async fn release_notices(&self) -> Result<()> {
+        sqlx::query("UPDATE outbox SET claimed_until = 0 WHERE claimed_until <> 0").execute(&self.pool).await.map(drop)
     }
 
     /// The notice was handed over.
     pub async fn notice_sent(&self, id: i64) -> Result<()> {
-        sqlx::query("UPDATE outbox SET sent = ?, attempts = attempts + 1, last_error = NULL WHERE id = ?")
+        sqlx::query("UPDATE outbox SET sent = $1, attempts = attempts + 1, last_error = NULL WHERE id = $2")
             .bind(now())
             .bind(id)
             .execute(&self.pool)
@@ -65,12 +105,12 @@ impl Db {
         Ok(())
     }
 
-    /// Sending failed: it is tried again at `next_try`, or given up where there is none.
+    /// Giving it failed: it is tried again at `next_try`, or given up where there is none.
     pub async fn notice_failed(&self, id: i64, error: &str, next_try: Option<i64>) -> Result<()> {
         sqlx::query(
-            "UPDATE outbox SET attempts = attempts + 1, last_error = ?1, next_try = coalesce(?2, next_try),
-                    gave_up = CASE WHEN ?2 IS NULL THEN ?3 END
-             WHERE id = ?4",
+            "UPDATE outbox SET attempts = attempts + 1, last_error = $1, next_try = coalesce($2, next_try), claimed_until = 0,
+                    gave_up = CASE WHEN $2 IS NULL THEN $3 END
+             WHERE id = $4",
         )
         .bind(error)
         .bind(next_try)
@@ -82,28 +122,35 @@ impl Db {
     }
 }
 
-/// Owes a notice to each order of the build that gave an address and still wants it.
-pub(super) async fn tell_all(tx: &mut Transaction<'static, Sqlite>, build: &str, kind: NoticeKind) -> Result<()> {
+/// Owes a notice to each order of the build that named a way and still wants it.
+pub(super) async fn tell_all(tx: &mut Transaction<'static, Any>, build: &str, kind: NoticeKind) -> Result<()> {
     insert(tx, "build", build, kind).await
 }
 
-/// Owes a notice to one order, if it gave an address.
-pub(super) async fn tell_order(tx: &mut Transaction<'static, Sqlite>, order: &str, kind: NoticeKind) -> Result<()> {
+/// Owes a notice to one order, by each way that it named.
+pub(super) async fn tell_order(tx: &mut Transaction<'static, Any>, order: &str, kind: NoticeKind) -> Result<()> {
     insert(tx, "order", order, kind).await
 }
 
-async fn insert(tx: &mut Transaction<'static, Sqlite>, by: &str, id: &str, kind: NoticeKind) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO outbox (order_id, kind, created, next_try)
-         SELECT id, ?1, ?2, ?2 FROM orders
-         WHERE email IS NOT NULL AND cancelled IS NULL AND CASE ?3 WHEN 'build' THEN build ELSE id END = ?4
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(kind.name())
-    .bind(now())
-    .bind(by)
-    .bind(id)
-    .execute(&mut **tx)
-    .await?;
+async fn insert(tx: &mut Transaction<'static, Any>, by: &str, id: &str, kind: NoticeKind) -> Result<()> {
+    for way in Way::ALL {
+        if kind == NoticeKind::Confirm && way != Way::Mail {
+            continue;
+        }
+        sqlx::query(
+            "INSERT INTO outbox (order_id, kind, way, created, next_try)
+             SELECT id, $1, $2, $3, $3 FROM orders
+             WHERE CASE $2 WHEN 'mail' THEN email ELSE webhook END IS NOT NULL AND cancelled IS NULL
+               AND CASE $4 WHEN 'build' THEN build ELSE id END = $5
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(kind.name())
+        .bind(way.name())
+        .bind(now())
+        .bind(by)
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    }
     Ok(())
 }

@@ -21,6 +21,8 @@ pub struct WaitingRow {
     pub id: String,
     pub place: i64,
     pub arch: String,
+    /// The names of the formats.
+    pub formats: Vec<String>,
     pub rank: i64,
     pub work: Work,
     pub wanted_by: Vec<WantedRow>,
@@ -65,19 +67,22 @@ impl Db {
         // One reader's transaction sees one moment.
         let mut tx = self.pool.begin().await?;
         let mut rows = QueueRows::default();
-        let waiting: Vec<(String, i64, String, i64, String)> =
-            sqlx::query_as("SELECT id, place, arch, rank, work FROM builds WHERE state = 'waiting' ORDER BY id")
+        let waiting: Vec<(String, i64, String, String, i64, String)> =
+            sqlx::query_as("SELECT id, place, arch, formats, rank, work FROM builds WHERE state = 'waiting' ORDER BY id")
                 .fetch_all(&mut *tx)
                 .await?;
-        for (id, place, arch, rank, work) in waiting {
-            rows.waiting.push(WaitingRow { id, place, arch, rank, work: from_json(&work)?, wanted_by: Vec::new() });
+        for (id, place, arch, formats, rank, work) in waiting {
+            let (formats, work) = (from_json(&formats)?, from_json(&work)?);
+            rows.waiting.push(WaitingRow { id, place, arch, formats, rank, work, wanted_by: Vec::new() });
         }
-        // A user is doubtful who let an image lie for a day and has picked up none that became ready later.
-        let wanted: Vec<(String, String, i64, bool)> = sqlx::query_as(
-            "SELECT o.build, o.user, o.since, o.user <> '' AND EXISTS (
+        // A user is doubtful who let an image lie for a day and has picked up none that became ready later; an order whose mail address
+        // nobody has confirmed is so too.
+        let wanted: Vec<(String, String, i64, i64)> = sqlx::query_as(
+            "SELECT o.build, o.\"user\", o.since, CASE WHEN o.\"user\" <> '' AND EXISTS (
                  SELECT 1 FROM orders l JOIN builds b ON b.id = l.build
-                 WHERE l.user = o.user AND l.picked_up IS NULL AND l.cancelled IS NULL AND b.state = 'ready' AND b.ended < ?1
-                   AND NOT EXISTS (SELECT 1 FROM orders p WHERE p.user = o.user AND p.picked_up >= b.ended))
+                 WHERE l.\"user\" = o.\"user\" AND l.picked_up IS NULL AND l.cancelled IS NULL AND b.state = 'ready' AND b.ended < $1
+                   AND NOT EXISTS (SELECT 1 FROM orders p WHERE p.\"user\" = o.\"user\" AND p.picked_up >= b.ended))
+                 OR EXISTS (SELECT 1 FROM addresses a WHERE a.email = o.email AND a.confirmed IS NULL) THEN 1 ELSE 0 END
              FROM orders o JOIN builds w ON w.id = o.build
              WHERE w.state = 'waiting' AND o.cancelled IS NULL",
         )
@@ -88,7 +93,7 @@ impl Db {
             if let Ok(at) = rows.waiting.binary_search_by(|w| w.id.as_str().cmp(&build))
                 && let Some(row) = rows.waiting.get_mut(at)
             {
-                row.wanted_by.push(WantedRow { user, since, doubtful });
+                row.wanted_by.push(WantedRow { user, since, doubtful: doubtful != 0 });
             }
         }
         let running: Vec<(String, i64, Option<String>, Option<i64>, String, String)> =
@@ -96,7 +101,7 @@ impl Db {
                 .fetch_all(&mut *tx)
                 .await?;
         for (id, place, worker, started, work, progress) in running {
-            let users = sqlx::query_scalar("SELECT user FROM orders WHERE build = ? AND cancelled IS NULL")
+            let users = sqlx::query_scalar("SELECT \"user\" FROM orders WHERE build = $1 AND cancelled IS NULL")
                 .bind(&id)
                 .fetch_all(&mut *tx)
                 .await?;
@@ -105,15 +110,15 @@ impl Db {
             rows.running.push(RunningRow { id, place, worker, started, work, progress, users });
         }
         rows.served = sqlx::query_as(
-            "SELECT o.user, CAST(b.ended - b.started AS REAL) / (SELECT count(*) FROM orders s WHERE s.build = b.id), b.ended
+            "SELECT o.\"user\", CAST(b.ended - b.started AS DOUBLE PRECISION) / (SELECT count(*) FROM orders s WHERE s.build = b.id), b.ended
              FROM builds b JOIN orders o ON o.build = b.id
-             WHERE b.ended > ? AND b.started IS NOT NULL AND b.ended >= b.started AND o.created <= b.ended",
+             WHERE b.ended > $1 AND b.started IS NOT NULL AND b.ended >= b.started AND o.created <= b.ended",
         )
         .bind(now() - REMEMBERED)
         .fetch_all(&mut *tx)
         .await?;
         let came: Vec<(String, f64)> =
-            sqlx::query_as("SELECT work, work_before FROM builds WHERE created > ? ORDER BY place DESC LIMIT 500")
+            sqlx::query_as("SELECT work, work_before FROM builds WHERE created > $1 ORDER BY place DESC LIMIT 500")
                 .bind(now() - RECENT)
                 .fetch_all(&mut *tx)
                 .await?;
@@ -122,7 +127,7 @@ impl Db {
         }
         let (failed, ended): (i64, i64) = sqlx::query_as(
             "SELECT count(*) FILTER (WHERE state = 'failed'), count(*) FROM
-                 (SELECT state FROM builds WHERE ended IS NOT NULL AND state IN ('ready', 'failed') ORDER BY ended DESC LIMIT ?)",
+                 (SELECT state FROM builds WHERE ended IS NOT NULL AND state IN ('ready', 'failed') ORDER BY ended DESC LIMIT $1) AS lately",
         )
         .bind(ENDS)
         .fetch_one(&mut *tx)
@@ -135,7 +140,7 @@ impl Db {
     pub async fn samples(&self) -> Result<Vec<Sample>> {
         let rows: Vec<(String, Option<String>, String)> = sqlx::query_as(
             "SELECT work, worker, step_seconds FROM builds
-             WHERE state = 'ready' AND step_seconds <> '[]' AND ended IS NOT NULL ORDER BY ended DESC, place DESC LIMIT ?",
+             WHERE state = 'ready' AND step_seconds <> '[]' AND ended IS NOT NULL ORDER BY ended DESC, place DESC LIMIT $1",
         )
         .bind(MAX_SAMPLES as i64)
         .fetch_all(&self.pool)
@@ -150,7 +155,7 @@ impl Db {
 
     /// Keeps what an order was promised, once.
     pub async fn promise(&self, order: &str, forecast: &Range, named: &Range) -> Result<()> {
-        sqlx::query("INSERT INTO promises (order_id, made, forecast, named) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
+        sqlx::query("INSERT INTO promises (order_id, made, forecast, named) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
             .bind(order)
             .bind(exact_now())
             .bind(to_json(forecast)?)
@@ -162,14 +167,14 @@ impl Db {
 
     /// The work that was before a new build when it came.
     pub async fn note_work_before(&self, build: &str, seconds: f64) -> Result<()> {
-        sqlx::query("UPDATE builds SET work_before = ? WHERE id = ?").bind(seconds).bind(build).execute(&self.pool).await?;
+        sqlx::query("UPDATE builds SET work_before = $1 WHERE id = $2").bind(seconds).bind(build).execute(&self.pool).await?;
         Ok(())
     }
 
     /// Promises that came true or not, oldest first: as forecast, as named, and the seconds it took.
     pub async fn promises(&self) -> Result<Vec<(Promise, Range)>> {
         let rows: Vec<(String, String, f64)> = sqlx::query_as(
-            "SELECT forecast, named, actual FROM promises WHERE ended IS NOT NULL AND actual IS NOT NULL ORDER BY ended DESC LIMIT ?",
+            "SELECT forecast, named, actual FROM promises WHERE ended IS NOT NULL AND actual IS NOT NULL ORDER BY ended DESC LIMIT $1",
         )
         .bind(MAX_PROMISES as i64)
         .fetch_all(&self.pool)
@@ -183,8 +188,8 @@ impl Db {
     /// Seconds from order to image, and seconds of building, of the orders that became ready within so many seconds; newest first.
     pub async fn delivery_times(&self, within: i64) -> Result<Vec<(i64, i64)>> {
         sqlx::query_as(
-            "SELECT max(b.ended - o.since, 0), max(b.ended - b.started, 0) FROM orders o JOIN builds b ON b.id = o.build
-             WHERE b.state = 'ready' AND b.ended > ? AND b.started IS NOT NULL AND o.cancelled IS NULL ORDER BY b.ended DESC LIMIT 10000",
+            "SELECT CASE WHEN b.ended > o.since THEN b.ended - o.since ELSE 0 END, CASE WHEN b.ended > b.started THEN b.ended - b.started ELSE 0 END FROM orders o JOIN builds b ON b.id = o.build
+             WHERE b.state = 'ready' AND b.ended > $1 AND b.started IS NOT NULL AND o.cancelled IS NULL ORDER BY b.ended DESC LIMIT 10000",
         )
         .bind(now() - within)
         .fetch_all(&self.pool)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use attest::Digests;
 use contract::{Artifact, Evidence, Format, Origin, Plan};
-use sqlx::SqliteExecutor;
+use sqlx::{Any, Executor};
 
 use super::{EndError, to_u64};
 
@@ -43,9 +43,9 @@ pub(super) fn check_plan(planned: &Plan, lock: &Plan) -> Result<(), EndError> {
 pub type Sent = BTreeMap<String, Digests>;
 
 /// Reads what was sent in an attempt.
-pub(super) async fn uploads(db: impl SqliteExecutor<'_>, build: &str, attempt: i64) -> super::Result<Sent> {
+pub(super) async fn uploads(db: impl Executor<'_, Database = Any>, build: &str, attempt: i64) -> super::Result<Sent> {
     let rows: Vec<(String, i64, String, String, String)> =
-        sqlx::query_as("SELECT name, size, sha256, sha512, blake2b FROM uploads WHERE build = ? AND attempt = ?")
+        sqlx::query_as("SELECT name, size, sha256, sha512, blake2b FROM uploads WHERE build = $1 AND attempt = $2")
             .bind(build)
             .bind(attempt)
             .fetch_all(db)

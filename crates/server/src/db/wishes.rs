@@ -39,7 +39,7 @@ impl Db {
         let today = today();
         let mut tx = self.write().await?;
         let mut known: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM wishes WHERE day = ?").bind(today).fetch_one(&mut *tx).await?;
+            sqlx::query_scalar("SELECT count(*) FROM wishes WHERE day = $1").bind(today).fetch_one(&mut *tx).await?;
         for wish in wishes {
             let flags = wish.flags.join(" ");
             if known >= MAX_PER_DAY || wish.package.len() > MAX_TEXT || flags.len() > MAX_TEXT {
@@ -48,8 +48,8 @@ impl Db {
             let (nearest, differs) =
                 wish.nearest.as_ref().map(|(build, flags)| (build.as_str(), flags.join(" "))).unwrap_or_default();
             sqlx::query(
-                "INSERT INTO wishes (channel, package, flags, day, count, nearest, differs) VALUES (?, ?, ?, ?, 1, ?, ?)
-                 ON CONFLICT DO UPDATE SET count = count + 1, nearest = excluded.nearest, differs = excluded.differs",
+                "INSERT INTO wishes (channel, package, flags, day, count, nearest, differs) VALUES ($1, $2, $3, $4, 1, $5, $6)
+                 ON CONFLICT (channel, package, flags, day) DO UPDATE SET count = wishes.count + 1, nearest = excluded.nearest, differs = excluded.differs",
             )
             .bind(channel)
             .bind(&wish.package)
@@ -66,13 +66,15 @@ impl Db {
 
     /// The wishes of the last `days` days, the most frequent first, at most `limit`.
     pub async fn wishes(&self, days: u64, limit: u32) -> Result<Vec<CountedWish>> {
-        // Of columns that are not grouped by, SQLite takes the row with the largest day.
         let rows: Vec<(String, String, String, i64, i64, String, String)> = sqlx::query_as(
-            "SELECT channel, package, flags, sum(count), max(day), nearest, differs FROM wishes WHERE day > ?
-             GROUP BY channel, package, flags ORDER BY sum(count) DESC, max(day) DESC, package LIMIT ?",
+            "SELECT w.channel, w.package, w.flags, s.total, s.last, w.nearest, w.differs
+             FROM (SELECT channel, package, flags, CAST(sum(count) AS BIGINT) AS total, max(day) AS last FROM wishes WHERE day > $1
+                   GROUP BY channel, package, flags) AS s
+             JOIN wishes w ON w.channel = s.channel AND w.package = s.package AND w.flags = s.flags AND w.day = s.last
+             ORDER BY s.total DESC, s.last DESC, w.package LIMIT $2",
         )
         .bind(today().saturating_sub(to_i64(days)))
-        .bind(limit)
+        .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await?;
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();

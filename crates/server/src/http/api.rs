@@ -38,7 +38,21 @@ struct NewOrder {
 pub async fn health(State(app): SharedApp) -> Result<Json<serde_json::Value>, Problem> {
     app.db.ping().await?;
     let (waiting, building) = app.db.queue_length().await?;
-    Ok(Json(json!({ "status": "ok", "waiting": waiting, "building": building, "workers": app.workers.present() })))
+    Ok(Json(json!({ "status": "ok", "waiting": waiting, "building": building, "workers": app.db.workers_present().await? })))
+}
+
+/// `GET /readyz`: 200 while this server can do all its work: the database answers and files can be kept. A balancer asks here.
+pub async fn ready(State(app): SharedApp) -> Result<Json<serde_json::Value>, Problem> {
+    let trouble = |what: &str, error: &dyn std::error::Error| {
+        tracing::error!(%error, "not ready: {what}");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("This server is not ready: {what}. Its log says more."))
+    };
+    app.db.ping().await.map_err(|e| trouble("the database does not answer", &e))?;
+    app.storage.check().await.map_err(|e| trouble("files cannot be kept", &e))?;
+    if *app.stopping.borrow() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "This server is stopping."));
+    }
+    Ok(Json(json!({ "status": "ready" })))
 }
 
 /// `GET /api/v1/presets`
@@ -64,8 +78,9 @@ pub async fn channels(State(app): SharedApp) -> Json<serde_json::Value> {
 }
 
 /// `POST /api/v1/plan`: the plan for an order that is not placed.
-pub async fn plan_only(State(app): SharedApp, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+pub async fn plan_only(State(app): SharedApp, client: Client, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let order = order_of(&headers, body).await?;
+    app.may_plan(&client.user(&app.operator_token))?;
     let planned = app.catalogue.plan(&order).await?;
     Ok(Json(planned.plan).into_response())
 }

@@ -1,7 +1,6 @@
 //! Downloads: whole files and parts of them (RFC 9110, section 14), and the lists of checksums.
 
 use std::io::SeekFrom;
-use std::path::PathBuf;
 
 use attest::DocumentKind;
 use axum::body::Body;
@@ -9,14 +8,18 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_stream::StreamExt;
 use tokio_util::io::ReaderStream;
 
 use super::SharedApp;
 use super::api::find;
 use super::problem::Problem;
 use crate::app::App;
+use crate::client::Client;
 use crate::db::BuildState;
 use crate::status::OrderStatus;
+use crate::storage::Source;
 
 const BUFFER: usize = 256 << 10;
 
@@ -34,6 +37,7 @@ pub async fn artifact(
     State(app): SharedApp,
     method: Method,
     Path((id, name)): Path<(String, String)>,
+    client: Client,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let status = ready_order(&app, &id).await?;
@@ -45,7 +49,17 @@ pub async fn artifact(
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     let wanted = wanted(&headers, &etag, found.size);
-    let mut response = match wanted {
+    if let (Content::Stored(Source::Elsewhere(address)), &Method::GET, Wanted::Whole | Wanted::Part(..)) = (&found.content, &method, wanted) {
+        if found.kind.is_none() {
+            app.db.picked_up(&id).await?;
+        }
+        return Ok(sent_on(address));
+    }
+    let permit = match method {
+        Method::GET => app.may_download(&client.user(&app.operator_token))?,
+        _ => None,
+    };
+    let response = match wanted {
         Wanted::Unsatisfiable => {
             let mut response =
                 Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "The file ends before the part that was asked for.")
@@ -64,6 +78,7 @@ pub async fn artifact(
     if method == Method::GET && found.kind.is_none() {
         app.db.picked_up(&id).await?;
     }
+    let mut response = held(response, permit);
     set(&mut response, header::ETAG, &etag);
     set(&mut response, header::ACCEPT_RANGES, "bytes");
     set(&mut response, header::CONTENT_TYPE, found.kind.map_or("application/octet-stream", DocumentKind::media_type));
@@ -83,20 +98,20 @@ struct Found {
 }
 
 enum Content {
-    File(PathBuf),
+    Stored(Source),
     Bytes(Vec<u8>),
 }
 
 async fn find_file(app: &App, build: &str, name: &str) -> Result<Option<Found>, Problem> {
     let artifacts = app.db.artifacts(build).await?;
     if let Some((artifact, attempt)) = artifacts.into_iter().find(|(artifact, _)| artifact.name == name) {
-        let content = Content::File(app.files.path(build, attempt, name));
+        let content = Content::Stored(app.storage.source(build, attempt, name));
         return Ok(Some(Found { size: artifact.size, sha256: artifact.sha256, kind: None, content }));
     }
     let documents = app.db.documents(build).await?;
     let Some(document) = documents.into_iter().find(|document| document.name == name) else { return Ok(None) };
     let content = match document.attempt {
-        Some(attempt) => Content::File(app.files.path(build, attempt, name)),
+        Some(attempt) => Content::Stored(app.storage.source(build, attempt, name)),
         None => Content::Bytes(app.db.document_body(build, name).await?.unwrap_or_default()),
     };
     Ok(Some(Found { size: document.size, sha256: document.sha256, kind: Some(document.kind), content }))
@@ -108,6 +123,24 @@ pub async fn certificate(State(app): SharedApp) -> Result<Response, Problem> {
         return Err(Problem::new(StatusCode::NOT_FOUND, "This site signs nothing: its operator named no key."));
     };
     Ok(([(header::CONTENT_TYPE, "application/pgp-keys")], certificate.to_owned()).into_response())
+}
+
+/// The answer, which holds its right to be sent until it was, or the client is gone.
+fn held(response: Response, permit: Option<OwnedSemaphorePermit>) -> Response {
+    let Some(permit) = permit else { return response };
+    let (head, body) = response.into_parts();
+    let stream = body.into_data_stream().map(move |chunk| {
+        let _ = &permit;
+        chunk
+    });
+    Response::from_parts(head, Body::from_stream(stream))
+}
+
+/// Sends a client on to the storage, which serves parts of files too. The address is good for a while only, and kept by nobody.
+fn sent_on(address: &str) -> Response {
+    let mut response = StatusCode::TEMPORARY_REDIRECT.into_response();
+    set(&mut response, header::LOCATION, address);
+    response
 }
 
 /// `GET /api/v1/orders/{id}/SHA256SUMS`, as `sha256sum -c` reads it.
@@ -140,7 +173,8 @@ async fn ready_order(app: &App, id: &str) -> Result<OrderStatus, Problem> {
 async fn part(found: &Found, method: &Method, first: u64, length: u64) -> Result<Response, Problem> {
     let body = match &found.content {
         _ if method == Method::HEAD => Body::empty(),
-        Content::File(path) => {
+        Content::Stored(Source::Elsewhere(_)) => Body::empty(),
+        Content::Stored(Source::File(path)) => {
             let mut file = tokio::fs::File::open(path).await?;
             file.seek(SeekFrom::Start(first)).await?;
             Body::from_stream(ReaderStream::with_capacity(file.take(length), BUFFER))

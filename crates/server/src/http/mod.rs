@@ -1,11 +1,15 @@
 //! HTTP: the routes, and what holds for all of them.
 
+mod access;
 mod api;
 mod assets;
 mod download;
 mod events;
+mod feed;
 mod form;
 mod form_system;
+mod mail;
+mod metrics;
 mod operator;
 mod packages;
 mod pages;
@@ -27,6 +31,7 @@ use axum::routing::{get, post, put};
 use tokio_stream::StreamExt;
 
 use crate::app::App;
+pub use metrics::Counters;
 pub use problem::Problem;
 
 /// How long an answer may be in the making; planning on a cold mirror takes longest.
@@ -41,6 +46,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/orders/{id}/packages", get(packages::of_order))
         .route("/orders/{id}/cancel", post(pages::cancel))
         .route("/orders/{id}/again", post(pages::again))
+        .route("/orders/{id}/feed.atom", get(feed::feed))
+        .route("/mail/{token}", get(mail::page))
+        .route("/mail/{token}/confirm", post(mail::confirm))
+        .route("/mail/{token}/stop", post(mail::stop))
+        .route("/log-in", get(access::page).post(access::log_in))
         .route("/queue", get(pages::queue))
         .route("/stats", get(stats::page))
         .route("/assets/{name}", get(assets::asset))
@@ -49,6 +59,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/robots.txt", get(assets::robots));
     let api = Router::new()
         .route("/healthz", get(api::health))
+        .route("/readyz", get(api::ready))
+        .route("/metrics", get(metrics::metrics))
         .route("/api/v1/presets", get(api::presets))
         .route("/api/v1/channels", get(api::channels))
         .route("/api/v1/stats", get(stats::api))
@@ -72,6 +84,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/operator", get(operator::page).post(operator::log_in))
         .route("/operator/act", post(operator::act_on_page))
         .route("/api/v1/operator/wishes", get(operator::wishes))
+        .route("/api/v1/operator/site", get(operator::site_api))
+        .route("/api/v1/operator/access", get(access::access).post(access::act))
         .route("/api/v1/operator/queue", get(operator::queue).post(operator::act));
     // An upload takes as long as it takes; the lease says when it is lost.
     let uploads = Router::new().route("/api/worker/builds/{build}/artifacts/{name}", put(worker::upload));
@@ -87,7 +101,7 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(pages::not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(security_headers))
-        .layer(middleware::from_fn(log_request))
+        .layer(middleware::from_fn_with_state(app.clone(), log_request))
         .with_state(app)
 }
 
@@ -104,12 +118,14 @@ async fn limit_time(request: Request, next: Next) -> Response {
 }
 
 /// Logs the route, never the path or the query: they hold the secret of an order.
-async fn log_request(request: Request, next: Next) -> Response {
+async fn log_request(State(app): SharedApp, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or_else(|| "-".to_owned(), |p| p.as_str().to_owned());
     let response = next.run(request).await;
-    let milliseconds = started.elapsed().as_millis();
+    let took = started.elapsed();
+    app.counters.answered(&route, response.status(), took);
+    let milliseconds = took.as_millis();
     let status = response.status().as_u16();
     match route.as_str() {
         // Idle workers ask every second.

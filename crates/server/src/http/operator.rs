@@ -7,6 +7,7 @@ use axum::extract::{FromRequestParts, RawQuery, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use contract::Step;
 use contract::hash::FieldHasher;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -15,8 +16,10 @@ use super::pages::{Page, render};
 use super::problem::Problem;
 use super::{SharedApp, assets, query_field, read_body};
 use crate::app::App;
+use crate::channels::Availability;
+use crate::client::token_of;
 use crate::clock;
-use crate::db::{BuildState, CountedWish, Gate, Turn};
+use crate::db::{BuildState, Cause, CountedWish, Gate, Role, Turn, step_number};
 use crate::secret;
 
 /// Days of wishes looked at where none are named.
@@ -35,6 +38,37 @@ struct OperatorPage<'a> {
     queue: QueueView,
     wishes: Vec<CountedWish>,
     days: u64,
+    site: SiteView,
+}
+
+/// How the site as a whole does.
+#[derive(Serialize)]
+struct SiteView {
+    workers: Vec<WorkerView>,
+    channels: Vec<ChannelView>,
+    causes: Vec<Cause>,
+    stored_bytes: u64,
+    oldest_waiting: Option<i64>,
+    /// Ways, and the notices that are owed and that were given up lately.
+    notices: Vec<(String, u64, u64)>,
+    time: Where,
+}
+
+#[derive(Serialize)]
+struct WorkerView {
+    name: String,
+    /// Seconds since it was heard of.
+    quiet: u64,
+    asking: bool,
+    /// How long it takes, as a factor on the usual time.
+    speed: f64,
+}
+
+/// A channel, and why it cannot be used where it cannot.
+#[derive(Serialize)]
+struct ChannelView {
+    name: String,
+    trouble: Option<String>,
 }
 
 #[derive(Template)]
@@ -53,6 +87,9 @@ impl FromRequestParts<Arc<App>> for Operator {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         if shown.and_then(|s| s.strip_prefix("Bearer ")).is_some_and(|token| secret::same(token, &app.operator_token)) {
+            return Ok(Operator);
+        }
+        if token_of(app, &parts.headers).await?.is_some_and(|token| token.role == Role::Operator) {
             return Ok(Operator);
         }
         Err(Problem::new(
@@ -190,7 +227,84 @@ async fn view(app: &App) -> crate::db::Result<QueueView> {
     });
     let mut builds: Vec<BuildView> = builds.collect();
     builds.sort_by_key(|b| (b.state != BuildState::Building, b.position.unwrap_or(u64::MAX)));
-    Ok(QueueView { gate: app.db.gate().await?, workers: app.workers.present(), builds })
+    Ok(QueueView { gate: app.db.gate().await?, workers: app.db.workers_present().await?, builds })
+}
+
+/// `GET /api/v1/operator/site`
+pub async fn site_api(State(app): SharedApp, _: Operator) -> Result<Json<impl Serialize>, Problem> {
+    Ok(Json(site(&app).await?))
+}
+
+async fn site(app: &App) -> crate::db::Result<SiteView> {
+    let outlook = app.outlook().await?;
+    let workers = app.db.workers().await?.into_iter().map(|worker| WorkerView {
+        quiet: (clock::exact_now() - worker.seen).clamp(0.0, 1e9) as u64,
+        asking: worker.asking,
+        speed: outlook.speed(&worker.name),
+        name: worker.name,
+    });
+    let channels = app.catalogue.channels.all().iter().map(|channel| ChannelView {
+        name: channel.config.name.clone(),
+        trouble: match channel.availability() {
+            Availability::Unavailable(unavailable) => Some(unavailable.reason),
+            Availability::Available(_) | Availability::Unknown => None,
+        },
+    });
+    let numbers = app.db.numbers().await?;
+    Ok(SiteView {
+        workers: workers.collect(),
+        channels: channels.collect(),
+        causes: app.db.causes().await?,
+        stored_bytes: numbers.stored_bytes,
+        oldest_waiting: numbers.oldest_waiting.map(|since| clock::now().saturating_sub(since)),
+        notices: numbers.notices,
+        time: Where::of(&app.db.samples().await?, &app.db.delivery_times(RECENT).await?),
+    })
+}
+
+/// Deliveries of so long ago say where the time goes. Seconds.
+const RECENT: i64 = 86_400;
+
+/// Where the time of orders goes.
+#[derive(Serialize)]
+struct Where {
+    /// Steps, and their shares of the time of building.
+    steps: Vec<(&'static str, f64)>,
+    /// The share of the time from order to image that is waiting for a worker.
+    waiting: f64,
+}
+
+impl Where {
+    fn of(samples: &[queue::Sample], deliveries: &[(i64, i64)]) -> Where {
+        let seconds = |step: Step| -> f64 {
+            let number = step_number(step);
+            samples.iter().flat_map(|sample| &sample.steps).filter(|(of, _)| *of == number).map(|(_, seconds)| seconds).sum()
+        };
+        let of_step: Vec<f64> = Step::ALL.into_iter().map(seconds).collect();
+        let all: f64 = of_step.iter().sum();
+        let share = |part: f64, whole: f64| if whole > 0.0 { (part / whole).clamp(0.0, 1.0) } else { 0.0 };
+        let steps = Step::ALL.into_iter().zip(of_step).map(|(step, part)| (step.label(), share(part, all))).collect();
+        let total: i64 = deliveries.iter().map(|(whole, _)| whole).sum();
+        let waited: i64 = deliveries.iter().map(|(whole, building)| whole.saturating_sub(*building).max(0)).sum();
+        Where { steps, waiting: share(waited as f64, total as f64) }
+    }
+
+    /// The bottleneck, and what helps.
+    fn bottleneck(&self) -> String {
+        let Some((step, share)) = self.steps.iter().max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, share)| *share > 0.0) else {
+            return "Nothing was built yet.".to_owned();
+        };
+        if self.waiting > 0.5 {
+            return format!("Orders wait for {:.0}% of their time: more workers help.", self.waiting * 100.0);
+        }
+        let advice = match Step::ALL.into_iter().find(|s| s.label() == *step) {
+            Some(Step::Fetch) => "a nearer or faster mirror helps",
+            Some(Step::Merge | Step::Configure | Step::Write) => "faster workers help",
+            Some(Step::Upload) => "a faster way to the storage helps",
+            None => "",
+        };
+        format!("Building spends {:.0}% of its time on “{step}”: {advice}.", share * 100.0)
+    }
 }
 
 /// `GET /operator`: the operator's page, or the way in.
@@ -199,7 +313,8 @@ pub async fn page(State(app): SharedApp, headers: HeaderMap) -> Page {
         return Ok(render(StatusCode::OK, &LogInPage { version: &assets::VERSION, wrong: false }));
     }
     let wishes = app.db.wishes(DAYS, MAX_WISHES).await?;
-    Ok(render(StatusCode::OK, &OperatorPage { version: &assets::VERSION, queue: view(&app).await?, wishes, days: DAYS }))
+    let (queue, site) = (view(&app).await?, site(&app).await?);
+    Ok(render(StatusCode::OK, &OperatorPage { version: &assets::VERSION, queue, wishes, days: DAYS, site }))
 }
 
 /// `POST /operator`: logs in with the token.

@@ -235,7 +235,7 @@ pub async fn queue(State(app): SharedApp) -> Page {
         BuildState::Waiting => (1, outlook.position(&b.id).unwrap_or(u64::MAX)),
         BuildState::Ready | BuildState::Failed | BuildState::Cancelled | BuildState::Expired => (2, 0),
     });
-    let workers = app.workers.present();
+    let workers = app.db.workers_present().await?;
     Ok(render(StatusCode::OK, &QueuePage { version: &assets::VERSION, waiting, building, workers, builds }))
 }
 

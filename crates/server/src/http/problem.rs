@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::limits::Limited;
 use crate::orders::Refusal;
 
 /// An error as an answer.
@@ -82,6 +83,12 @@ impl From<std::io::Error> for Problem {
     }
 }
 
+impl From<Limited> for Problem {
+    fn from(limited: Limited) -> Self {
+        Refusal::Limited(limited).into()
+    }
+}
+
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let detail = refusal.to_string();
@@ -99,6 +106,11 @@ impl From<Refusal> for Problem {
             Refusal::QueueFull { .. } => {
                 Problem { retry_after: Some(600), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
             }
+            Refusal::Limited(limited) => {
+                Problem { retry_after: Some(limited.retry_after), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+            }
+            Refusal::TooLarge { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+            Refusal::NotInvited => Problem::new(StatusCode::FORBIDDEN, detail),
             Refusal::Closed => Problem { retry_after: Some(3_600), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) },
             Refusal::KeyReused => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
             Refusal::Internal(error) => Problem::internal(error.as_ref()),

@@ -1,27 +1,36 @@
 //! The worker's side: the lease protocol of `contract::lease`.
 
+use std::time::{Duration, Instant};
+
 use axum::Json;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use contract::lease::{BinhostAccess, EndReport, EventAnswer, EventBatch, LeaseRequest};
+use contract::lease::{BinhostAccess, EndReport, EventAnswer, EventBatch, LeaseRequest, OLDEST_PROTOCOL};
 use contract::{Failure, Job, Lease, Step};
 use serde::de::DeserializeOwned;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_stream::StreamExt;
 
 use super::problem::Problem;
 use super::{SharedApp, broke_off, drain, read_body};
 use crate::app::App;
 use crate::attestation;
+use crate::bus::Change;
 use crate::db::{EndError, Gate, LeaseLost, Leased};
-use crate::files::{Incoming, is_plain_name};
 use crate::secret;
+use crate::storage::{Incoming, is_plain_name};
 
 /// Bytes of a batch of events, and of the largest message: an end report holds the whole plan.
 const MAX_EVENTS: usize = 4 << 20;
 const MAX_REPORT: usize = 64 << 20;
+
+/// The longest that a worker may wait for work. Seconds.
+const MAX_WAIT: u32 = 30;
+/// A worker that waits looks for work so often without news: quicker ones that were left the work may be gone.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// The lease is prolonged each time so many bytes of an upload have come.
 const TOUCH_EVERY: u64 = 16 << 20;
@@ -45,43 +54,89 @@ pub async fn authorize(State(app): SharedApp, request: Request, next: Next) -> R
 pub async fn lease(State(app): SharedApp, body: Body) -> Result<Response, Problem> {
     let request: LeaseRequest = json(body, MAX_EVENTS).await?;
     let name: String = request.worker.chars().filter(|c| !c.is_control()).take(64).collect();
+    if request.protocol.max(1) < OLDEST_PROTOCOL {
+        let detail = format!(
+            "This worker speaks version {} of the protocol; this site needs {OLDEST_PROTOCOL}. Renew it.",
+            request.protocol
+        );
+        return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, detail));
+    }
     if app.config.boot_gate && !request.starts_images {
         let detail =
             "This site starts each image before it gives it out, and this worker cannot: install qemu-system-x86 and ovmf there.";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
-    app.workers.saw(&name);
-    for build in next_builds(&app, &name, &request.arches).await? {
+    let waits = Duration::from_secs(u64::from(request.wait_seconds.min(MAX_WAIT)));
+    let until = Instant::now() + waits;
+    // Listening begins before the first look, so that no work comes unheard between them.
+    let mut changes = app.bus.listen();
+    app.worker_asks(&name, waits).await?;
+    loop {
+        if let Some(lease) = next_lease(&app, &name, &request).await? {
+            return Ok(Json(lease).into_response());
+        }
+        if *app.stopping.borrow() || !work_may_have_come(&app, &mut changes, until).await {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+    }
+}
+
+/// Waits for news of the queue, or a little while. `false` when it is over.
+async fn work_may_have_come(app: &App, changes: &mut broadcast::Receiver<Change>, until: Instant) -> bool {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return false;
+    }
+    let mut stopping = app.stopping.clone();
+    let look_again = tokio::time::sleep(left.min(LOOK_AGAIN));
+    tokio::pin!(look_again);
+    loop {
+        tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => return false,
+            () = &mut look_again => return true,
+            change = changes.recv() => match change {
+                Ok(Change::Build(_)) => {}
+                Ok(Change::Queue) | Err(RecvError::Lagged(_)) => return true,
+                Err(RecvError::Closed) => return false,
+            },
+        }
+    }
+}
+
+/// Leases the build whose turn it is, if there is one for this worker.
+async fn next_lease(app: &App, name: &str, request: &LeaseRequest) -> Result<Option<Lease>, Problem> {
+    for build in next_builds(app, name, request).await? {
         let lease = secret::token::<16>().map_err(|e| Problem::internal(&e))?;
         let ttl_seconds = app.config.lease_ttl_seconds;
         // Somebody else may have been quicker, or it was cancelled; then it is the next one's turn.
-        let Some(leased) = app.db.lease(&build, &lease, &name, ttl_seconds).await? else { continue };
-        app.workers.took_work(&name);
+        let Some(leased) = app.db.lease(&build, &lease, name, ttl_seconds).await? else { continue };
+        app.worker_took_work(name);
         app.bus.state_changed(&leased.id);
         let build = leased.id.clone();
-        match access(&app, &leased) {
+        match access(app, &leased) {
             Ok(access) => {
                 tracing::info!(build, worker = name, attempt = leased.attempt, "leased");
-                return Ok(Json(Lease { lease, ttl_seconds, job: job(&app, leased, access) }).into_response());
+                return Ok(Some(Lease { lease, ttl_seconds, job: job(app, leased, access) }));
             }
             Err(failure) => {
                 app.db.fail_leased(&build, &lease, &failure).await?;
                 app.bus.state_changed(&build);
-                app.bus.mail.notify_one();
             }
         }
     }
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(None)
 }
 
 /// The builds a worker may have, in their turn: none when quicker workers are idle that can take all there are.
-async fn next_builds(app: &App, worker: &str, arches: &[String]) -> Result<Vec<String>, Problem> {
+async fn next_builds(app: &App, worker: &str, request: &LeaseRequest) -> Result<Vec<String>, Problem> {
     if app.db.queue_length().await?.0 == 0 || app.db.gate().await? == Gate::Paused {
         return Ok(Vec::new());
     }
     let outlook = app.outlook().await?;
-    let turns: Vec<String> = outlook.turns(arches).map(str::to_owned).collect();
-    let others: Vec<f64> = app.workers.asking_now(worker).iter().map(|name| outlook.speed(name)).collect();
+    let turns: Vec<String> = outlook.turns(&request.arches, &request.formats).map(str::to_owned).collect();
+    let workers = app.db.workers().await?;
+    let others = workers.iter().filter(|other| other.asking && other.name != worker).map(|other| outlook.speed(&other.name));
+    let others: Vec<f64> = others.collect();
     Ok(if queue::policy::gets_a_build(outlook.speed(worker), &others, turns.len()) { turns } else { Vec::new() })
 }
 
@@ -142,11 +197,12 @@ pub async fn events(
     let batch: EventBatch = json(body, MAX_EVENTS).await?;
     let ttl = app.config.lease_ttl_seconds;
     match app.db.record_events(&build, lease, batch.sequence, &batch.events, ttl).await? {
-        Ok(cancel) => {
+        Ok(recorded) => {
+            app.worker_builds(&recorded.worker).await?;
             if !batch.events.is_empty() {
                 app.bus.build_changed(&build);
             }
-            Ok(Json(EventAnswer { cancel }))
+            Ok(Json(EventAnswer { cancel: recorded.cancel }))
         }
         Err(LeaseLost) => Err(lost()),
     }
@@ -165,7 +221,7 @@ pub async fn upload(
     }
     let attempt = app.db.attempt_of_lease(&build, lease).await?.ok_or_else(lost)?;
     let mut stream = body.into_data_stream();
-    let incoming = match store(&app, &build, lease, attempt, &mut stream).await {
+    let incoming = match store(&app, &build, lease, (attempt, &name), &mut stream).await {
         Ok(incoming) => incoming,
         Err(problem) => {
             // The worker reads why only when it has sent all; it is on our side, so that is waited for.
@@ -173,7 +229,7 @@ pub async fn upload(
             return Err(problem);
         }
     };
-    let upload = incoming.keep(&app.files, &build, attempt, &name).await.map_err(storage)?;
+    let upload = incoming.keep(&name).await.map_err(storage)?;
     if !app.db.record_upload(&build, lease, &upload).await? {
         return Err(lost());
     }
@@ -182,8 +238,14 @@ pub async fn upload(
 }
 
 /// Writes what comes to a file that has no name yet, and keeps the lease alive meanwhile.
-async fn store(app: &App, build: &str, lease: &str, attempt: u32, stream: &mut BodyDataStream) -> Result<Incoming, Problem> {
-    let mut incoming = app.files.receive(build, attempt).await.map_err(storage)?;
+async fn store(
+    app: &App,
+    build: &str,
+    lease: &str,
+    (attempt, name): (u32, &str),
+    stream: &mut BodyDataStream,
+) -> Result<Incoming, Problem> {
+    let mut incoming = app.storage.receive(build, attempt, name).await.map_err(storage)?;
     let limit = app.config.max_artifact_bytes;
     let mut touched_at = 0;
     while let Some(chunk) = stream.next().await {
@@ -214,7 +276,6 @@ pub async fn end(
         Ok(state) => {
             tracing::info!(build, %state, "build ended");
             app.bus.state_changed(&build);
-            app.bus.mail.notify_one();
             Ok(StatusCode::NO_CONTENT)
         }
         Err(EndError::LeaseLost) => Err(lost()),

@@ -14,6 +14,8 @@ use gentoo::index::{Entry, Packages};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use crate::backend;
+
 pub const WORKER_TOKEN: &str = "token-of-the-tests-0123456789";
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -113,34 +115,35 @@ pub fn operator_token(dir: &Path) -> String {
 /// Makes everything the database knows so many days older. The site must not be running.
 pub fn days_go_by(dir: &Path, days: i64) {
     let by = days * 86_400;
-    let aged = [
-        format!("UPDATE builds SET created = created - {by}, started = started - {by}, ended = ended - {by}"),
-        format!("UPDATE orders SET created = created - {by}, since = since - {by}, picked_up = picked_up - {by}"),
-    ];
-    let url = format!("sqlite://{}", dir.join("data/hatchery.sqlite").display());
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        use sqlx::Connection;
-        let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
-        for statement in aged {
-            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut database).await.unwrap();
-        }
-        database.close().await.unwrap();
-    });
+    let aged = format!(
+        "UPDATE builds SET created = created - {by}, started = started - {by}, ended = ended - {by};
+         UPDATE orders SET created = created - {by}, since = since - {by}, picked_up = picked_up - {by}"
+    );
+    backend::execute(&backend::of(dir).database, &aged);
 }
 
-fn config(dir: &Path, setup: &Setup) -> server::Config {
+/// Where Python and its packages for the tests are.
+pub fn venv() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    std::env::var_os("HATCHERY_TEST_VENV").map_or_else(|| here.join("../../target/test-venv"), PathBuf::from)
+}
+
+pub fn config(dir: &Path, setup: &Setup) -> server::Config {
     let channel_dir = dir.join("binhost");
     if !channel_dir.exists() {
         make_channel(&channel_dir);
     }
+    let backend = backend::of(dir);
     let text = format!(
-        "listen = '127.0.0.1:0'\ndata_dir = '{dir}/data'\nworker_token = '{WORKER_TOKEN}'\npresets_dir = '{dir}/presets'\n{}\n\
+        "{}listen = '127.0.0.1:0'\ndata_dir = '{dir}/data'\nworker_token = '{WORKER_TOKEN}'\npresets_dir = '{dir}/presets'\n{}\n\
          [[channel]]\nname = 'test'\ntitle = 'Test'\narch = 'amd64'\ndescription = 'For tests.'\nboot_packages = ['sys-kernel/kernel']\n{}\n\
-         [[channel.binhost]]\nname = 'here'\nuri = 'file://{}'\nallow_unsigned = true\n{}",
+         [[channel.binhost]]\nname = 'here'\nuri = 'file://{}'\nallow_unsigned = true\n{}{}",
+        backend.top,
         setup.top,
         setup.channel,
         channel_dir.display(),
         setup.tables,
+        backend.tables,
         dir = dir.display(),
     );
     std::fs::create_dir_all(dir.join("presets")).unwrap();
@@ -213,15 +216,17 @@ impl Site {
     }
 
     pub fn get(&self, path: &str) -> Answer {
-        Self::read(self.agent.get(format!("{}{path}", self.base)).call())
+        self.get_with(path, &[])
     }
 
     pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut request = self.agent.get(format!("{}{path}", self.base));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        Self::read(request.call())
+        let get = |url: &str| {
+            let request = headers.iter().fold(self.agent.get(url), |request, (name, value)| request.header(*name, *value));
+            Self::read(request.call())
+        };
+        let answer = get(&format!("{}{path}", self.base));
+        // Files in a storage of their own are fetched there, as browsers do.
+        if answer.status == 307 { get(answer.header("location")) } else { answer }
     }
 
     pub fn head(&self, path: &str) -> Answer {
@@ -285,12 +290,17 @@ impl Site {
 
     /// What the site answers to a worker that asks for work.
     pub fn ask_for_work(&self, starts_images: bool) -> Answer {
-        let request = LeaseRequest { worker: "test".into(), arches: vec!["amd64".into()], starts_images };
+        let request = LeaseRequest { worker: "test".into(), arches: vec!["amd64".into()], starts_images, ..LeaseRequest::default() };
         self.worker("POST", "lease", "", &serde_json::to_vec(&request).unwrap())
     }
 
     pub fn lease(&self) -> Option<Lease> {
-        let answer = self.ask_for_work(true);
+        self.lease_as(&LeaseRequest { worker: "test".into(), arches: vec!["amd64".into()], starts_images: true, ..LeaseRequest::default() })
+    }
+
+    /// Asks for work as a worker of one's own making.
+    pub fn lease_as(&self, request: &LeaseRequest) -> Option<Lease> {
+        let answer = self.worker("POST", "lease", "", &serde_json::to_vec(&request).unwrap());
         match answer.status {
             204 => None,
             200 => Some(serde_json::from_slice(&answer.body).unwrap()),

@@ -3,7 +3,8 @@
 use contract::Format;
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Site, days_go_by, failed, folder, operator_token, order, wait_until};
+use crate::backend::{on_s3, stored};
+use crate::common::{Answer, Setup, Site, config, content, days_go_by, failed, folder, operator_token, order, wait_until};
 
 #[test]
 fn images_expire_and_are_built_again_from_their_lock() {
@@ -22,7 +23,7 @@ fn images_expire_and_are_built_again_from_their_lock() {
     let site = Site::start(&path);
     site.wait_for(&left, "expired");
     assert_eq!(site.state(&taken), "ready", "what was picked up is kept longer");
-    wait_until("its files are removed", || !path.join("data/artifacts").join(&build).exists());
+    wait_until("its files are removed", || stored(&path, &build).is_empty());
     let page = left.replace("/api/v1", "");
     assert!(site.get(&page).text().contains("Build it again"));
     assert_eq!(site.post(&format!("{taken}/again"), "text/plain", "").status, 409);
@@ -126,5 +127,62 @@ fn the_operators_page_acts_too() {
     assert!(page.contains("The queue is paused") && page.contains("value=\"first\""), "{page}");
     assert_eq!(site.post_with("/operator/act", "action=explode", &headers).status, 400);
     assert!(site.lease().is_none());
+    site.stop();
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().unwrap().block_on(work)
+}
+
+#[test]
+fn a_backup_is_a_site() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let built = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    site.build(&site.lease().unwrap());
+    let waiting = site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
+    let (_other, other) = folder();
+    let backup = other.join("backup");
+    let from = config(&path, &Setup::default());
+    block_on(server::backup(&from, &backup)).unwrap();
+    let again = block_on(server::backup(&from, &backup));
+    assert!(matches!(again, Err(server::BackupError::Exists(_))));
+    let token = operator_token(&path);
+    site.stop();
+
+    let at = config(&other, &Setup::default());
+    block_on(server::restore(&at, &backup)).unwrap();
+    let site = Site::start(&other);
+    assert_eq!((site.state(&built).as_str(), site.state(&waiting).as_str()), ("ready", "waiting"));
+    assert_eq!(operator_token(&other), token);
+    if !on_s3() {
+        let file = site.status(&built)["artifacts"][0]["url"].as_str().unwrap().to_owned();
+        assert_eq!(site.get(&file).body, content(Format::Zip));
+    }
+    site.build(&site.lease().unwrap());
+    assert_eq!(site.state(&waiting), "ready");
+    site.stop();
+    let over = block_on(server::restore(&at, &backup));
+    assert!(over.is_err(), "a site is not overwritten");
+}
+
+#[test]
+fn the_tables_go_back_and_forward_with_what_is_in_them() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let built = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    site.build(&site.lease().unwrap());
+    let waiting = site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
+    site.stop();
+    let config = config(&path, &Setup::default());
+    let migrate = |to| block_on(server::migrate(&config, to));
+    migrate(5).unwrap();
+    assert!(migrate(4).is_err() && migrate(server::NEWEST_TABLES + 1).is_err());
+    migrate(server::NEWEST_TABLES).unwrap();
+    migrate(5).unwrap();
+    let site = Site::start(&path);
+    assert_eq!((site.state(&built).as_str(), site.state(&waiting).as_str()), ("ready", "waiting"));
+    site.build(&site.lease().unwrap());
+    assert_eq!(site.state(&waiting), "ready");
     site.stop();
 }

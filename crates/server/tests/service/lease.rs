@@ -1,8 +1,11 @@
 //! The lease protocol, and what becomes of builds when workers or the server are lost.
 
-use contract::{Event, Format, Step};
+use contract::lease::{EndReport, LeaseRequest, PROTOCOL};
+use contract::{Event, Format, Lease, Step};
+use sha2::{Digest, Sha256, Sha512};
 
-use crate::common::{Setup, Site, artifact, content, failed, folder, order, ready, wait_until};
+use crate::backend::stored;
+use crate::common::{Setup, Site, WORKER_TOKEN, artifact, content, failed, folder, order, ready, wait_until};
 
 #[test]
 fn an_order_becomes_an_image() {
@@ -107,7 +110,7 @@ fn a_file_too_large_is_refused_with_a_reason() {
     site.order(&order(&["app-shells/bash"], &[Format::Zip]));
     let lease = site.lease().unwrap();
     assert_eq!(site.upload(&lease, "large.zip", &vec![7; 1_900_000]), 413);
-    let left: Vec<_> = std::fs::read_dir(path.join("data/artifacts").join(&lease.job.build).join("1")).unwrap().collect();
+    let left = stored(&path, &lease.job.build);
     assert!(left.is_empty(), "{left:?}");
     site.stop();
 }
@@ -216,5 +219,71 @@ fn a_flood_of_log_lines_is_cut() {
     assert_eq!(log.matches("the log is too long").count(), 1);
     assert!(log.trim_end().ends_with("is not kept —"));
     wait_until("the log is served", || site.get(&format!("{placed}/log")).status == 200);
+    site.stop();
+}
+
+fn asks(worker: &str, formats: &[&str], wait_seconds: u32) -> LeaseRequest {
+    let formats = formats.iter().map(|format| (*format).to_owned()).collect();
+    LeaseRequest { worker: worker.into(), arches: vec!["amd64".into()], protocol: PROTOCOL, formats, wait_seconds }
+}
+
+#[test]
+fn a_worker_that_waits_gets_work_when_it_comes() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let leased = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| site.lease_as(&asks("patient", &[], 25)));
+        wait_until("the worker is known", || site.get("/healthz").json()["workers"] == 1);
+        site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+        waiting.join().unwrap()
+    });
+    site.build(&leased.unwrap());
+    assert!(site.lease_as(&asks("impatient", &[], 1)).is_none());
+    site.stop();
+}
+
+#[test]
+fn older_and_newer_workers_work_side_by_side() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let iso = site.order(&order(&["app-shells/bash"], &[Format::Iso]));
+    let zip = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    // One that knows fewer formats gets what it can write, though it is not its turn.
+    let lease = site.lease_as(&asks("old", &["zip", "tar.gz"], 0)).unwrap();
+    assert_eq!(lease.job.formats, [Format::Zip]);
+    assert!(site.lease_as(&asks("old", &["zip"], 0)).is_none());
+    // One that says more than this server knows is understood.
+    let request =
+        r#"{"worker":"new","arches":["amd64"],"protocol":99,"formats":["iso","zip","holo"],"wait_seconds":0,"mood":"good"}"#;
+    let bearer = format!("Bearer {WORKER_TOKEN}");
+    let answer = site.post_with("/api/worker/lease", request, &[("Authorization", &bearer)]);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let newer: Lease = serde_json::from_slice(&answer.body).unwrap();
+    site.build(&newer);
+    site.build(&lease);
+    assert_eq!((site.state(&iso).as_str(), site.state(&zip).as_str()), ("ready", "ready"));
+    site.stop();
+}
+
+#[test]
+fn a_large_file_comes_in_as_it_was_sent() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let lease = site.lease().unwrap();
+    // More than two of the parts in which it goes into a storage of its own.
+    let bytes: Vec<u8> = (0..35u32 << 20).map(|i| (i >> 8) as u8 ^ i as u8).collect();
+    let mut file = artifact(&lease, Format::Zip);
+    file.size = bytes.len() as u64;
+    file.sha256 = hex::encode(Sha256::digest(&bytes));
+    file.sha512 = hex::encode(Sha512::digest(&bytes));
+    assert_eq!(site.upload(&lease, &file.name, &bytes), 204);
+    let EndReport::Ready { plan, messages, .. } = ready(&lease) else { unreachable!() };
+    let report = EndReport::Ready { artifacts: vec![file.clone()], plan, messages };
+    assert_eq!(site.end(&lease, &report).status, 204);
+    let url = format!("{placed}/artifacts/{}", file.name);
+    let middle = site.get_with(&url, &[("Range", "bytes=16777000-16778000")]);
+    assert_eq!((middle.status, middle.body.as_slice()), (206, &bytes[16_777_000..=16_778_000]));
+    assert!(site.get(&url).body == bytes);
     site.stop();
 }

@@ -1,14 +1,14 @@
 //! Notices by mail, against a real SMTP server (aiosmtpd, which the setup puts into target/test-venv).
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use contract::{Format, Order};
 use serde_json::Value;
 
-use crate::common::{Setup, Site, failed, folder, order, wait_until};
+use crate::common::{Setup, Site, failed, folder, order, venv, wait_until};
 
 /// A running mail server and what it has taken.
 struct MailServer {
@@ -21,7 +21,7 @@ impl MailServer {
     /// `None`, with a line that says so, where aiosmtpd is not installed.
     fn start() -> Option<MailServer> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let venv = std::env::var_os("HATCHERY_TEST_VENV").map_or_else(|| here.join("../../target/test-venv"), PathBuf::from);
+        let venv = venv();
         let python = venv.join("bin/python3");
         let there = Command::new(&python).args(["-c", "import aiosmtpd"]).stderr(Stdio::null()).status();
         if !there.is_ok_and(|status| status.success()) {
@@ -63,7 +63,15 @@ impl Drop for MailServer {
     }
 }
 
+/// A site that sends mail to whoever is named.
 fn setup(port: u16) -> Setup {
+    let mut setup = asking(port);
+    setup.tables += "confirm = false\n";
+    setup
+}
+
+/// A site that first asks.
+fn asking(port: u16) -> Setup {
     let tables = format!("[mail]\nhost = '127.0.0.1'\nport = {port}\nfrom = 'Hatchery <hatchery@example.org>'\n");
     Setup { tables, ..Setup::default() }
 }
@@ -125,5 +133,56 @@ fn a_notice_outlives_mail_server_and_site() {
     site.order(&wish("app-shells/bash", "marker@example.org"));
     mail.wait_for("marker@example.org");
     assert_eq!(mail.to("late@example.org").len(), 1, "told once");
+    site.stop();
+}
+
+/// The page of an address, as a mail names it.
+fn page_of(site: &Site, mail: &Value) -> String {
+    let body = mail["body"].as_str().unwrap();
+    let token = body.split("/mail/").nth(1).unwrap().split_whitespace().next().unwrap();
+    let page = format!("/mail/{token}");
+    assert!(mail["html"].as_str().unwrap().contains(&format!("{}{page}", site.base)), "{mail}");
+    page
+}
+
+#[test]
+fn an_address_is_asked_before_anything_else_is_sent() {
+    let Some(mail) = MailServer::start() else { return };
+    let (_dir, path) = folder();
+    let site = Site::start_with(&path, &asking(mail.port));
+    let of_stranger = site.order(&wish("app-shells/bash", "stranger@example.org"));
+    site.order(&wish("app-shells/bash", "stranger@example.org"));
+    let of_larry = site.order(&wish("dev-vcs/git", "larry@example.org"));
+    let asked = mail.wait_for("larry@example.org");
+    assert!(asked["subject"].as_str().unwrap().contains("your address"), "{asked}");
+    let page = page_of(&site, &asked);
+    assert!(site.get(&page).text().contains("It is my address"), "looking alone confirms nothing");
+    let positions = || [&of_stranger, &of_larry].map(|order| site.status(order)["position"].as_u64().unwrap());
+    assert_eq!(positions(), [1, 2]);
+    assert_eq!(site.post(&format!("{page}/confirm"), "application/x-www-form-urlencoded", "").status, 303);
+    assert!(site.get(&page).text().contains("The address is confirmed"));
+    assert_eq!(positions(), [2, 1], "who confirmed goes before who did not");
+    for _ in 0..2 {
+        site.build(&site.lease().unwrap());
+    }
+    wait_until("the image is told of", || mail.to("larry@example.org").len() == 2);
+    let told = mail.to("larry@example.org").remove(1);
+    assert!(told["subject"].as_str().unwrap().contains("is ready"), "{told}");
+    assert!(told["html"].as_str().unwrap().contains("Download it"), "{told}");
+    // One click stops it, as a mail program does it (RFC 8058).
+    let header = told["unsubscribe"][0].as_str().unwrap();
+    assert_eq!(told["unsubscribe"][1], "List-Unsubscribe=One-Click");
+    assert_eq!(header, format!("<{}{page}/stop>", site.base));
+    let click = site.post(&format!("{page}/stop"), "application/x-www-form-urlencoded", "List-Unsubscribe=One-Click");
+    assert_eq!(click.status, 200);
+    site.order(&wish("dev-vcs/git", "larry@example.org"));
+    // Of the stranger nothing but one question was asked, though an image is ready; once it is confirmed, it is told of.
+    assert_eq!(mail.to("stranger@example.org").len(), 1);
+    let page = page_of(&site, &mail.to("stranger@example.org")[0]);
+    assert_eq!(site.post(&format!("{page}/confirm"), "application/x-www-form-urlencoded", "").status, 303);
+    wait_until("what was owed is sent", || mail.to("stranger@example.org").len() == 3);
+    assert_eq!(mail.to("larry@example.org").len(), 2, "who stopped gets no more");
+    assert_eq!(site.get("/mail/0000").status, 404);
+    assert_eq!(site.post("/mail/0000/stop", "text/plain", "").status, 404);
     site.stop();
 }

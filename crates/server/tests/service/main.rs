@@ -1,12 +1,15 @@
 //! The service as its users and its workers meet it: a real server, spoken to over HTTP.
 
+mod backend;
 mod common;
 mod documents;
 mod fair;
 mod keeping;
 mod lease;
+mod limits;
 mod live;
 mod mail;
+mod notices;
 mod orders;
 mod pages;
 mod wishes;

@@ -28,7 +28,9 @@ class Handler:
             "from": envelope.mail_from,
             "subject": mail["subject"],
             "id": mail["message-id"],
-            "body": mail.get_content(),
+            "body": mail.get_body(("plain",)).get_content(),
+            "html": mail.get_body(("html",)).get_content(),
+            "unsubscribe": [mail["list-unsubscribe"], mail["list-unsubscribe-post"]],
         }
         print(json.dumps(record), flush=True)
         return "250 OK"

@@ -1,0 +1,2 @@
+DROP TABLE tokens;
+DROP INDEX orders_by_time;

@@ -1,0 +1,2 @@
+DROP TABLE workers;
+ALTER TABLE outbox DROP COLUMN claimed_until;

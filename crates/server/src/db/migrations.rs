@@ -1,0 +1,81 @@
+//! The tables, as they came to be: forward to the newest form, and back.
+
+use std::borrow::Cow;
+
+use sqlx::SqlStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+use super::{Db, System};
+
+/// The version of the tables that this server works with.
+pub const NEWEST: i64 = 8;
+
+/// The oldest version that SQLite can be brought back to: what was before it is not undone, as no server of that time is in use.
+pub const OLDEST: i64 = 5;
+
+/// Why the tables could not be brought to a version.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error("the tables are not as this version of Hatchery knows them: {0}")]
+    Tables(#[from] sqlx::migrate::MigrateError),
+    #[error("there is no way to version {0} of the tables; this Hatchery knows {OLDEST} to {NEWEST}")]
+    NoSuchVersion(i64),
+}
+
+/// One step: version, name, forward and, where it can be undone, back.
+type Step = (i64, &'static str, &'static str, Option<&'static str>);
+
+macro_rules! sql {
+    ($path:literal) => {
+        include_str!(concat!("../../migrations/", $path))
+    };
+}
+
+/// PostgreSQL came with version 5, so its tables begin there.
+const POSTGRES: &[Step] = &[
+    (5, "initial", sql!("postgres/0005_initial.sql"), None),
+    (6, "service", sql!("postgres/0006_service.sql"), Some(sql!("postgres/0006_service.down.sql"))),
+    (7, "notices", sql!("postgres/0007_notices.sql"), Some(sql!("postgres/0007_notices.down.sql"))),
+    (8, "limits", sql!("postgres/0008_limits.sql"), Some(sql!("postgres/0008_limits.down.sql"))),
+];
+
+const SQLITE: &[Step] = &[
+    (1, "initial", sql!("sqlite/0001_initial.sql"), None),
+    (2, "wishes", sql!("sqlite/0002_wishes.sql"), None),
+    (3, "queue", sql!("sqlite/0003_queue.sql"), None),
+    (4, "keeping", sql!("sqlite/0004_keeping.sql"), None),
+    (5, "documents", sql!("sqlite/0005_documents.sql"), None),
+    (6, "service", sql!("sqlite/0006_service.sql"), Some(sql!("sqlite/0006_service.down.sql"))),
+    (7, "notices", sql!("sqlite/0007_notices.sql"), Some(sql!("sqlite/0007_notices.down.sql"))),
+    (8, "limits", sql!("sqlite/0008_limits.sql"), Some(sql!("sqlite/0008_limits.down.sql"))),
+];
+
+impl Db {
+    /// Brings the tables to a version, forward or back. What only newer versions know is lost on the way back.
+    pub async fn migrate(&self, version: i64) -> Result<(), MigrateError> {
+        if !(OLDEST..=NEWEST).contains(&version) {
+            return Err(MigrateError::NoSuchVersion(version));
+        }
+        let steps = match self.system {
+            System::Sqlite => SQLITE,
+            System::Postgres => POSTGRES,
+        };
+        let migrator = Migrator::with_migrations(steps.iter().flat_map(migrations).collect());
+        migrator.undo(&self.pool, version).await?;
+        migrator.run_to(version, &self.pool).await?;
+        Ok(())
+    }
+}
+
+fn migrations(step: &Step) -> Vec<Migration> {
+    let (version, name, forward, back) = *step;
+    let migration = |kind, sql| Migration::new(version, Cow::Borrowed(name), kind, SqlStr::from_static(sql), false);
+    match back {
+        None => vec![migration(MigrationType::Simple, forward)],
+        Some(back) => {
+            vec![migration(MigrationType::ReversibleUp, forward), migration(MigrationType::ReversibleDown, back)]
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The Atom feed of an order (RFC 4287): what became of it, newest first.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+use super::SharedApp;
+use super::api::find;
+use super::problem::Problem;
+use crate::clock;
+use crate::db::BuildState;
+use crate::status::OrderStatus;
+
+#[derive(Template)]
+#[template(path = "feed.xml")]
+struct Feed<'a> {
+    status: &'a OrderStatus,
+    /// Identifies the feed without giving the order's secret to whoever gets the feed passed on.
+    id: String,
+    updated: String,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    name: &'static str,
+    title: String,
+    text: String,
+    updated: String,
+}
+
+/// `GET /orders/{id}/feed.atom`
+pub async fn feed(State(app): SharedApp, Path(id): Path<String>) -> Result<Response, Problem> {
+    let status = find(&app, &id).await?;
+    let mut events: Vec<(i64, Entry)> = Vec::new();
+    let mut add = |when: i64, name, title: String, text: String| {
+        events.push((when, Entry { name, title, text, updated: clock::rfc3339(when) }));
+    };
+    let image = &status.image_name;
+    add(status.created, "ordered", format!("{image} was ordered"), clock::contents(&status.summary));
+    if let Some(started) = status.started {
+        add(started, "started", format!("{image} is being built"), String::new());
+    }
+    if let Some(ended) = status.ended {
+        let (title, text) = match status.state {
+            BuildState::Ready => (format!("{image} is ready"), "Download it on the order’s page.".to_owned()),
+            BuildState::Failed => {
+                let reason = status.failure.as_ref().map(|f| format!("{} {}", f.message, f.advice)).unwrap_or_default();
+                (format!("{image} could not be built"), reason)
+            }
+            BuildState::Cancelled => (format!("The order of {image} was cancelled"), String::new()),
+            BuildState::Expired => (format!("{image} was removed"), "The order’s page can have it built again.".to_owned()),
+            BuildState::Waiting | BuildState::Building => (format!("{image} waits again"), String::new()),
+        };
+        add(ended, status.state.name(), title, text);
+    }
+    events.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
+    let updated = clock::rfc3339(events.first().map_or(status.created, |(when, _)| *when));
+    let entries = events.into_iter().map(|(_, entry)| entry).collect();
+    let feed = Feed { id: format!("{}-{}", status.build, status.created), status: &status, updated, entries };
+    let text = feed.render().map_err(|e| Problem::internal(&e))?;
+    Ok(([(header::CONTENT_TYPE, "application/atom+xml; charset=utf-8")], text).into_response())
+}

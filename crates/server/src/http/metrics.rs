@@ -1,0 +1,128 @@
+//! `/metrics`, in the text format of Prometheus (version 0.0.4), for whoever shows the operator's token. What is counted in memory is this
+//! server's own; what is read from the database is the whole site's.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::SharedApp;
+use super::operator::Operator;
+use super::problem::Problem;
+use crate::clock::now;
+
+/// Upper bounds of the times of answers, in seconds.
+const BOUNDS: [f64; 8] = [0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0];
+
+/// Answers counted by this server.
+#[derive(Default)]
+pub struct Counters(Mutex<BTreeMap<(String, u16), Answers>>);
+
+#[derive(Clone, Default)]
+struct Answers {
+    /// As many for each of [`BOUNDS`], each counting those below it too.
+    within: [u64; BOUNDS.len()],
+    count: u64,
+    seconds: f64,
+}
+
+impl Counters {
+    /// An answer of a route, which is known by its pattern and so holds no secret.
+    pub fn answered(&self, route: &str, status: StatusCode, took: Duration) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = all.entry((route.to_owned(), status.as_u16())).or_default();
+        answers.count += 1;
+        answers.seconds += took.as_secs_f64();
+        for (within, bound) in answers.within.iter_mut().zip(BOUNDS) {
+            *within += u64::from(took.as_secs_f64() <= bound);
+        }
+    }
+
+    fn write(&self, text: &mut Text) {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        text.kind("hatchery_http_request_seconds", "histogram", "Time from the head of a request to the head of its answer.");
+        for ((route, status), answers) in all {
+            let labels = format!("route=\"{route}\",status=\"{status}\"");
+            for (within, bound) in answers.within.iter().zip(BOUNDS) {
+                text.line("hatchery_http_request_seconds_bucket", &format!("{labels},le=\"{bound}\""), *within as f64);
+            }
+            text.line("hatchery_http_request_seconds_bucket", &format!("{labels},le=\"+Inf\""), answers.count as f64);
+            text.line("hatchery_http_request_seconds_sum", &labels, answers.seconds);
+            text.line("hatchery_http_request_seconds_count", &labels, answers.count as f64);
+        }
+    }
+}
+
+/// The text that is written.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn kind(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: f64) {
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        let _ = writeln!(self.0, "{name}{labels} {value}");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.kind(name, "gauge", help);
+        self.line(name, "", value);
+    }
+}
+
+/// `GET /metrics`
+pub async fn metrics(State(app): SharedApp, _: Operator) -> Result<Response, Problem> {
+    let numbers = app.db.numbers().await?;
+    let workers = app.db.workers().await?;
+    let mut text = Text::default();
+    text.kind("hatchery_builds", "gauge", "Builds that the database knows, by state.");
+    for (state, count) in &numbers.builds {
+        text.line("hatchery_builds", &format!("state=\"{state}\""), *count as f64);
+    }
+    let waits = numbers.oldest_waiting.map_or(0, |since| now().saturating_sub(since));
+    text.gauge("hatchery_queue_oldest_seconds", "How long the build has waited that waits longest.", waits as f64);
+    text.kind("hatchery_notices", "gauge", "Notices by way: owed now, or given up in the last week.");
+    for (way, owed, given_up) in &numbers.notices {
+        text.line("hatchery_notices", &format!("way=\"{way}\",state=\"owed\""), *owed as f64);
+        text.line("hatchery_notices", &format!("way=\"{way}\",state=\"given-up\""), *given_up as f64);
+    }
+    text.gauge("hatchery_stored_bytes", "Bytes of images that can be downloaded.", numbers.stored_bytes as f64);
+    text.gauge("hatchery_orders_last_hour", "Orders of the last hour.", numbers.orders_last_hour as f64);
+    text.kind("hatchery_workers", "gauge", "Workers heard of in the last two minutes.");
+    let asking = workers.iter().filter(|worker| worker.asking).count();
+    text.line("hatchery_workers", "state=\"asking\"", asking as f64);
+    text.line("hatchery_workers", "state=\"other\"", (workers.len() - asking) as f64);
+    app.counters.write(&mut text);
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.0).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_count_what_is_below_them() {
+        let counters = Counters::default();
+        for milliseconds in [1, 7, 20, 60_000] {
+            counters.answered("/orders/{id}", StatusCode::OK, Duration::from_millis(milliseconds));
+        }
+        let mut text = Text::default();
+        counters.write(&mut text);
+        for line in [
+            "hatchery_http_request_seconds_bucket{route=\"/orders/{id}\",status=\"200\",le=\"0.01\"} 2",
+            "hatchery_http_request_seconds_bucket{route=\"/orders/{id}\",status=\"200\",le=\"30\"} 3",
+            "hatchery_http_request_seconds_bucket{route=\"/orders/{id}\",status=\"200\",le=\"+Inf\"} 4",
+            "hatchery_http_request_seconds_count{route=\"/orders/{id}\",status=\"200\"} 4",
+        ] {
+            assert!(text.0.lines().any(|l| l == line), "{line}\n{}", text.0);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What one user, and all together, may take of a site. All of it is the operator's to set; each refusal says which limit it was and when to
+//! come again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::app::App;
+use crate::clock::now;
+use crate::orders::Refusal;
+
+/// An hour. Seconds.
+const HOUR: i64 = 3_600;
+/// Users whose rates are kept in mind at once; when there are more, those that were idle longest are forgotten.
+const MAX_USERS: usize = 20_000;
+
+/// Limits of a site. A user is an address (IPv6: a /64), or whoever holds a token.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Orders of one user in an hour.
+    pub orders_per_hour: u32,
+    /// Orders of one user that wait or are built at once.
+    pub open_orders: u32,
+    /// Orders of all users in an hour.
+    pub site_orders_per_hour: u32,
+    /// Plans that one user has made in a minute: orders, refused ones among them, and plans alone.
+    pub plans_per_minute: u32,
+    /// Downloads of one user at once.
+    pub downloads: u32,
+    /// Largest system, in bytes as installed.
+    pub max_installed_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            orders_per_hour: 60,
+            open_orders: 30,
+            site_orders_per_hour: 3_000,
+            plans_per_minute: 60,
+            downloads: 8,
+            max_installed_bytes: 64 << 30,
+        }
+    }
+}
+
+/// A limit that was reached, for the user.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Limited {
+    pub reason: String,
+    /// Seconds after which it is worth coming again.
+    pub retry_after: u32,
+}
+
+/// What users take at the moment, on this server.
+#[derive(Default)]
+pub struct Usage {
+    plans: Mutex<HashMap<String, Bucket>>,
+    downloads: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// Tokens that fill up with time, one being taken for each plan.
+struct Bucket {
+    left: f64,
+    at: Instant,
+}
+
+impl Usage {
+    /// Takes one plan of this user's, or says in how many seconds there will be one.
+    fn take_plan(&self, user: &str, per_minute: u32) -> Result<(), u32> {
+        let (most, rate) = (f64::from(per_minute), f64::from(per_minute) / 60.0);
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if plans.len() >= MAX_USERS {
+            // Who has a full bucket again is as good as new.
+            plans.retain(|_, bucket| bucket.left + bucket.at.elapsed().as_secs_f64() * rate < most);
+            if plans.len() >= MAX_USERS {
+                plans.clear();
+            }
+        }
+        let bucket = plans.entry(user.to_owned()).or_insert_with(|| Bucket { left: most, at: Instant::now() });
+        bucket.left = (bucket.left + bucket.at.elapsed().as_secs_f64() * rate).min(most);
+        bucket.at = Instant::now();
+        if bucket.left < 1.0 {
+            return Err(((1.0 - bucket.left) / rate).ceil().clamp(1.0, 3_600.0) as u32);
+        }
+        bucket.left -= 1.0;
+        Ok(())
+    }
+
+    /// The right to one more download, which lasts until it is dropped.
+    fn take_download(&self, user: &str, most: u32) -> Option<OwnedSemaphorePermit> {
+        let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
+        downloads.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
+        let semaphore = downloads.entry(user.to_owned()).or_insert_with(|| {
+            Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)))
+        });
+        semaphore.clone().try_acquire_owned().ok()
+    }
+}
+
+impl App {
+    /// Whether this user may have a plan made now. Somebody of whom nothing is known has no limit of their own.
+    pub fn may_plan(&self, user: &str) -> Result<(), Limited> {
+        let most = self.config.limits.plans_per_minute;
+        if user.is_empty() {
+            return Ok(());
+        }
+        self.usage.take_plan(user, most).map_err(|retry_after| Limited {
+            reason: format!(
+                "this site works out at most {most} plans a minute for one user; please try again in {retry_after} seconds"
+            ),
+            retry_after,
+        })
+    }
+
+    /// Whether this user may order now.
+    pub async fn may_order(&self, user: &str) -> Result<(), Refusal> {
+        let limits = &self.config.limits;
+        if let Some(at) = self.db.nth_last_order("", limits.site_orders_per_hour).await? {
+            let limited =
+                until(at, format!("this site takes at most {} orders an hour, and had so many", limits.site_orders_per_hour));
+            limited.map_or(Ok(()), |limited| Err(Refusal::Limited(limited)))?;
+        }
+        if user.is_empty() {
+            return Ok(());
+        }
+        if let Some(at) = self.db.nth_last_order(user, limits.orders_per_hour).await? {
+            let limited = until(
+                at,
+                format!(
+                    "this site takes at most {} orders an hour from one user, and had so many from you",
+                    limits.orders_per_hour
+                ),
+            );
+            limited.map_or(Ok(()), |limited| Err(Refusal::Limited(limited)))?;
+        }
+        let open = self.db.open_orders(user).await?;
+        if open >= u64::from(limits.open_orders) {
+            let reason = format!(
+                "{open} of your orders wait or are being built, which is all this site takes of one user at a time; cancel one, or wait until one is done"
+            );
+            return Err(Refusal::Limited(Limited { reason, retry_after: 120 }));
+        }
+        Ok(())
+    }
+
+    /// The right of this user to one more download.
+    pub fn may_download(&self, user: &str) -> Result<Option<OwnedSemaphorePermit>, Limited> {
+        let most = self.config.limits.downloads;
+        if user.is_empty() {
+            return Ok(None);
+        }
+        let permit = self.usage.take_download(user, most);
+        permit.map(Some).ok_or_else(|| Limited {
+            reason: format!("this site sends one user at most {most} files at once; let one end first"),
+            retry_after: 30,
+        })
+    }
+}
+
+/// Orders that are too many until the one of `at` is an hour old.
+fn until(at: i64, reason: String) -> Option<Limited> {
+    let seconds = u32::try_from(at.saturating_add(HOUR).saturating_sub(now())).ok().filter(|seconds| *seconds > 0)?;
+    let minutes = seconds.div_ceil(60);
+    Some(Limited { reason: format!("{reason}; please order again in {minutes} minutes"), retry_after: seconds })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_are_counted_for_each_user_and_come_back_with_time() {
+        let usage = Usage::default();
+        for _ in 0..3 {
+            assert_eq!(usage.take_plan("a", 3), Ok(()));
+        }
+        assert_eq!(usage.take_plan("a", 3), Err(20));
+        assert_eq!(usage.take_plan("b", 3), Ok(()));
+        usage.plans.lock().unwrap().get_mut("a").unwrap().left = 1.0;
+        assert_eq!(usage.take_plan("a", 3), Ok(()));
+    }
+
+    #[test]
+    fn downloads_are_counted_while_they_last() {
+        let usage = Usage::default();
+        let first = usage.take_download("a", 2).unwrap();
+        let second = usage.take_download("a", 2);
+        assert!(second.is_some() && usage.take_download("a", 2).is_none() && usage.take_download("b", 2).is_some());
+        drop(first);
+        assert!(usage.take_download("a", 2).is_some());
+    }
+
+    #[test]
+    fn the_hour_is_told_in_minutes() {
+        let limited = until(now() - HOUR + 90, "many".into()).unwrap();
+        assert!((89..=91).contains(&limited.retry_after), "{limited:?}");
+        assert!(limited.reason.ends_with("in 2 minutes"), "{limited}");
+        assert_eq!(until(now() - HOUR - 1, String::new()), None);
+    }
+}

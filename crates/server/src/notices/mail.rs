@@ -1,0 +1,143 @@
+//! Mail: the words of a notice, and handing it to the operator's mail server.
+
+use std::time::Duration;
+
+use askama::Template;
+use lettre::message::header::{Header, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+
+use super::Trouble;
+use crate::clock;
+use crate::config::{ConfigError, MailConfig, MailSecurity};
+use crate::db::{Notice, NoticeKind};
+use crate::status::OrderStatus;
+
+/// A mail server that takes longer than this is tried again later.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sends notices through the configured mail server.
+pub struct Mailer {
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+}
+
+impl Mailer {
+    pub fn new(config: &MailConfig) -> Result<Mailer, ConfigError> {
+        let invalid = |what: &str, error: &dyn std::fmt::Display| ConfigError::Invalid(format!("[mail] {what}: {error}"));
+        let from = config.from.parse().map_err(|e| invalid("from", &e))?;
+        type Transport = AsyncSmtpTransport<Tokio1Executor>;
+        let builder = match config.security {
+            MailSecurity::None => Transport::builder_dangerous(&config.host),
+            MailSecurity::Starttls => Transport::starttls_relay(&config.host).map_err(|e| invalid("host", &e))?,
+            MailSecurity::Tls => Transport::relay(&config.host).map_err(|e| invalid("host", &e))?,
+        };
+        let mut builder = builder.port(config.port).timeout(Some(TIMEOUT));
+        if let Some(user) = &config.user {
+            let Some(path) = &config.password_file else {
+                return Err(ConfigError::Invalid("[mail] user is set, but password_file is not".into()));
+            };
+            let password =
+                std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            builder = builder.credentials(Credentials::new(user.clone(), password.trim_end_matches(['\r', '\n']).to_owned()));
+        }
+        Ok(Mailer { transport: builder.build(), from })
+    }
+
+    /// Sends a notice of an order. Its number names it for ever, so that a mail sent twice by a crash has one Message-ID. `site` is the
+    /// site's address, `token` that of the recipient's.
+    pub async fn send(&self, to: &str, notice: &Notice, status: &OrderStatus, site: &str, token: &str) -> Result<(), Trouble> {
+        let page = format!("{site}/mail/{token}");
+        let message =
+            self.message(to, notice, status, &page).map_err(|e| Trouble::lasting(format!("the mail cannot be written: {e}")))?;
+        match self.transport.send(message).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_permanent() => Err(Trouble::lasting(format!("the mail server refused it: {error}"))),
+            Err(error) => Err(Trouble::passing(format!("the mail server did not take it now: {error}"))),
+        }
+    }
+
+    fn message(
+        &self,
+        to: &str,
+        notice: &Notice,
+        status: &OrderStatus,
+        page: &str,
+    ) -> Result<Message, Box<dyn std::error::Error>> {
+        let letter = Letter { kind: notice.kind, status, page };
+        let parts = MultiPart::alternative_plain_html(Text(&letter).render()?, Html(&letter).render()?);
+        let message = Message::builder()
+            .from(self.from.clone())
+            .to(to.parse::<Mailbox>()?)
+            .subject(letter.subject())
+            .message_id(Some(format!("<{}.{}@{}>", notice.id, status.build, self.from.email.domain())))
+            .header(ListUnsubscribe(format!("<{page}/stop>")))
+            .header(ListUnsubscribePost)
+            .multipart(parts)?;
+        Ok(message)
+    }
+}
+
+/// What a mail says; the templates put it into words.
+struct Letter<'a> {
+    kind: NoticeKind,
+    status: &'a OrderStatus,
+    /// The page on which mail to this address is confirmed or stopped.
+    page: &'a str,
+}
+
+impl Letter<'_> {
+    fn subject(&self) -> String {
+        let image = &self.status.image_name;
+        match self.kind {
+            NoticeKind::Confirm => "Is this your address?".to_owned(),
+            NoticeKind::Ready => format!("Your image {image} is ready"),
+            NoticeKind::Failed => format!("Your image {image} could not be built"),
+            NoticeKind::Expiring => format!("Your image {image} will be removed soon"),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "mail/notice.txt", escape = "none")]
+struct Text<'a>(&'a Letter<'a>);
+
+#[derive(Template)]
+#[template(path = "mail/notice.html")]
+struct Html<'a>(&'a Letter<'a>);
+
+/// Where mail to an address is stopped with one click (RFC 8058).
+#[derive(Clone)]
+struct ListUnsubscribe(String);
+
+impl Header for ListUnsubscribe {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("List-Unsubscribe")
+    }
+
+    fn parse(text: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(ListUnsubscribe(text.to_owned()))
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), self.0.clone())
+    }
+}
+
+#[derive(Clone)]
+struct ListUnsubscribePost;
+
+impl Header for ListUnsubscribePost {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("List-Unsubscribe-Post")
+    }
+
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(ListUnsubscribePost)
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "List-Unsubscribe=One-Click".to_owned())
+    }
+}

@@ -1,0 +1,59 @@
+//! The workers heard of. The database knows them, as each may ask any server; it is told of them only so often as it matters.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::app::App;
+use crate::clock::exact_now;
+use crate::db;
+
+/// A worker that builds is noted so often.
+const BUSY_PERIOD: Duration = Duration::from_secs(30);
+/// A worker that asks once in a while is noted so often, and taken for asking meanwhile.
+const ASKING_PERIOD: Duration = Duration::from_secs(2);
+/// How long after the end of its wait a worker is still taken for asking: it comes again at once. Seconds.
+const COMES_AGAIN: f64 = 2.0;
+
+/// When each worker was last noted by this server.
+#[derive(Default)]
+pub struct Workers(Mutex<HashMap<String, Instant>>);
+
+impl Workers {
+    fn is_due(&self, name: &str, period: Duration) -> bool {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.retain(|_, when| when.elapsed() < BUSY_PERIOD);
+        if noted.get(name).is_some_and(|when| when.elapsed() < period) {
+            return false;
+        }
+        noted.insert(name.to_owned(), Instant::now());
+        true
+    }
+
+    /// The worker will be noted again when it shows itself.
+    fn forget(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+impl App {
+    /// A worker asks for work, and waits for it as long as this.
+    pub async fn worker_asks(&self, name: &str, waits: Duration) -> db::Result<()> {
+        let period = if waits > ASKING_PERIOD { Duration::ZERO } else { ASKING_PERIOD };
+        if !self.workers.is_due(name, period) {
+            return Ok(());
+        }
+        let until = exact_now() + waits.max(ASKING_PERIOD).as_secs_f64() + COMES_AGAIN;
+        self.db.saw_worker(name, until).await
+    }
+
+    /// A worker has a build in hand.
+    pub async fn worker_builds(&self, name: &str) -> db::Result<()> {
+        if self.workers.is_due(name, BUSY_PERIOD) { self.db.saw_worker(name, 0.0).await } else { Ok(()) }
+    }
+
+    /// A worker got a build.
+    pub fn worker_took_work(&self, name: &str) {
+        self.workers.forget(name);
+    }
+}
