@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::clock;
 use crate::db::{Access, Gate, NewBuild, NewOrder, Placed};
 use crate::limits::Limited;
-use crate::outlook;
+use crate::outlook::{self, Outlook};
 use crate::planner::PlanRefused;
 use crate::secret::{self, NoRandomness};
 
@@ -124,7 +124,7 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
     if let Placed::New { build, joined } = &placed {
         tracing::info!(build = %build, joined, channel = %planned.channel.config.name, "order taken");
         app.bus.state_changed(build);
-        promise(app, &order_id, build, *joined).await?;
+        promise(app, &order_id, build, &*app.outlook().await?).await?;
     }
     answer(placed, order_id)
 }
@@ -139,14 +139,14 @@ pub async fn again(app: &App, order: &str) -> Result<bool, Refusal> {
     };
     tracing::info!(build, "to be built again");
     app.bus.state_changed(&build);
-    promise(app, order, &build, true).await?;
+    promise(app, order, &build, &*app.outlook().await?).await?;
     Ok(true)
 }
 
-/// Keeps what a new order is told of when it will be ready, to be compared with what comes.
-async fn promise(app: &App, order: &str, build: &str, joined: bool) -> Result<(), Refusal> {
-    let outlook = app.outlook().await?;
-    if let Some(seconds) = outlook.work_before(build).filter(|_| !joined) {
+/// Keeps what an order is told of when it will be ready, to be compared with what comes. An outlook that does not know the order yet promises
+/// nothing; the next one will.
+pub async fn promise(app: &App, order: &str, build: &str, outlook: &Outlook) -> crate::db::Result<()> {
+    if let Some(seconds) = outlook.work_before(build) {
         app.db.note_work_before(build, seconds).await?;
     }
     if let Some((forecast, named)) = outlook.ready(build) {

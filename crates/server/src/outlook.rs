@@ -16,10 +16,15 @@ use crate::db::{self, QueueRows, step_number, step_seconds};
 
 /// An outlook older than this is worked out anew, changes or not.
 const STALE: Duration = Duration::from_secs(5);
+/// An outlook that took longer than this to work out serves for ten times as long, changes or not: a long queue does not take all of the
+/// processor for itself.
+const LONG: Duration = Duration::from_millis(50);
 
 /// The queue's outlook at one moment.
 pub struct Outlook {
     made: Instant,
+    /// How long working it out took.
+    took: Duration,
     /// Waiting builds in the order they are served.
     turns: Vec<Turn>,
     positions: HashMap<String, u64>,
@@ -47,6 +52,13 @@ pub struct Outlooks {
 }
 
 impl Outlook {
+    /// Whether it still serves, `unchanged` saying whether nothing has changed since.
+    fn serves(&self, unchanged: bool) -> bool {
+        let age = self.made.elapsed();
+        let rest = if self.took > LONG { (self.took * 10).min(STALE) } else { Duration::ZERO };
+        age < rest || (unchanged && age < STALE)
+    }
+
     /// The builds that a worker for these architectures and formats (empty: all formats) can make, in the order they are served.
     pub fn turns<'a>(&'a self, arches: &'a [String], formats: &'a [String]) -> impl Iterator<Item = &'a str> {
         let can = |turn: &&Turn| {
@@ -82,7 +94,7 @@ impl App {
     pub async fn outlook(&self) -> db::Result<Arc<Outlook>> {
         let fresh = |version: u64| {
             let kept = self.outlooks.kept.read().unwrap_or_else(PoisonError::into_inner).clone();
-            kept.filter(|(of, outlook)| *of == version && outlook.made.elapsed() < STALE).map(|(_, outlook)| outlook)
+            kept.filter(|(of, outlook)| outlook.serves(*of == version)).map(|(_, outlook)| outlook)
         };
         if let Some(outlook) = fresh(self.bus.version()) {
             return Ok(outlook);
@@ -93,13 +105,14 @@ impl App {
         if let Some(outlook) = fresh(version) {
             return Ok(outlook);
         }
+        let began = Instant::now();
         let rows = self.db.queue_rows().await?;
         let (samples, promises) = (self.db.samples().await?, self.db.promises().await?);
         let idle = self.db.workers().await?.into_iter().map(|worker| worker.name).collect();
         let outlook = tokio::task::spawn_blocking(move || {
             let model = Arc::new(CostModel::learn(&samples));
             let calibration = Calibration::learn(&promises.into_iter().map(|(p, _)| p).collect::<Vec<_>>());
-            work_out(rows, model, calibration, idle)
+            Outlook { took: began.elapsed(), ..work_out(rows, model, calibration, idle) }
         });
         let outlook = Arc::new(outlook.await.map_err(|e| sqlx::Error::Decode(Box::new(e)))?);
         *self.outlooks.kept.write().unwrap_or_else(PoisonError::into_inner) = Some((version, outlook.clone()));
@@ -138,6 +151,7 @@ fn work_out(rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, id
     };
     Outlook {
         made: Instant::now(),
+        took: Duration::ZERO,
         positions: turns.iter().zip(1..).map(|(row, position)| (row.id.clone(), position)).collect(),
         work_before: work_before.collect(),
         numbers: numbers.map(|(id, place)| (id.clone(), number(place))).collect(),

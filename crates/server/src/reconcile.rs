@@ -8,12 +8,14 @@ use contract::{Failure, Step};
 
 use crate::app::App;
 use crate::db::Keeping;
-use crate::{bus, notices};
+use crate::{bus, notices, orders};
 
 /// A build that lost its worker so often fails: probably the job itself kills them.
 const MAX_ATTEMPTS: u32 = 3;
 /// How often lapsed leases are looked for.
 const LEASE_PERIOD: Duration = Duration::from_secs(1);
+/// How often orders are looked for that were promised nothing.
+const PROMISE_PERIOD: Duration = Duration::from_secs(2);
 /// How often images are looked for whose time is over.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(60);
 /// How often files that no build needs are looked for.
@@ -25,6 +27,7 @@ pub fn start(app: &Arc<App>) -> tokio::task::JoinSet<()> {
     tasks.spawn(bus::tell(app.clone()));
     tasks.spawn(bus::hear(app.clone()));
     tasks.spawn(leases(app.clone()));
+    tasks.spawn(promises(app.clone()));
     tasks.spawn(expire(app.clone()));
     tasks.spawn(sweep(app.clone()));
     tasks.spawn(read_channels(app.clone()));
@@ -82,6 +85,27 @@ async fn read_channels(app: Arc<App>) {
             _ = channel.snapshot() => {}
         }
     }
+}
+
+/// Promises a time to orders that came while the outlook was older than they.
+async fn promises(app: Arc<App>) {
+    while wait(&app, PROMISE_PERIOD, std::future::pending()).await {
+        if let Err(error) = promise_all(&app).await {
+            tracing::error!(%error, "orders could not be promised a time");
+        }
+    }
+}
+
+async fn promise_all(app: &App) -> crate::db::Result<()> {
+    let orders = app.db.unpromised().await?;
+    if orders.is_empty() {
+        return Ok(());
+    }
+    let outlook = app.outlook().await?;
+    for (order, build) in orders {
+        orders::promise(app, &order, &build, &outlook).await?;
+    }
+    Ok(())
 }
 
 /// Lets images go whose time is over, and tells their owners before.

@@ -48,8 +48,9 @@ use sqlx::{Any, AnyPool, ConnectOptions, Transaction};
 
 pub type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// How long a statement waits for another writer, or for a free connection, before it fails.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a request waits for a free connection. SQLite has one writer at a time; PostgreSQL that does not answer at once is away.
+const SQLITE_PATIENCE: Duration = Duration::from_secs(15);
+const POSTGRES_PATIENCE: Duration = Duration::from_secs(5);
 /// Connections to SQLite, which has one writer at a time, and to PostgreSQL.
 const SQLITE_CONNECTIONS: u32 = 8;
 const POSTGRES_CONNECTIONS: u32 = 16;
@@ -96,12 +97,14 @@ impl Db {
         };
         let options: AnyConnectOptions = url.parse::<AnyConnectOptions>()?.disable_statement_logging();
         let pool = match system {
-            System::Postgres => AnyPoolOptions::new().max_connections(POSTGRES_CONNECTIONS),
-            System::Sqlite => AnyPoolOptions::new().max_connections(SQLITE_CONNECTIONS).after_connect(|connection, _| {
-                Box::pin(async move { sqlx::raw_sql(SQLITE_PRAGMAS).execute(connection).await.map(drop) })
-            }),
+            System::Postgres => AnyPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(POSTGRES_PATIENCE),
+            System::Sqlite => {
+                AnyPoolOptions::new().max_connections(SQLITE_CONNECTIONS).acquire_timeout(SQLITE_PATIENCE).after_connect(
+                    |connection, _| Box::pin(async move { sqlx::raw_sql(SQLITE_PRAGMAS).execute(connection).await.map(drop) }),
+                )
+            }
         };
-        let pool = pool.acquire_timeout(PATIENCE).connect_with(options).await?;
+        let pool = pool.connect_with(options).await?;
         Ok(Db { pool, system, url })
     }
 

@@ -11,6 +11,8 @@ use crate::clock::{exact_now, now};
 const REMEMBERED: i64 = 6 * 3_600;
 /// New builds of so long ago tell how many will come. Seconds.
 pub const RECENT: i64 = 3_600;
+/// An order that was promised nothing for so long, as there is no worker, is promised nothing any more. Seconds.
+const UNPROMISED: i64 = 120;
 /// A ready image that nobody picked up after so long was left behind. Seconds.
 const LEFT_BEHIND: i64 = 86_400;
 /// Ended builds that tell how many fail.
@@ -165,9 +167,25 @@ impl Db {
         Ok(())
     }
 
+    /// Orders of the last minutes that were promised nothing yet: the order and its build.
+    pub async fn unpromised(&self) -> Result<Vec<(String, String)>> {
+        sqlx::query_as(
+            "SELECT o.id, o.build FROM orders o JOIN builds b ON b.id = o.build
+             WHERE o.since > $1 AND o.cancelled IS NULL AND b.state = 'waiting'
+               AND NOT EXISTS (SELECT 1 FROM promises p WHERE p.order_id = o.id) ORDER BY o.since LIMIT 1000",
+        )
+        .bind(now() - UNPROMISED)
+        .fetch_all(&self.pool)
+        .await
+    }
+
     /// The work that was before a new build when it came.
     pub async fn note_work_before(&self, build: &str, seconds: f64) -> Result<()> {
-        sqlx::query("UPDATE builds SET work_before = $1 WHERE id = $2").bind(seconds).bind(build).execute(&self.pool).await?;
+        sqlx::query("UPDATE builds SET work_before = $1 WHERE id = $2 AND work_before = 0")
+            .bind(seconds)
+            .bind(build)
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 

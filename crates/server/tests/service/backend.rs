@@ -127,6 +127,19 @@ pub fn start_postgres(dir: &Path) -> Option<(Process, String)> {
 
 /// Starts PostgreSQL on data that are there already.
 pub fn run_postgres(data: &Path, port: u16) -> Process {
+    let mut server = spawn_postgres(data, port);
+    wait_for("PostgreSQL answers", || {
+        // After a kill it does not start before the last process of the one before has ended.
+        if server.0.try_wait().unwrap().is_some() {
+            server = spawn_postgres(data, port);
+        }
+        let mut ready = Command::new(postgres_programs().unwrap().join("pg_isready"));
+        ready.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]).status().is_ok_and(|status| status.success())
+    });
+    server
+}
+
+fn spawn_postgres(data: &Path, port: u16) -> Process {
     // Nothing here is to outlive a power cut.
     let server = as_user(&postgres_programs().unwrap().join("postgres"), ordinary_user())
         .args([
@@ -145,11 +158,6 @@ pub fn run_postgres(data: &Path, port: u16) -> Process {
         .stderr(std::fs::File::create(data.with_extension("log")).unwrap())
         .spawn()
         .unwrap();
-    wait_for("PostgreSQL answers", || {
-        let ready = Command::new(postgres_programs().unwrap().join("pg_isready"));
-        let mut ready = ready;
-        ready.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]).status().is_ok_and(|status| status.success())
-    });
     Process(server)
 }
 

@@ -10,19 +10,19 @@ use crate::common::{Setup, Site, artifact, content, folder, order, ready};
 
 /// An event as it comes over the line.
 #[derive(Debug)]
-struct Live {
+pub struct Live {
     name: String,
     id: String,
-    data: Value,
+    pub data: Value,
 }
 
 /// A listener to the events of an order.
-struct Listener {
+pub struct Listener {
     lines: std::io::Lines<BufReader<Box<dyn std::io::Read>>>,
 }
 
 impl Listener {
-    fn start(site: &Site, order: &str, last_seen: Option<&str>) -> Listener {
+    pub fn start(site: &Site, order: &str, last_seen: Option<&str>) -> Listener {
         let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(30))).build().into();
         let mut request = agent.get(format!("{}{order}/events", site.base));
         if let Some(id) = last_seen {
@@ -49,6 +49,11 @@ impl Listener {
             }
         }
         None
+    }
+
+    /// The next event, which there has to be.
+    pub fn next_of_any(&mut self) -> Live {
+        self.next().expect("the stream goes on")
     }
 
     /// The next event of this name, past all others.

@@ -12,4 +12,5 @@ mod mail;
 mod notices;
 mod orders;
 mod pages;
+mod shared;
 mod wishes;
