@@ -1,6 +1,7 @@
 //! The lease protocol against a model of it: random interleavings of orders, workers, losses, restarts and clock jumps, after each of which
 //! the database has to stand as the model does.
 
+use attest::Digests;
 use contract::lease::EndReport;
 use contract::{Artifact, Failure, Format, Order, Plan, Step, System};
 use proptest::prelude::*;
@@ -165,9 +166,10 @@ fn failure() -> Failure {
 }
 
 fn report(good: bool) -> EndReport {
-    let artifact = Artifact { name: "x.zip".into(), format: Format::Zip, size: 1, sha256: "a".into(), sha512: "b".into() };
+    let Digests { size, sha256, sha512, blake2b } = Digests::of(b"image");
+    let artifact = Artifact { name: "x.zip".into(), format: Format::Zip, size, sha256, sha512, blake2b };
     match good {
-        true => EndReport::Ready { artifacts: vec![artifact], plan: Box::new(plan()), messages: vec![] },
+        true => EndReport::Ready { artifacts: vec![artifact], plan: Box::new(plan()), messages: vec![], evidence: vec![] },
         false => EndReport::Failed { failure: failure() },
     }
 }
@@ -259,7 +261,7 @@ async fn lease(db: &Db, model: &mut Model, worker: usize, pick: usize) {
 async fn end(db: &Db, model: &mut Model, worker: usize, good: bool) {
     let Some((at, lease, valid)) = model.holds(worker) else { return };
     model.held[worker] = None;
-    let ended = db.end(&model.builds[at].id, &lease, &report(good)).await;
+    let ended = db.end(&model.builds[at].id, &lease, &report(good), &[]).await;
     let build = &mut model.builds[at];
     if !valid {
         assert!(matches!(ended, Err(EndError::LeaseLost)), "a lease that is lost ends nothing: {ended:?}");
@@ -279,7 +281,7 @@ async fn end(db: &Db, model: &mut Model, worker: usize, good: bool) {
     if let Some(kind) = kind {
         model.tell(at, kind);
     }
-    let again = db.end(&model.builds[at].id, &lease, &report(good)).await;
+    let again = db.end(&model.builds[at].id, &lease, &report(good), &[]).await;
     assert_eq!(again.unwrap().name(), state, "the same report again changes nothing");
 }
 
@@ -343,7 +345,7 @@ async fn step(db: &Db, model: &mut Model, op: &Op) {
         }
         Op::Upload { worker } => {
             let Some((at, lease, valid)) = model.holds(worker) else { return };
-            let upload = Upload { name: "x.zip".into(), size: 1, sha256: "a".into(), sha512: "b".into() };
+            let upload = Upload { name: "x.zip".into(), digests: Digests::of(b"image") };
             assert_eq!(db.record_upload(&model.builds[at].id, &lease, &upload).await.unwrap(), valid);
             model.builds[at].sent |= valid;
         }

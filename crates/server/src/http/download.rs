@@ -49,7 +49,9 @@ pub async fn artifact(
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     let wanted = wanted(&headers, &etag, found.size);
-    if let (Content::Stored(Source::Elsewhere(address)), &Method::GET, Wanted::Whole | Wanted::Part(..)) = (&found.content, &method, wanted) {
+    if let (Content::Stored(Source::Elsewhere(address)), &Method::GET, Wanted::Whole | Wanted::Part(..)) =
+        (&found.content, &method, wanted)
+    {
         if found.kind.is_none() {
             app.db.picked_up(&id).await?;
         }

@@ -48,16 +48,20 @@ impl Trouble {
 
 /// Gives what is owed, until the server stops.
 pub async fn run(app: Arc<App>) {
+    let mut hands = JoinSet::new();
     loop {
-        give_what_is_due(&app).await;
+        give_what_is_due(&app, &mut hands).await;
         if !wait(&app, PERIOD, app.bus.notices.notified()).await {
-            return;
+            break;
         }
     }
+    // What is half given is given to its end, so that it is not given twice.
+    while hands.join_next().await.is_some() {}
 }
 
-async fn give_what_is_due(app: &Arc<App>) {
-    let mut hands = JoinSet::new();
+/// Starts to give what is due. What hangs is not waited for.
+async fn give_what_is_due(app: &Arc<App>, hands: &mut JoinSet<()>) {
+    while hands.try_join_next().is_some() {}
     while !*app.stopping.borrow() {
         if hands.len() >= AT_ONCE {
             hands.join_next().await;
@@ -78,7 +82,6 @@ async fn give_what_is_due(app: &Arc<App>) {
             }
         }
     }
-    while hands.join_next().await.is_some() {}
 }
 
 async fn deal_with(app: &App, notice: &Notice) -> crate::db::Result<()> {

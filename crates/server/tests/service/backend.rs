@@ -204,8 +204,18 @@ pub fn start_s3(dir: &Path) -> Option<(Process, String)> {
             "actions":["Admin","Read","Write","List","Tagging"]}}]}}"#
     );
     std::fs::write(&config, identity).unwrap();
-    // Each part listens on its port, and on that port with 10,000 added.
-    let ports: Vec<u16> = std::iter::repeat_with(free_port).filter(|port| *port < 50_000).take(4).collect();
+    // Each part listens on its port, and on that port with 10,000 added; both are below those that the system gives to connections.
+    let random = std::iter::repeat_with(|| 20_000 + free_port() % 2_700);
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let mut ports: Vec<u16> = Vec::new();
+    for port in random.filter(|port| is_free(*port) && is_free(*port + 10_000)) {
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+        if ports.len() == 4 {
+            break;
+        }
+    }
     let server = Command::new(program)
         .args([
             "server",

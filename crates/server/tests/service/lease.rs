@@ -2,7 +2,6 @@
 
 use contract::lease::{EndReport, LeaseRequest, PROTOCOL};
 use contract::{Event, Format, Lease, Step};
-use sha2::{Digest, Sha256, Sha512};
 
 use crate::backend::stored;
 use crate::common::{Setup, Site, WORKER_TOKEN, artifact, content, failed, folder, order, ready, wait_until};
@@ -274,12 +273,11 @@ fn a_large_file_comes_in_as_it_was_sent() {
     // More than two of the parts in which it goes into a storage of its own.
     let bytes: Vec<u8> = (0..35u32 << 20).map(|i| (i >> 8) as u8 ^ i as u8).collect();
     let mut file = artifact(&lease, Format::Zip);
-    file.size = bytes.len() as u64;
-    file.sha256 = hex::encode(Sha256::digest(&bytes));
-    file.sha512 = hex::encode(Sha512::digest(&bytes));
+    let digests = attest::Digests::of(&bytes);
+    (file.size, file.sha256, file.sha512, file.blake2b) = (digests.size, digests.sha256, digests.sha512, digests.blake2b);
     assert_eq!(site.upload(&lease, &file.name, &bytes), 204);
     let EndReport::Ready { plan, messages, .. } = ready(&lease) else { unreachable!() };
-    let report = EndReport::Ready { artifacts: vec![file.clone()], plan, messages };
+    let report = EndReport::Ready { artifacts: vec![file.clone()], plan, messages, evidence: vec![] };
     assert_eq!(site.end(&lease, &report).status, 204);
     let url = format!("{placed}/artifacts/{}", file.name);
     let middle = site.get_with(&url, &[("Range", "bytes=16777000-16778000")]);

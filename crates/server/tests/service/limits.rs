@@ -21,7 +21,7 @@ fn order_from(site: &Site, address: &str, hostname: &str) -> Answer {
 }
 
 fn limits(tables: &str) -> Setup {
-    Setup { top: "behind_proxy = true".into(), tables: format!("[limits]\n{tables}\n") }
+    Setup { top: "behind_proxy = true".into(), tables: format!("[limits]\n{tables}\n"), ..Setup::default() }
 }
 
 fn retry_after(answer: &Answer) -> u32 {
