@@ -16,9 +16,9 @@ use crate::db::{self, QueueRows, step_number, step_seconds};
 
 /// An outlook older than this is worked out anew, changes or not.
 const STALE: Duration = Duration::from_secs(5);
-/// An outlook that took longer than this to work out serves for ten times as long, changes or not: a long queue does not take all of the
-/// processor for itself.
-const LONG: Duration = Duration::from_millis(50);
+/// The outlook of a queue longer than this serves for ten times as long as it took to work out, changes or not: a long queue does not take all
+/// of the processor for itself. Builds that wait.
+const LONG: usize = 200;
 
 /// The queue's outlook at one moment.
 pub struct Outlook {
@@ -55,7 +55,7 @@ impl Outlook {
     /// Whether it still serves, `unchanged` saying whether nothing has changed since.
     fn serves(&self, unchanged: bool) -> bool {
         let age = self.made.elapsed();
-        let rest = if self.took > LONG { (self.took * 10).min(STALE) } else { Duration::ZERO };
+        let rest = if self.turns.len() > LONG { (self.took * 10).min(STALE) } else { Duration::ZERO };
         age < rest || (unchanged && age < STALE)
     }
 

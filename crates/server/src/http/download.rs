@@ -22,6 +22,8 @@ use crate::status::OrderStatus;
 use crate::storage::Source;
 
 const BUFFER: usize = 256 << 10;
+/// The media type of images.
+const IMAGE: &str = "application/octet-stream";
 
 /// What part of a file is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +85,7 @@ pub async fn artifact(
     let mut response = held(response, permit);
     set(&mut response, header::ETAG, &etag);
     set(&mut response, header::ACCEPT_RANGES, "bytes");
-    set(&mut response, header::CONTENT_TYPE, found.kind.map_or("application/octet-stream", DocumentKind::media_type));
+    set(&mut response, header::CONTENT_TYPE, found.kind.map_or(IMAGE, DocumentKind::media_type));
     let disposition = if found.kind.is_some_and(DocumentKind::is_evidence) { "inline" } else { "attachment" };
     set(&mut response, header::CONTENT_DISPOSITION, &format!("{disposition}; filename=\"{name}\""));
     set(&mut response, header::CACHE_CONTROL, "private, max-age=86400, immutable");
@@ -107,13 +109,16 @@ enum Content {
 async fn find_file(app: &App, build: &str, name: &str) -> Result<Option<Found>, Problem> {
     let artifacts = app.db.artifacts(build).await?;
     if let Some((artifact, attempt)) = artifacts.into_iter().find(|(artifact, _)| artifact.name == name) {
-        let content = Content::Stored(app.storage.source(build, attempt, name));
+        let content = Content::Stored(app.storage.source(build, attempt, name, IMAGE, false));
         return Ok(Some(Found { size: artifact.size, sha256: artifact.sha256, kind: None, content }));
     }
     let documents = app.db.documents(build).await?;
     let Some(document) = documents.into_iter().find(|document| document.name == name) else { return Ok(None) };
     let content = match document.attempt {
-        Some(attempt) => Content::Stored(app.storage.source(build, attempt, name)),
+        Some(attempt) => {
+            let kind = document.kind;
+            Content::Stored(app.storage.source(build, attempt, name, kind.media_type(), kind.is_evidence()))
+        }
         None => Content::Bytes(app.db.document_body(build, name).await?.unwrap_or_default()),
     };
     Ok(Some(Found { size: document.size, sha256: document.sha256, kind: Some(document.kind), content }))

@@ -58,11 +58,11 @@ impl Storage {
         }
     }
 
-    /// Where a file is, for a download under the name it has.
-    pub fn source(&self, build: &str, attempt: u32, name: &str) -> Source {
+    /// Where a file is, for a download under the name it has; `inline` is for what a browser shows itself.
+    pub fn source(&self, build: &str, attempt: u32, name: &str, media_type: &str, inline: bool) -> Source {
         match self {
             Storage::Disk(disk) => Source::File(disk.path(build, attempt, name)),
-            Storage::S3(bucket) => Source::Elsewhere(bucket.download(build, attempt, name)),
+            Storage::S3(bucket) => Source::Elsewhere(bucket.download(build, attempt, name, media_type, inline)),
         }
     }
 

@@ -83,11 +83,11 @@ impl Bucket {
     }
 
     /// An address by which a file can be fetched for a while, whole or in part.
-    pub fn download(&self, build: &str, attempt: u32, name: &str) -> String {
-        let key = self.0.key(build, attempt, name);
+    pub fn download(&self, build: &str, attempt: u32, name: &str, media_type: &str, inline: bool) -> String {
+        let (key, disposition) = (self.0.key(build, attempt, name), if inline { "inline" } else { "attachment" });
         let mut action = self.0.public.get_object(Some(&self.0.credentials), &key);
-        action.query_mut().insert("response-content-disposition", format!("attachment; filename=\"{name}\""));
-        action.query_mut().insert("response-content-type", "application/octet-stream");
+        action.query_mut().insert("response-content-disposition", format!("{disposition}; filename=\"{name}\""));
+        action.query_mut().insert("response-content-type", media_type);
         action.sign(DOWNLOAD).into()
     }
 

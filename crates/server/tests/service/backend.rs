@@ -225,6 +225,8 @@ pub fn start_s3(dir: &Path) -> Option<(Process, String)> {
             "-s3",
             "-master.volumeSizeLimitMB=64",
             "-volume.max=100",
+            // The default is a share of the whole disk, which a full machine may not have left.
+            "-volume.minFreeSpace=20MiB",
         ])
         .arg(format!("-dir={}", data.display()))
         .arg(format!("-master.port={}", ports[0]))
