@@ -179,7 +179,7 @@ impl Site {
                 };
                 tokio::select! {
                     ended = server.run(end) => { ended.unwrap(); false }
-                    _ = crashed => true,
+                    Ok(()) = crashed => true,
                 }
             });
             if crashed {

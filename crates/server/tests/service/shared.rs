@@ -87,7 +87,13 @@ fn two_servers_are_one_site_and_outlive_their_database() {
     // News are heard again after the database was away.
     let second = one.order(&order(&["dev-vcs/git"], &[Format::Zip]));
     let mut page = Listener::start(&one, &second, None);
-    let lease = other.lease().unwrap();
+    // The server that did not take the order may be a moment late to hear of it.
+    let mut lease = None;
+    wait_until("the other server gives it out", || {
+        lease = other.lease();
+        lease.is_some()
+    });
+    let lease = lease.unwrap();
     while page.next_of_any().data["state"] != "building" {}
     other.build(&lease);
     assert_eq!(one.state(&second), "ready");
