@@ -290,12 +290,18 @@ impl Site {
 
     /// What the site answers to a worker that asks for work.
     pub fn ask_for_work(&self, starts_images: bool) -> Answer {
-        let request = LeaseRequest { worker: "test".into(), arches: vec!["amd64".into()], starts_images, ..LeaseRequest::default() };
+        let request =
+            LeaseRequest { worker: "test".into(), arches: vec!["amd64".into()], starts_images, ..LeaseRequest::default() };
         self.worker("POST", "lease", "", &serde_json::to_vec(&request).unwrap())
     }
 
     pub fn lease(&self) -> Option<Lease> {
-        self.lease_as(&LeaseRequest { worker: "test".into(), arches: vec!["amd64".into()], starts_images: true, ..LeaseRequest::default() })
+        self.lease_as(&LeaseRequest {
+            worker: "test".into(),
+            arches: vec!["amd64".into()],
+            starts_images: true,
+            ..LeaseRequest::default()
+        })
     }
 
     /// Asks for work as a worker of one's own making.

@@ -223,7 +223,14 @@ fn a_flood_of_log_lines_is_cut() {
 
 fn asks(worker: &str, formats: &[&str], wait_seconds: u32) -> LeaseRequest {
     let formats = formats.iter().map(|format| (*format).to_owned()).collect();
-    LeaseRequest { worker: worker.into(), arches: vec!["amd64".into()], protocol: PROTOCOL, formats, wait_seconds }
+    LeaseRequest {
+        worker: worker.into(),
+        arches: vec!["amd64".into()],
+        starts_images: true,
+        protocol: PROTOCOL,
+        formats,
+        wait_seconds,
+    }
 }
 
 #[test]
