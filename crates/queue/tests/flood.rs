@@ -36,7 +36,7 @@ fn served(flooder: u64) -> (f64, f64) {
             let next = looked_at[turns(&looked_at, &used)[0]].id;
             let at = waiting.iter().position(|w| w.id == next).unwrap();
             let build = waiting.remove(at);
-            let wanted = build.wanted_by[0];
+            let wanted = build.wanted_by[0].clone();
             got.push((wanted.user, now + COST));
             running.push(std::cmp::Reverse(((now + COST).to_bits(), build.id)));
             if wanted.user != FLOODER {
