@@ -6,13 +6,13 @@ use std::process::{Command, Output};
 use e2e::{hatchery, sample_dir, user, workspace};
 use serde_json::Value;
 
-/// The configuration, and an order for the packages of the server preset.
-fn prepare(dir: &Path) {
+/// The configuration, with `extra` at its top, and an order for the packages of the server preset.
+fn prepare(dir: &Path, extra: &str) {
     let sample = sample_dir();
     let sample = sample.display();
     let config = format!(
         r#"data_dir = "data"
-signing_key_file = "signing.key"
+{extra}
 [[channel]]
 name = "sample"
 title = "Sample"
@@ -77,7 +77,7 @@ fn an_ordinary_user_composes_a_hundred_packages() {
         return;
     }
     let dir = tempfile::tempdir().expect("a folder");
-    prepare(dir.path());
+    prepare(dir.path(), "signing_key_file = \"signing.key\"");
     let output = run(&mut user::command(&hatchery()), dir.path(), &["keygen", "Tests <tests@example.org>", "-o", "signing.key"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let output = run(&mut user::command(&hatchery()), dir.path(), &BUILD);
@@ -150,7 +150,7 @@ fn without_user_namespaces_it_is_refused_at_start() {
         return;
     }
     let dir = tempfile::tempdir().expect("a folder");
-    prepare(dir.path());
+    prepare(dir.path(), "");
     let work = ["work", "--server", "http://127.0.0.1:9", "--token-file", "token", "--dir", "work"];
     for arguments in [BUILD.as_slice(), work.as_slice()] {
         let output = run(&mut without_namespaces(), dir.path(), arguments);

@@ -104,8 +104,31 @@ fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::NoPlan) => ExitCode::from(2),
         Err(error) => {
-            eprintln!("hatchery: {error:#}");
+            eprintln!("hatchery: {}", in_words(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The error and its causes; one whose text is in the sentence before it is not said again.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said.as_str() {
+        "" => cause,
+        known if known.contains(&cause) => said,
+        known => format!("{known}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let file = || std::io::Error::other("the disk is gone");
+        let repeats = anyhow::Error::new(file()).context("x cannot be read: the disk is gone");
+        assert_eq!(super::in_words(&repeats), "x cannot be read: the disk is gone");
+        let adds = Err::<(), _>(file()).context("x cannot be read").unwrap_err();
+        assert_eq!(super::in_words(&adds), "x cannot be read: the disk is gone");
     }
 }

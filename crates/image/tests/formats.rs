@@ -7,29 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{EPOCH, assert_unpacked, full_tree, have, plain_tree, run};
-use image::{Compression, Entry, Kind, SquashCompressor, Store, Tree, WriteOptions, write_squashfs, write_tar, write_zip};
-
-fn go_on(_: u64, _: u64) -> bool {
-    true
-}
-
-struct Place {
-    dir: tempfile::TempDir,
-    store: Store,
-}
-
-impl Place {
-    fn new() -> Place {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path().join("store")).unwrap();
-        Place { dir, store }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.dir.path().join(name)
-    }
-}
+use common::{EPOCH, Place, assert_unpacked, full_tree, go_on, have, plain_tree, run};
+use image::{Compression, Entry, Kind, SquashCompressor, Tree, WriteOptions, write_squashfs, write_tar, write_zip};
 
 /// What `tar -tvv --numeric-owner --full-time --quoting-style=escape` prints for a tree, in order.
 fn expected_listing(tree: &Tree) -> Vec<String> {

@@ -3,10 +3,10 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use common::{EPOCH, add_file, assert_unpacked, content, have, run};
+use common::{EPOCH, Place, add_file, assert_unpacked, content, go_on, have, run};
 use image::{Compression, Container, Entry, Error, Groups, Progress, Stage, Store, Tree, WriteOptions, WriteReport};
 use image::{write_oci, write_tar, write_zip};
 
@@ -24,26 +24,7 @@ const WRITERS: [(&str, Writer); 6] = [
     }),
 ];
 
-fn go_on(_: u64, _: u64) -> bool {
-    true
-}
-
-struct Place {
-    dir: tempfile::TempDir,
-    store: Store,
-}
-
 impl Place {
-    fn new() -> Place {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path().join("store")).unwrap();
-        Place { dir, store }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
     fn write(&self, writer: Writer, tree: &Tree, options: &WriteOptions) -> Vec<u8> {
         let out = self.path("image");
         writer(tree, &self.store, options, &out, &go_on).unwrap();

@@ -8,27 +8,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{EPOCH, add_file, content, run};
+use common::{EPOCH, Place, add_file, content, run};
 use image::{Entry, Error, Kind, SquashCompressor, Store, Tree, WriteOptions, write_squashfs};
 
 const BLOCK: usize = 128 << 10;
 
-struct Place {
-    dir: tempfile::TempDir,
-    store: Store,
-}
-
 impl Place {
-    fn new() -> Place {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path().join("store")).unwrap();
-        Place { dir, store }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
     /// Writes an image, and tells what it lost.
     fn write(&self, tree: &Tree, name: &str) -> (PathBuf, Vec<String>) {
         self.write_with(tree, name, SquashCompressor::Zstd, 0)

@@ -17,7 +17,7 @@ const RECORD: usize = 40;
 /// Slots of the hash table, one for each value of a fingerprint's first byte, and how many of them fit a record.
 const SLOTS: usize = 256;
 const SLOTS_A_RECORD: usize = 9;
-/// How many numbers of records fit a record of a list.
+/// How many numbers of records a record of a list has: GnuPG's tdbio.c leaves the rest of it empty.
 const ITEMS_A_LIST: usize = 6;
 /// Trust in an owner, and validity of a name, that needs no other key's word.
 const ULTIMATE: u8 = 6;
@@ -98,7 +98,7 @@ impl Records {
             [] => 0,
             [only] => *only,
             several => several.rchunks(ITEMS_A_LIST).fold(0, |next, part| {
-                let items = part.iter().flat_map(|number| [0].into_iter().chain(number.to_be_bytes()));
+                let items = part.iter().flat_map(|number| number.to_be_bytes());
                 let bytes: Vec<u8> = [11, 0].into_iter().chain(next.to_be_bytes()).chain(items).collect();
                 self.add(&bytes)
             }),

@@ -3,13 +3,36 @@
 
 pub mod grub;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use image::{Entry, Kind, Store, Tree};
 
 /// 2026-11-21 23:41:01 UTC.
 pub const EPOCH: i64 = 1_795_304_461;
+
+/// A folder with a store in it.
+pub struct Place {
+    pub dir: tempfile::TempDir,
+    pub store: Store,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        Place { dir, store }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+/// Progress that nobody watches.
+pub fn go_on(_: u64, _: u64) -> bool {
+    true
+}
 
 /// Content that compresses a little, different for each seed.
 pub fn content(size: usize, seed: u64) -> Vec<u8> {
