@@ -1,7 +1,6 @@
 //! Runs programs of the target itself, in the sandbox, on a copy of its tree: localedef, dracut.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use image::{Store, Tree};
 
@@ -33,7 +32,6 @@ pub(crate) fn run(
     let mut host = PhaseHost::start(place.work_dir)?;
     host.enable(place.arch)?;
     host.sync(Area::Target, scratch, place.store)?;
-    let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     let time = scratch.iter().map(|(_, entry)| entry.mtime).max().unwrap_or(0);
     let mut listener = ToLog(place.observer);
     let mut all = Vec::new();
@@ -48,7 +46,7 @@ pub(crate) fn run(
     if all.iter().any(|ran| ran.end == RunEnd::Cancelled) {
         return Err(ComposeError::cancelled());
     }
-    host.scan(Area::Target, scratch, place.store, &Scan { began, time, thorough: true })?;
+    host.scan(Area::Target, scratch, place.store, &Scan { time, thorough: true })?;
     host.close()?;
     Ok(all)
 }

@@ -26,7 +26,6 @@ pub(crate) mod vdb;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use contract::{Plan, PlannedPackage};
 use gentoo::Cpv;
@@ -175,8 +174,6 @@ struct Merger<'a> {
     libraries_changed: bool,
     /// Folders (real paths) whose info pages changed.
     info_changed: BTreeSet<Vec<u8>>,
-    /// When the merge began, seconds since the epoch: what is later was made by it.
-    began: i64,
 }
 
 impl<'a> Merger<'a> {
@@ -188,7 +185,6 @@ impl<'a> Merger<'a> {
         };
         let vdb = Vdb::read(&tree, request.store)?;
         let is_there: BTreeSet<String> = vdb.installed().iter().map(|installed| installed.cpv.cp()).collect();
-        let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()) as i64;
         Ok(Merger {
             request,
             observer,
@@ -205,7 +201,6 @@ impl<'a> Merger<'a> {
             image_on_disk: false,
             libraries_changed: false,
             info_changed: BTreeSet::new(),
-            began,
         })
     }
 

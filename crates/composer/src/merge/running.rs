@@ -33,7 +33,7 @@ impl Merger<'_> {
         }
         self.run_phases(package, &phases)?;
         if with_image {
-            let scan = Scan { began: self.began, time: package.time, thorough: true };
+            let scan = Scan { time: package.time, thorough: true };
             self.host()?.scan(Area::Image, &mut package.image.tree, store, &scan)?;
         }
         Ok(())
@@ -154,7 +154,7 @@ impl Merger<'_> {
 
     pub(super) fn read_disk(&mut self, time: i64) -> Result<(), ComposeError> {
         let Some(host) = &mut self.host else { return Err(no_host()) };
-        let scan = Scan { began: self.began, time, thorough: false };
+        let scan = Scan { time, thorough: false };
         host.scan(Area::Target, &mut self.tree, self.request.store, &scan)?;
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Merger<'_> {
     /// Takes over whatever a phase changed without being seen to: looks at every file once, at the end.
     pub(super) fn read_disk_thoroughly(&mut self) -> Result<(), ComposeError> {
         let Some(host) = &mut self.host else { return Ok(()) };
-        let scan = Scan { began: self.began, time: self.request.plan_time(), thorough: true };
+        let scan = Scan { time: self.request.plan_time(), thorough: true };
         host.scan(Area::Target, &mut self.tree, self.request.store, &scan)?;
         Ok(())
     }

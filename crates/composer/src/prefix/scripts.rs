@@ -11,8 +11,6 @@ use crate::{ComposeError, MergeRequest};
 pub(super) struct Guest<'a> {
     pub(super) request: &'a MergeRequest<'a>,
     host: Option<PhaseHost>,
-    /// Seconds since the epoch; what is later was made by scripts.
-    began: i64,
 }
 
 /// What scripts work on.
@@ -35,8 +33,7 @@ pub(super) enum Outcome {
 
 impl<'a> Guest<'a> {
     pub(super) fn new(request: &'a MergeRequest<'a>) -> Guest<'a> {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Guest { request, host: None, began: now.map_or(0, |time| i64::try_from(time.as_secs()).unwrap_or(0)) }
+        Guest { request, host: None }
     }
 
     /// Runs those of the phases that a package defines.
@@ -54,7 +51,7 @@ impl<'a> Guest<'a> {
         if phases.is_empty() {
             return Ok(Outcome::Ran(Vec::new()));
         }
-        let (store, began) = (self.request.store, self.began);
+        let store = self.request.store;
         let host = self.host()?;
         host.sync(Area::Target, place.root, store)?;
         host.clear(Area::Image)?;
@@ -63,7 +60,7 @@ impl<'a> Guest<'a> {
         }
         match subject.run(host, scripts, &phases) {
             Ok(messages) => {
-                let scan = Scan { began, time: place.time, thorough: true };
+                let scan = Scan { time: place.time, thorough: true };
                 host.scan(Area::Target, place.root, store, &scan)?;
                 if let Some(image) = &mut place.image {
                     host.scan(Area::Image, image, store, &scan)?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -73,6 +74,8 @@ pub struct PhaseHost {
     pub(super) from: BufReader<ChildStdout>,
     dir: PathBuf,
     _lock: File,
+    /// When it was started by the clock that files here get their times from, seconds since the epoch: what is not older was made in it.
+    pub(super) began: i64,
     pub(super) areas: HashMap<Area, OnDisk>,
 }
 
@@ -104,7 +107,8 @@ impl PhaseHost {
         };
         let to = Some(BufWriter::with_capacity(256 * 1024, to));
         let from = BufReader::with_capacity(256 * 1024, from);
-        let mut host = PhaseHost { child, to, from, dir, _lock: lock, areas: HashMap::new() };
+        let began = lock.metadata().map_err(|error| broken(&dir, &error))?.mtime();
+        let mut host = PhaseHost { child, to, from, dir, _lock: lock, began, areas: HashMap::new() };
         match host.reply()? {
             Reply::Unshared => {}
             Reply::Failed { message } => return Err(unavailable(message)),

@@ -14,11 +14,10 @@ use super::wire::{Area, Reply, Request, WireEntry, WireKind, to_bytes, to_text};
 #[derive(Default)]
 pub struct OnDisk(BTreeMap<Vec<u8>, Entry>);
 
-/// How changes are taken over. Times from `began` on become `time` (both seconds since the epoch), so that a root does not tell when it
-/// was made.
+/// How changes are taken over. Times since the host was started become `time` (seconds since the epoch), so that a root does not tell when
+/// it was made.
 #[derive(Clone, Copy, Debug)]
 pub struct Scan {
-    pub began: i64,
     pub time: i64,
     /// Look at every file, not only at those that were seen to be touched.
     pub thorough: bool,
@@ -118,7 +117,7 @@ impl PhaseHost {
                 Reply::Found { path, entry } => {
                     let path = to_bytes(&path).map_err(|error| gone(&error))?;
                     let Some(mut entry) = self.take(tree, store, &entry, &mut links)? else { continue };
-                    if entry.mtime >= how.began {
+                    if entry.mtime >= self.began {
                         entry.mtime = how.time;
                     }
                     if let Some(old) = tree.get(&path).filter(|old| old.is_dir() && entry.is_dir()) {
