@@ -62,8 +62,7 @@ impl Facts<'_> {
 
     /// The time that documents say: that of the newest package, as in the image itself, so that the same image has the same documents.
     fn time(&self) -> i64 {
-        let newest = self.plan.packages.iter().map(|p| p.build_time).max().unwrap_or(0);
-        i64::try_from(newest).unwrap_or(0)
+        self.plan.newest_build_time()
     }
 
     /// What is told of: the plan and the images' bytes.

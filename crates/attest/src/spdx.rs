@@ -53,57 +53,48 @@ fn relationship(from: &str, kind: &str, to: &str) -> Value {
     json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to })
 }
 
-fn image(facts: &Facts<'_>) -> Value {
-    json!({
-        "SPDXID": IMAGE,
-        "name": facts.image_name,
-        "versionInfo": facts.plan.hash().0,
+/// What every package of the document has, with the members that are its own.
+fn described(id: &str, name: &str, purpose: &str, own: Value) -> Value {
+    let mut package = json!({
+        "SPDXID": id,
+        "name": name,
         "downloadLocation": NOTHING_SAID,
         "filesAnalyzed": false,
-        "primaryPackagePurpose": "OPERATING-SYSTEM",
+        "primaryPackagePurpose": purpose,
         "copyrightText": NOTHING_SAID,
         "licenseConcluded": NOTHING_SAID,
         "licenseDeclared": NOTHING_SAID,
-    })
+    });
+    if let (Some(members), Value::Object(own)) = (package.as_object_mut(), own) {
+        members.extend(own);
+    }
+    package
+}
+
+fn image(facts: &Facts<'_>) -> Value {
+    described(IMAGE, facts.image_name, "OPERATING-SYSTEM", json!({ "versionInfo": facts.plan.hash().0 }))
 }
 
 fn file(id: &str, name: &str, digests: &Digests) -> Value {
-    json!({
-        "SPDXID": id,
-        "name": name,
-        "packageFileName": name,
-        "downloadLocation": NOTHING_SAID,
-        "filesAnalyzed": false,
-        "primaryPackagePurpose": "ARCHIVE",
-        "copyrightText": NOTHING_SAID,
-        "licenseConcluded": NOTHING_SAID,
-        "licenseDeclared": NOTHING_SAID,
-        "checksums": [
-            { "algorithm": "SHA256", "checksumValue": digests.sha256 },
-            { "algorithm": "SHA512", "checksumValue": digests.sha512 },
-            { "algorithm": "BLAKE2b-512", "checksumValue": digests.blake2b },
-        ],
-    })
+    let checksums = json!([
+        { "algorithm": "SHA256", "checksumValue": digests.sha256 },
+        { "algorithm": "SHA512", "checksumValue": digests.sha512 },
+        { "algorithm": "BLAKE2b-512", "checksumValue": digests.blake2b },
+    ]);
+    described(id, name, "ARCHIVE", json!({ "packageFileName": name, "checksums": checksums }))
 }
 
 /// A stage3 is named as a whole: what is in it is written in itself, in its `/var/db/pkg`.
 fn stage3(base: &contract::Stage3) -> Value {
-    json!({
-        "SPDXID": "SPDXRef-Stage3",
-        "name": base.path,
+    let own = json!({
         "packageFileName": base.path,
-        "downloadLocation": NOTHING_SAID,
-        "filesAnalyzed": false,
-        "primaryPackagePurpose": "ARCHIVE",
-        "copyrightText": NOTHING_SAID,
-        "licenseConcluded": NOTHING_SAID,
-        "licenseDeclared": NOTHING_SAID,
         "comment": "The packages of the stage3 are not listed here one by one.",
         "checksums": [
             { "algorithm": "SHA512", "checksumValue": base.sha512 },
             { "algorithm": "BLAKE2b-512", "checksumValue": base.blake2b },
         ],
-    })
+    });
+    described("SPDXRef-Stage3", &base.path, "ARCHIVE", own)
 }
 
 fn package(id: &str, component: &Component<'_>) -> Value {

@@ -279,6 +279,11 @@ impl Plan {
         PlanHash(h.finish())
     }
 
+    /// BUILD_TIME of the newest package, in seconds since the epoch: the time of what no package made. 0 without packages.
+    pub fn newest_build_time(&self) -> i64 {
+        self.packages.iter().map(|package| package.build_time).max().and_then(|time| i64::try_from(time).ok()).unwrap_or(0)
+    }
+
     /// Bytes to fetch when nothing is cached.
     pub fn download_size(&self) -> u64 {
         self.packages.iter().fold(0u64, |sum, p| sum.saturating_add(p.size))

@@ -255,7 +255,7 @@ fn write_formats(
     watch: &dyn Watch,
 ) -> Result<Vec<BuiltFile>, Failure> {
     let mut files = Vec::new();
-    let options = WriteOptions { groups: groups(job, root, workshop)?, ..WriteOptions::at(newest_build_time(plan)) };
+    let options = WriteOptions { groups: groups(job, root, workshop)?, ..WriteOptions::at(plan.newest_build_time()) };
     let source = Source {
         tree: &root.tree,
         packages: configured.packages.as_ref(),
@@ -292,11 +292,6 @@ fn groups(job: &Job, root: &Root, workshop: &Workshop) -> Result<Groups, Failure
         true => composer::groups(&root.tree, &workshop.store).map_err(|e| compose_failure(Step::Write, &e)),
         false => Ok(Groups::default()),
     }
-}
-
-fn newest_build_time(plan: &Plan) -> i64 {
-    let newest = plan.packages.iter().map(|p| p.build_time).max().unwrap_or(0);
-    i64::try_from(newest).unwrap_or(0)
 }
 
 /// Size and hashes of a finished file.

@@ -53,7 +53,7 @@ impl Merger<'_> {
         if let Some(output) = self.tool(&argv)? {
             output.iter().for_each(|line| self.observer.log(line));
         }
-        self.read_disk(self.request.plan_time())?;
+        self.read_disk(self.request.plan.newest_build_time())?;
         if !self.tree.contains(&index) {
             for (path, entry) in old {
                 self.tree.insert(path, entry)?;

@@ -243,7 +243,7 @@ impl<'a> Merger<'a> {
             return Err(ComposeError::new(message, "Add app-shells/bash (or the whole @system) to the order."));
         }
         self.read_disk_thoroughly()?;
-        self.tree.set_time(self.request.plan_time());
+        self.tree.set_time(self.request.plan.newest_build_time());
         self.libraries_changed = true;
         self.refresh_libraries()?;
         self.prune_preserved()?;
@@ -254,13 +254,5 @@ impl<'a> Merger<'a> {
             host.close()?;
         }
         Ok(Root { tree: self.tree, messages: self.messages })
-    }
-}
-
-impl MergeRequest<'_> {
-    /// The time of what no package made: the newest package's.
-    fn plan_time(&self) -> i64 {
-        let newest = self.plan.packages.iter().map(|planned| planned.build_time).max();
-        newest.and_then(|time| i64::try_from(time).ok()).unwrap_or(0)
     }
 }

@@ -162,7 +162,7 @@ impl Merger<'_> {
     /// Takes over whatever a phase changed without being seen to: looks at every file once, at the end.
     pub(super) fn read_disk_thoroughly(&mut self) -> Result<(), ComposeError> {
         let Some(host) = &mut self.host else { return Ok(()) };
-        let scan = Scan { time: self.request.plan_time(), thorough: true };
+        let scan = Scan { time: self.request.plan.newest_build_time(), thorough: true };
         host.scan(Area::Target, &mut self.tree, self.request.store, &scan)?;
         Ok(())
     }
@@ -184,7 +184,7 @@ impl Merger<'_> {
             return Err(ComposeError::new(message, "The C library of this plan is broken or for another architecture.")
                 .with_output(output));
         }
-        self.read_disk(self.request.plan_time())?;
+        self.read_disk(self.request.plan.newest_build_time())?;
         // It holds inode numbers of this machine, and ldconfig makes it anew.
         if self.tree.contains("var/cache/ldconfig/aux-cache") {
             self.tree.remove("var/cache/ldconfig/aux-cache")?;

@@ -104,65 +104,26 @@ pub struct Build {
     pub messages: Vec<String>,
 }
 
-struct BuildRow {
-    id: String,
-    channel: String,
-    arch: String,
-    image_name: String,
-    formats: String,
-    summary: String,
-    notes: String,
-    created: i64,
-    state: String,
-    attempts: i64,
-    progress: String,
-    started: Option<i64>,
-    ended: Option<i64>,
-    failure: Option<String>,
-    messages: String,
-}
-
-impl<'r> FromRow<'r, AnyRow> for BuildRow {
+impl<'r> FromRow<'r, AnyRow> for Build {
     fn from_row(row: &'r AnyRow) -> Result<Self> {
-        Ok(BuildRow {
-            id: row.try_get("id")?,
-            channel: row.try_get("channel")?,
-            arch: row.try_get("arch")?,
-            image_name: row.try_get("image_name")?,
-            formats: row.try_get("formats")?,
-            summary: row.try_get("summary")?,
-            notes: row.try_get("notes")?,
+        let text = |column: &str| row.try_get::<String, _>(column);
+        let failure: Option<String> = row.try_get("failure")?;
+        Ok(Build {
+            id: text("id")?,
+            channel: text("channel")?,
+            arch: text("arch")?,
+            image_name: text("image_name")?,
+            formats: from_json(&text("formats")?)?,
+            summary: from_json(&text("summary")?)?,
+            notes: from_json(&text("notes")?)?,
             created: row.try_get("created")?,
-            state: row.try_get("state")?,
-            attempts: row.try_get("attempts")?,
-            progress: row.try_get("progress")?,
+            state: text("state")?.parse()?,
+            attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(0),
+            progress: from_json(&text("progress")?)?,
             started: row.try_get("started")?,
             ended: row.try_get("ended")?,
-            failure: row.try_get("failure")?,
-            messages: row.try_get("messages")?,
-        })
-    }
-}
-
-impl TryFrom<BuildRow> for Build {
-    type Error = sqlx::Error;
-    fn try_from(row: BuildRow) -> Result<Self> {
-        Ok(Build {
-            id: row.id,
-            channel: row.channel,
-            arch: row.arch,
-            image_name: row.image_name,
-            formats: from_json(&row.formats)?,
-            summary: from_json(&row.summary)?,
-            notes: from_json(&row.notes)?,
-            created: row.created,
-            state: row.state.parse()?,
-            attempts: u32::try_from(row.attempts).unwrap_or(0),
-            progress: from_json(&row.progress)?,
-            started: row.started,
-            ended: row.ended,
-            failure: row.failure.as_deref().map(from_json).transpose()?,
-            messages: from_json(&row.messages)?,
+            failure: failure.as_deref().map(from_json).transpose()?,
+            messages: from_json(&text("messages")?)?,
         })
     }
 }
@@ -170,7 +131,7 @@ impl TryFrom<BuildRow> for Build {
 impl Db {
     /// The build with this identifier.
     pub async fn build(&self, id: &str) -> Result<Option<Build>> {
-        let row: Option<BuildRow> = sqlx::query_as(
+        sqlx::query_as(
             "SELECT id, channel, arch, image_name, formats, summary, notes, created,
                     CASE WHEN expired IS NULL THEN state ELSE 'expired' END AS state, attempts, progress,
                     started, ended, failure, messages
@@ -178,8 +139,7 @@ impl Db {
         )
         .bind(id)
         .fetch_optional(&self.pool)
-        .await?;
-        row.map(Build::try_from).transpose()
+        .await
     }
 
     /// The build's plan: with the packages' hashes once it is ready, as resolved before that.
@@ -227,7 +187,7 @@ impl Db {
 
     /// The newest builds for the public queue page: those not ended, then the last ended ones.
     pub async fn recent(&self, limit: u32) -> Result<Vec<Build>> {
-        let rows: Vec<BuildRow> = sqlx::query_as(
+        sqlx::query_as(
             "SELECT id, channel, arch, image_name, formats, summary, notes, created,
                     CASE WHEN expired IS NULL THEN state ELSE 'expired' END AS state, attempts, progress,
                     started, ended, failure, messages
@@ -238,7 +198,6 @@ impl Db {
         )
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
-        .await?;
-        rows.into_iter().map(Build::try_from).collect()
+        .await
     }
 }

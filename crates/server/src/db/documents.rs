@@ -21,40 +21,18 @@ pub struct DocumentRow {
     pub about: Option<String>,
 }
 
-struct Row {
-    name: String,
-    kind: String,
-    size: i64,
-    sha256: String,
-    attempt: Option<i64>,
-    format: Option<String>,
-    firmware: Option<String>,
-}
-
-impl<'r> FromRow<'r, AnyRow> for Row {
+impl<'r> FromRow<'r, AnyRow> for DocumentRow {
     fn from_row(row: &'r AnyRow) -> Result<Self> {
-        Ok(Row {
-            name: row.try_get("name")?,
-            kind: row.try_get("kind")?,
-            size: row.try_get("size")?,
-            sha256: row.try_get("sha256")?,
-            attempt: row.try_get("attempt")?,
-            format: row.try_get("format")?,
-            firmware: row.try_get("firmware")?,
-        })
-    }
-}
-
-impl TryFrom<Row> for DocumentRow {
-    type Error = sqlx::Error;
-    fn try_from(row: Row) -> Result<Self> {
+        let kind: String = row.try_get("kind")?;
+        let attempt: Option<i64> = row.try_get("attempt")?;
+        let (format, firmware): (Option<String>, Option<String>) = (row.try_get("format")?, row.try_get("firmware")?);
         Ok(DocumentRow {
-            kind: row.kind.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
-            name: row.name,
-            size: to_u64(row.size),
-            sha256: row.sha256,
-            attempt: row.attempt.map(|a| u32::try_from(a).unwrap_or(0)),
-            about: row.format.zip(row.firmware).map(|(format, firmware)| format!("{format} with {firmware}")),
+            kind: kind.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
+            name: row.try_get("name")?,
+            size: to_u64(row.try_get("size")?),
+            sha256: row.try_get("sha256")?,
+            attempt: attempt.map(|a| u32::try_from(a).unwrap_or(0)),
+            about: format.zip(firmware).map(|(format, firmware)| format!("{format} with {firmware}")),
         })
     }
 }
@@ -70,14 +48,13 @@ fn kind_of(evidence: EvidenceKind) -> DocumentKind {
 impl Db {
     /// The files beside the images of a ready build, by kind and name.
     pub async fn documents(&self, build: &str) -> Result<Vec<DocumentRow>> {
-        let rows: Vec<Row> = sqlx::query_as(
+        let mut found: Vec<DocumentRow> = sqlx::query_as(
             "SELECT d.name, d.kind, d.size, d.sha256, d.attempt, d.format, d.firmware FROM documents d JOIN builds b ON b.id = d.build
              WHERE d.build = $1 AND b.state = 'ready' AND b.expired IS NULL ORDER BY d.name",
         )
         .bind(build)
         .fetch_all(&self.pool)
         .await?;
-        let mut found = rows.into_iter().map(DocumentRow::try_from).collect::<Result<Vec<_>>>()?;
         found.sort_by_key(|d| d.kind);
         Ok(found)
     }

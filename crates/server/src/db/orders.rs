@@ -2,7 +2,7 @@
 
 use contract::Order;
 use sqlx::any::AnyRow;
-use sqlx::{FromRow, Row as _};
+use sqlx::{Any, Executor, FromRow, Row as _};
 
 use super::{BuildState, Db, NewBuild, Result, addresses, from_json, outbox, to_i64, to_json};
 use crate::clock::now;
@@ -50,28 +50,17 @@ pub struct OrderRow {
     pub cancelled: bool,
 }
 
-struct Row {
-    id: String,
-    build: String,
-    created: i64,
-    title: String,
-    request: String,
-    email: Option<String>,
-    webhook: Option<String>,
-    cancelled: Option<i64>,
-}
-
-impl<'r> FromRow<'r, AnyRow> for Row {
+impl<'r> FromRow<'r, AnyRow> for OrderRow {
     fn from_row(row: &'r AnyRow) -> Result<Self> {
-        Ok(Row {
+        Ok(OrderRow {
             id: row.try_get("id")?,
             build: row.try_get("build")?,
             created: row.try_get("created")?,
             title: row.try_get("title")?,
-            request: row.try_get("request")?,
+            request: from_json(&row.try_get::<String, _>("request")?)?,
             email: row.try_get("email")?,
             webhook: row.try_get("webhook")?,
-            cancelled: row.try_get("cancelled")?,
+            cancelled: row.try_get::<Option<i64>, _>("cancelled")?.is_some(),
         })
     }
 }
@@ -84,15 +73,8 @@ impl Db {
     pub async fn place(&self, order: &NewOrder<'_>, build: &NewBuild<'_>) -> Result<Placed> {
         let mut tx = self.write().await?;
         if let Some(key) = order.idempotency_key {
-            let earlier: Option<(String, String)> =
-                sqlx::query_as("SELECT id, request_hash FROM orders WHERE idempotency_key = $1")
-                    .bind(key)
-                    .fetch_optional(&mut *tx)
-                    .await?;
-            match earlier {
-                Some((id, hash)) if hash == order.request_hash => return Ok(Placed::Repeated { order: id }),
-                Some(_) => return Ok(Placed::KeyReused),
-                None => {}
+            if let Some(earlier) = repeated(&mut *tx, key, order.request_hash).await? {
+                return Ok(earlier);
             }
         }
         let (formats, system) = (to_json(build.formats)?, to_json(build.system)?);
@@ -165,11 +147,7 @@ impl Db {
 
     /// The order that a request with this key led to, if it was the same request; `None` when the key is new.
     pub async fn repeated(&self, key: &str, request_hash: &str) -> Result<Option<Placed>> {
-        let earlier: Option<(String, String)> = sqlx::query_as("SELECT id, request_hash FROM orders WHERE idempotency_key = $1")
-            .bind(key)
-            .fetch_optional(&self.pool)
-            .await?;
-        Ok(earlier.map(|(order, hash)| if hash == request_hash { Placed::Repeated { order } } else { Placed::KeyReused }))
+        repeated(&self.pool, key, request_hash).await
     }
 
     /// The order that was placed with this key, whatever the request was.
@@ -179,24 +157,10 @@ impl Db {
 
     /// The order with this (secret) identifier.
     pub async fn order(&self, id: &str) -> Result<Option<OrderRow>> {
-        let row: Option<Row> =
-            sqlx::query_as("SELECT id, build, created, title, request, email, webhook, cancelled FROM orders WHERE id = $1")
-                .bind(id)
-                .fetch_optional(&self.pool)
-                .await?;
-        row.map(|row| {
-            Ok(OrderRow {
-                request: from_json(&row.request)?,
-                id: row.id,
-                build: row.build,
-                created: row.created,
-                title: row.title,
-                email: row.email,
-                webhook: row.webhook,
-                cancelled: row.cancelled.is_some(),
-            })
-        })
-        .transpose()
+        sqlx::query_as("SELECT id, build, created, title, request, email, webhook, cancelled FROM orders WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await
     }
 
     /// A file of the order was downloaded.
@@ -244,4 +208,10 @@ impl Db {
         tx.commit().await?;
         Ok(true)
     }
+}
+
+async fn repeated<'c>(on: impl Executor<'c, Database = Any>, key: &str, request_hash: &str) -> Result<Option<Placed>> {
+    let earlier: Option<(String, String)> =
+        sqlx::query_as("SELECT id, request_hash FROM orders WHERE idempotency_key = $1").bind(key).fetch_optional(on).await?;
+    Ok(earlier.map(|(order, hash)| if hash == request_hash { Placed::Repeated { order } } else { Placed::KeyReused }))
 }
