@@ -23,7 +23,7 @@ pub const PROTOCOL: u32 = 2;
 /// The oldest version that a server still works with.
 pub const OLDEST_PROTOCOL: u32 = 1;
 
-/// A worker asking for work.
+/// A worker asking for work. What it says of itself is kept as its abilities.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LeaseRequest {
@@ -39,6 +39,8 @@ pub struct LeaseRequest {
     pub formats: Vec<String>,
     /// How long the server may wait for work to come before it answers 204. Seconds.
     pub wait_seconds: u32,
+    /// The memory that it may use, in bytes; 0 when it does not say. A build that needs more waits for a worker that has more.
+    pub memory_bytes: u64,
 }
 
 /// A granted lease. It lapses when no event reaches the server for `ttl_seconds`.

@@ -20,9 +20,9 @@ pub struct Args {
     dir: PathBuf,
     #[command(flatten)]
     cache: CacheArgs,
-    /// The name the operator sees
-    #[arg(long, default_value = "worker")]
-    name: String,
+    /// The name the operator sees, and by which the site knows what this worker has [default: the machine's name]
+    #[arg(long)]
+    name: Option<String>,
     /// End when the process that started this one ends
     #[arg(long, hide = true)]
     exit_with_parent: bool,
@@ -42,6 +42,15 @@ impl CacheArgs {
     }
 }
 
+/// The name of this machine (uname(2)); several workers on one machine are given names of their own.
+fn machine_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "worker".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.exit_with_parent {
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
@@ -51,7 +60,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let config = worker::Config {
         server: args.server,
         token: token.trim().to_owned(),
-        name: args.name,
+        name: args.name.unwrap_or_else(machine_name),
         dir: args.dir,
         cache_size: args.cache.bytes(),
     };

@@ -2,8 +2,10 @@
 //! the same answer. The server and the simulation call the same functions, so that what was tried is what runs.
 //!
 //! [`policy`] orders the queue. [`cost`] learns from finished builds how long a build takes. [`forecast`] plays the queue many times as
-//! [`policy`] would serve it. [`calibration`] widens or narrows the ranges until they hold as often as they claim.
+//! [`policy`] would serve it. [`calibration`] widens or narrows the ranges until they hold as often as they claim. [`affinity`] tells which of
+//! several workers has a build's packages already.
 
+pub mod affinity;
 pub mod calibration;
 pub mod cost;
 pub mod forecast;
@@ -11,6 +13,7 @@ pub mod policy;
 mod random;
 pub mod simulation;
 
+pub use affinity::Sketch;
 pub use calibration::{Calibration, Range};
 pub use cost::{CostModel, Part, Sample, Work};
 pub use random::Random;

@@ -35,9 +35,16 @@ impl Catalogue {
     /// Sets up what a configuration names; no index is read before it is needed.
     pub fn new(config: &Config) -> Result<Catalogue, ConfigError> {
         config.check()?;
+        let presets = Presets::load(config.presets_dir.as_deref())?.for_channels(&config.channels);
+        if let Some(unknown) = config.warm.iter().find(|name| presets.get(name).is_none()) {
+            let known: Vec<&str> = presets.all().iter().map(|preset| preset.name.as_str()).collect();
+            let message =
+                format!("warm names “{}”, which is no preset of this site; it has {}", unknown.escape_debug(), known.join(", "));
+            return Err(ConfigError::Invalid(message));
+        }
         Ok(Catalogue {
             channels: Channels::new(config, &config.data_dir.join("indexes")),
-            presets: Presets::load(config.presets_dir.as_deref())?.for_channels(&config.channels),
+            presets,
             planning: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
         })
     }

@@ -40,6 +40,8 @@ pub struct Config {
     pub keep_days: u32,
     /// Images that nobody has downloaded are kept only so long. Days.
     pub keep_unclaimed_days: u32,
+    /// Presets whose images are made ahead when nothing else is to be done, as they are ordered without personal settings.
+    pub warm: Vec<String>,
     /// Orders are refused while so many builds wait.
     pub max_waiting: u64,
     /// The site is reached through one proxy, which says in `X-Forwarded-For` who asks.
@@ -75,6 +77,7 @@ impl Default for Config {
             index_ttl_seconds: 900,
             keep_days: 14,
             keep_unclaimed_days: 4,
+            warm: Vec::new(),
             max_waiting: 1_000,
             behind_proxy: false,
             max_artifact_bytes: 32 << 30,

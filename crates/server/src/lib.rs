@@ -27,6 +27,8 @@ mod server;
 mod status;
 mod storage;
 mod tokens;
+mod turns;
+mod warm;
 mod workers;
 
 pub use attestation::{Attestor, Made};

@@ -1,9 +1,10 @@
 //! Placing orders: plan, join or queue, keep.
 
 use contract::hash::FieldHasher;
-use contract::{Format, Order, OrderError, Plan};
+use contract::{Format, Order, OrderError, Plan, PlannedPackage};
 
 use crate::app::App;
+use crate::catalogue::Planned;
 use crate::client::Client;
 use crate::clock;
 use crate::db::{Access, Gate, NewBuild, NewOrder, Placed};
@@ -60,6 +61,59 @@ pub struct Taken {
     pub repeated: bool,
 }
 
+/// A planned order, and what its build is kept as.
+pub struct Prepared {
+    /// The identifier of the build, if it becomes one of its own.
+    pub id: String,
+    planned: Planned,
+    join_key: String,
+    image_name: String,
+    notice: String,
+    formats: Vec<Format>,
+    work: queue::Work,
+    sketch: queue::Sketch,
+}
+
+impl Prepared {
+    pub fn new(planned: Planned, order: &Order) -> Result<Prepared, Refusal> {
+        let mut formats = order.formats.clone();
+        formats.sort();
+        Ok(Prepared {
+            id: secret::token::<8>()?,
+            join_key: join_key(&planned.plan, order, &formats)?,
+            image_name: planned.image_name(order),
+            notice: planned.notice(),
+            work: outlook::work_of(&planned.plan.summary, &formats),
+            sketch: queue::Sketch::of(planned.plan.packages.iter().map(|package| (number_of(package), package.size))),
+            formats,
+            planned,
+        })
+    }
+
+    /// The build to be queued, if there is no equal one.
+    pub fn build<'a>(&'a self, order: &'a Order) -> NewBuild<'a> {
+        NewBuild {
+            id: &self.id,
+            join_key: &self.join_key,
+            channel: &self.planned.channel.config.name,
+            image_name: &self.image_name,
+            notice: &self.notice,
+            formats: &self.formats,
+            system: &order.system,
+            plan: &self.planned.plan,
+            work: &self.work,
+            sketch: &self.sketch,
+        }
+    }
+}
+
+/// Stands for a package's file, to tell which workers have it. Two that were taken for one would cost some time, and nothing else.
+fn number_of(package: &PlannedPackage) -> u64 {
+    let (size, time) = (package.size.to_string(), package.build_time.to_string());
+    let hash = hash("hatchery package file", [package.binhost.as_str(), &package.path, &size, &time]);
+    hash.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0)
+}
+
 /// Takes an order. With an idempotency key, the same request again leads to the same order.
 pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Option<&str>) -> Result<Taken, Refusal> {
     let key = idempotency_key.map(|key| hash("hatchery idempotency key", [key]));
@@ -94,10 +148,11 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
     if wanted > most {
         return Err(Refusal::TooLarge { wanted: clock::size(wanted), most: clock::size(most) });
     }
-    let (order_id, build_id, address_token) = (secret::token::<20>()?, secret::token::<8>()?, secret::token::<20>()?);
+    let (order_id, address_token) = (secret::token::<20>()?, secret::token::<20>()?);
+    let prepared = Prepared::new(planned, order)?;
     let new_order = NewOrder {
         id: &order_id,
-        title: &planned.title,
+        title: &prepared.planned.title,
         request: &without_secrets(order),
         email: order.notify.email.as_deref(),
         address_token: &address_token,
@@ -107,22 +162,9 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
         idempotency_key: key.as_deref(),
         request_hash: &request_hash,
     };
-    let mut formats = order.formats.clone();
-    formats.sort();
-    let new_build = NewBuild {
-        id: &build_id,
-        join_key: &join_key(&planned.plan, order, &formats)?,
-        channel: &planned.channel.config.name,
-        image_name: &planned.image_name(order),
-        notice: &planned.notice(),
-        formats: &formats,
-        system: &order.system,
-        plan: &planned.plan,
-        work: &outlook::work_of(&planned.plan.summary, &formats),
-    };
-    let placed = app.db.place(&new_order, &new_build).await?;
+    let placed = app.db.place(&new_order, &prepared.build(order)).await?;
     if let Placed::New { build, joined } = &placed {
-        tracing::info!(build = %build, joined, channel = %planned.channel.config.name, "order taken");
+        tracing::info!(build = %build, joined, channel = %prepared.planned.channel.config.name, "order taken");
         app.bus.state_changed(build);
         promise(app, &order_id, build, &*app.outlook().await?).await?;
     }

@@ -37,10 +37,14 @@ pub struct Outlook {
 }
 
 /// A waiting build, and what its worker must be able to do.
-struct Turn {
-    build: String,
-    arch: String,
-    formats: Vec<String>,
+pub struct Turn {
+    pub build: String,
+    pub arch: String,
+    /// The names of the formats.
+    pub formats: Vec<String>,
+    /// How long a worker of usual speed takes to fetch it, and in all. Seconds.
+    pub fetch_seconds: f64,
+    pub seconds: f64,
 }
 
 /// Keeps the newest outlook.
@@ -59,12 +63,9 @@ impl Outlook {
         age < rest || (unchanged && age < STALE)
     }
 
-    /// The builds that a worker for these architectures and formats (empty: all formats) can make, in the order they are served.
-    pub fn turns<'a>(&'a self, arches: &'a [String], formats: &'a [String]) -> impl Iterator<Item = &'a str> {
-        let can = |turn: &&Turn| {
-            arches.contains(&turn.arch) && (formats.is_empty() || turn.formats.iter().all(|format| formats.contains(format)))
-        };
-        self.turns.iter().filter(can).map(|turn| turn.build.as_str())
+    /// The waiting builds, in the order they are served.
+    pub fn turns(&self) -> &[Turn] {
+        &self.turns
     }
 
     /// The place of a waiting build in the queue; 1 is served next.
@@ -157,7 +158,13 @@ fn work_out(rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, id
         numbers: numbers.map(|(id, place)| (id.clone(), number(place))).collect(),
         turns: turns
             .iter()
-            .map(|row| Turn { build: row.id.clone(), arch: row.arch.clone(), formats: row.formats.clone() })
+            .map(|row| Turn {
+                build: row.id.clone(),
+                arch: row.arch.clone(),
+                formats: row.formats.clone(),
+                fetch_seconds: model.step_seconds(&row.work, step_number(Step::Fetch)),
+                seconds: model.seconds(&row.work, None),
+            })
             .collect(),
         forecast: queue::forecast::forecast(&queue, &model, 1),
         calibration,
@@ -281,11 +288,7 @@ mod tests {
         };
         let model = Arc::new(CostModel::learn(&[]));
         let outlook = work_out(rows, model, Calibration::learn(&[]), vec!["w".into()]);
-        let arches = ["amd64".to_owned()];
-        assert_eq!(outlook.turns(&arches, &[]).collect::<Vec<_>>(), ["a", "d", "c", "b"]);
-        assert_eq!(outlook.turns(&["x86".to_owned()], &[]).count(), 0);
-        assert_eq!(outlook.turns(&arches, &["zip".to_owned()]).count(), 0, "a worker that cannot write ISOs gets none to write");
-        assert_eq!(outlook.turns(&arches, &["zip".to_owned(), "iso".to_owned()]).count(), 4);
+        assert_eq!(outlook.turns().iter().map(|turn| turn.build.as_str()).collect::<Vec<_>>(), ["a", "d", "c", "b"]);
         assert_eq!((outlook.position("c"), outlook.position("gone")), (Some(3), None));
         let middle = |id: &str| outlook.ready(id).unwrap().1.middle;
         assert!(middle("a") < middle("d") && middle("d") < middle("c") && middle("c") < middle("b"));

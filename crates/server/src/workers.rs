@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use contract::lease::LeaseRequest;
+
 use crate::app::App;
 use crate::clock::exact_now;
 use crate::db;
@@ -38,18 +40,18 @@ impl Workers {
 
 impl App {
     /// A worker asks for work, and waits for it as long as this.
-    pub async fn worker_asks(&self, name: &str, waits: Duration) -> db::Result<()> {
+    pub async fn worker_asks(&self, name: &str, waits: Duration, abilities: &LeaseRequest) -> db::Result<()> {
         let period = if waits > ASKING_PERIOD { Duration::ZERO } else { ASKING_PERIOD };
         if !self.workers.is_due(name, period) {
             return Ok(());
         }
         let until = exact_now() + waits.max(ASKING_PERIOD).as_secs_f64() + COMES_AGAIN;
-        self.db.saw_worker(name, until).await
+        self.db.worker_asks(name, until, abilities).await
     }
 
     /// A worker has a build in hand.
     pub async fn worker_builds(&self, name: &str) -> db::Result<()> {
-        if self.workers.is_due(name, BUSY_PERIOD) { self.db.saw_worker(name, 0.0).await } else { Ok(()) }
+        if self.workers.is_due(name, BUSY_PERIOD) { self.db.saw_worker(name).await } else { Ok(()) }
     }
 
     /// A worker got a build.

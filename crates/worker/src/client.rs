@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::Lease;
 use contract::lease::{EndReport, EventAnswer, EventBatch, LeaseRequest};
@@ -62,9 +62,10 @@ impl ServerClient {
         accepted(answer)?.body_mut().read_json().map_err(|e| WorkerError::Unreachable(e.to_string()))
     }
 
-    /// Uploads one file as it is on disk, a few times over if the server is away for a moment.
-    pub fn upload(&self, lease: &Lease, name: &str, path: &Path) -> Result<(), WorkerError> {
-        patiently(|| self.upload_once(lease, name, path))
+    /// Uploads one file as it is on disk, again and again if the server is away for a while, as long as `go_on` says so: a build is not lost
+    /// for a network that is.
+    pub fn upload(&self, lease: &Lease, name: &str, path: &Path, go_on: impl Fn() -> bool) -> Result<(), WorkerError> {
+        patiently(go_on, || self.upload_once(lease, name, path))
     }
 
     fn upload_once(&self, lease: &Lease, name: &str, path: &Path) -> Result<(), WorkerError> {
@@ -72,16 +73,23 @@ impl ServerClient {
         let file = File::open(path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
         let request = self.leased(self.agent.put(self.build_url(lease, &format!("artifacts/{name}"))), lease);
-        accepted(request.header("Content-Length", size.to_string()).send(ureq::SendBody::from_owned_reader(file)))?;
+        let request = request.header("Content-Length", size.to_string());
+        // A network that is cut says nothing; without a limit the worker would wait for it until TCP gives up.
+        let limit = Duration::from_secs(LEAST_UPLOAD.saturating_add(size / SLOWEST_UPLOAD));
+        let request = request.config().timeout_send_body(Some(limit)).build();
+        accepted(request.send(ureq::SendBody::from_owned_reader(file)))?;
         Ok(())
     }
 
-    /// Says how the build ended, a few times over if the server is away for a moment.
+    /// Says how the build ended, again and again if the server is away for a while.
     pub fn end(&self, lease: &Lease, report: &EndReport) -> Result<(), WorkerError> {
-        patiently(|| {
-            let answer = self.leased(self.agent.post(self.build_url(lease, "end")), lease).send_json(report);
-            accepted(answer).map(drop)
-        })
+        patiently(
+            || true,
+            || {
+                let answer = self.leased(self.agent.post(self.build_url(lease, "end")), lease).send_json(report);
+                accepted(answer).map(drop)
+            },
+        )
     }
 
     fn leased<B>(&self, request: ureq::RequestBuilder<B>, lease: &Lease) -> ureq::RequestBuilder<B> {
@@ -97,14 +105,24 @@ impl ServerClient {
     }
 }
 
-/// How often something is tried again while the server cannot be reached; each wait is a second longer.
-const TRIES: u64 = 6;
+/// The slowest that an upload may go, in bytes a second, and the seconds that it may take besides.
+const SLOWEST_UPLOAD: u64 = 100_000;
+const LEAST_UPLOAD: u64 = 30;
 
-fn patiently(mut call: impl FnMut() -> Result<(), WorkerError>) -> Result<(), WorkerError> {
+/// Something is tried again for so long while the server cannot be reached. The lease decides before that: it lapses, and what comes too
+/// late is refused.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The longest wait between two tries. Seconds.
+const LONGEST_WAIT: u64 = 5;
+
+fn patiently(go_on: impl Fn() -> bool, mut call: impl FnMut() -> Result<(), WorkerError>) -> Result<(), WorkerError> {
+    let began = Instant::now();
     let mut tries = 1;
     loop {
         match call() {
-            Err(WorkerError::Unreachable(_)) if tries < TRIES => std::thread::sleep(Duration::from_secs(tries)),
+            Err(WorkerError::Unreachable(_)) if began.elapsed() < PATIENCE && go_on() => {
+                std::thread::sleep(Duration::from_secs(tries.min(LONGEST_WAIT)));
+            }
             ended => return ended,
         }
         tries += 1;

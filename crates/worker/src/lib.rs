@@ -5,6 +5,7 @@ mod boot;
 mod build;
 mod client;
 mod formats;
+mod memory;
 mod report;
 mod workshop;
 
@@ -64,6 +65,7 @@ pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
         protocol: PROTOCOL,
         formats: Format::ALL.iter().map(|format| format.name().to_owned()).collect(),
         wait_seconds: WAIT,
+        memory_bytes: memory::memory(),
     };
     while !stop.load(Ordering::Relaxed) {
         match client.lease(&request) {
@@ -120,7 +122,7 @@ fn build_and_upload(
     let out_dir = workshop.scratch()?;
     let built = build(&lease.job, workshop, out_dir.path(), reporter)?;
     let upload = |name: &str, path: &Path| {
-        client.upload(lease, name, path).map_err(|error| Failure {
+        client.upload(lease, name, path, || !reporter.cancelled()).map_err(|error| Failure {
             step: Step::Upload,
             package: None,
             message: format!("{name} could not be stored: {error}"),

@@ -6,9 +6,10 @@ use std::str::FromStr;
 use contract::{Artifact, Failure, Format, Plan, Step, Summary, System};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
-use sqlx::{FromRow, Row as _};
+use sqlx::{Any, FromRow, Row as _, Transaction};
 
-use super::{Db, Result, from_json, to_u64};
+use super::{Db, Result, from_json, to_i64, to_json, to_u64};
+use crate::clock::now;
 
 /// Where a build stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +71,8 @@ pub struct NewBuild<'a> {
     pub plan: &'a Plan,
     /// What there is to do, for predicting how long it takes.
     pub work: &'a queue::Work,
+    /// Its packages that weigh most.
+    pub sketch: &'a queue::Sketch,
 }
 
 /// How far a step has come.
@@ -126,6 +129,53 @@ impl<'r> FromRow<'r, AnyRow> for Build {
             messages: from_json(&text("messages")?)?,
         })
     }
+}
+
+/// The build that an order of the same images joins: one that is ready, or else the first that waits or runs; and its state.
+///
+/// A hit on the join key is compared with the build's own inputs before it counts, so that not even a broken hash could hand one person's
+/// settings to another.
+pub(super) async fn equal(tx: &mut Transaction<'static, Any>, build: &NewBuild<'_>) -> Result<Option<(String, BuildState)>> {
+    let found: Option<(String, String)> = sqlx::query_as(
+        "SELECT id, state FROM builds
+         WHERE join_key = $1 AND formats = $2 AND system = $3 AND arch = $4 AND cancel = 0
+           AND state IN ('waiting', 'building', 'ready') AND expired IS NULL
+         ORDER BY state = 'ready' DESC, place LIMIT 1",
+    )
+    .bind(build.join_key)
+    .bind(to_json(build.formats)?)
+    .bind(to_json(build.system)?)
+    .bind(&build.plan.arch)
+    .fetch_optional(&mut **tx)
+    .await?;
+    found.map(|(id, state)| Ok((id, state.parse()?))).transpose()
+}
+
+/// Queues a build.
+pub(super) async fn insert(tx: &mut Transaction<'static, Any>, build: &NewBuild<'_>) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO builds (id, join_key, channel, arch, image_name, notice, formats, system, plan, plan_bytes, summary, notes, work,
+                             sketch, created)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    )
+    .bind(build.id)
+    .bind(build.join_key)
+    .bind(build.channel)
+    .bind(&build.plan.arch)
+    .bind(build.image_name)
+    .bind(build.notice)
+    .bind(to_json(build.formats)?)
+    .bind(to_json(build.system)?)
+    .bind(to_json(build.plan)?)
+    .bind(to_i64(build.plan.download_size()))
+    .bind(to_json(&build.plan.summary)?)
+    .bind(to_json(&build.plan.notes)?)
+    .bind(to_json(build.work)?)
+    .bind(to_json(build.sketch)?)
+    .bind(now())
+    .execute(&mut **tx)
+    .await
+    .map(drop)
 }
 
 impl Db {

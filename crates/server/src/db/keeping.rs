@@ -23,12 +23,12 @@ impl Db {
     /// Nobody loses an image without the notice having been owed for the time of warning.
     pub async fn expire_images(&self, keeping: Keeping) -> Result<Vec<String>> {
         let mut tx = self.write().await?;
-        // A build is kept as long as any of its orders keeps it.
+        // A build is kept as long as any of its orders keeps it, or a preset that is kept warm.
         let due: Vec<(String, i64)> = sqlx::query_as(
             "SELECT id, ends FROM (
                  SELECT b.id, coalesce((SELECT max(CASE WHEN o.since > b.ended THEN o.since ELSE b.ended END + CASE WHEN o.picked_up IS NULL THEN $1 ELSE $2 END)
                                         FROM orders o WHERE o.build = b.id AND o.cancelled IS NULL), b.ended + $1) AS ends
-                 FROM builds b WHERE b.state = 'ready' AND b.expired IS NULL) AS kept
+                 FROM builds b WHERE b.state = 'ready' AND b.expired IS NULL AND NOT EXISTS (SELECT 1 FROM warm w WHERE w.build = b.id)) AS kept
              WHERE ends <= $3",
         )
         .bind(keeping.unclaimed)

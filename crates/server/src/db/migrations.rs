@@ -8,7 +8,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use super::{Db, System};
 
 /// The version of the tables that this server works with.
-pub const NEWEST: i64 = 8;
+pub const NEWEST: i64 = 9;
 
 /// The oldest version that SQLite can be brought back to: what was before it is not undone, as no server of that time is in use.
 pub const OLDEST: i64 = 5;
@@ -39,6 +39,7 @@ const POSTGRES: &[Step] = &[
     (6, "service", sql!("postgres/0006_service.sql"), Some(sql!("postgres/0006_service.down.sql"))),
     (7, "notices", sql!("postgres/0007_notices.sql"), Some(sql!("postgres/0007_notices.down.sql"))),
     (8, "limits", sql!("postgres/0008_limits.sql"), Some(sql!("postgres/0008_limits.down.sql"))),
+    (9, "warm", sql!("postgres/0009_warm.sql"), Some(sql!("postgres/0009_warm.down.sql"))),
 ];
 
 const SQLITE: &[Step] = &[
@@ -50,6 +51,7 @@ const SQLITE: &[Step] = &[
     (6, "service", sql!("sqlite/0006_service.sql"), Some(sql!("sqlite/0006_service.down.sql"))),
     (7, "notices", sql!("sqlite/0007_notices.sql"), Some(sql!("sqlite/0007_notices.down.sql"))),
     (8, "limits", sql!("sqlite/0008_limits.sql"), Some(sql!("sqlite/0008_limits.down.sql"))),
+    (9, "warm", sql!("sqlite/0009_warm.sql"), Some(sql!("sqlite/0009_warm.down.sql"))),
 ];
 
 impl Db {

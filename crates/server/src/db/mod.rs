@@ -17,6 +17,7 @@ mod orders;
 mod outbox;
 mod queue;
 mod report;
+mod warm;
 mod watch;
 mod wishes;
 mod workers;
@@ -35,7 +36,8 @@ pub use orders::{NewOrder, OrderRow, Placed};
 pub use outbox::{Notice, NoticeKind, Way};
 #[cfg(test)]
 pub use queue::WantedRow;
-pub use queue::{QueueRows, RECENT, RunningRow, WaitingRow};
+pub use queue::{CandidateRow, QueueRows, RECENT, RunningRow, WaitingRow};
+pub use warm::Ahead;
 pub use wishes::CountedWish;
 
 use std::path::Path;

@@ -178,6 +178,7 @@ fn report(good: bool) -> EndReport {
 async fn place(db: &Db, model: &mut Model, image: u8) {
     let (id, build_id) = (format!("order{}", model.orders.len()), format!("build{}", model.builds.len()));
     let (request, plan, system, work) = (Order::default(), plan(), System::default(), queue::Work::default());
+    let sketch = queue::Sketch::default();
     let order = NewOrder {
         id: &id,
         title: "t",
@@ -201,6 +202,7 @@ async fn place(db: &Db, model: &mut Model, image: u8) {
         system: &system,
         plan: &plan,
         work: &work,
+        sketch: &sketch,
     };
     let Placed::New { build, .. } = db.place(&order, &build).await.unwrap() else { panic!("every order is new") };
     let at = equal(model, image).unwrap_or_else(|| {

@@ -4,7 +4,7 @@ use contract::Order;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Executor, FromRow, Row as _};
 
-use super::{BuildState, Db, NewBuild, Result, addresses, from_json, outbox, to_i64, to_json};
+use super::{BuildState, Db, NewBuild, Result, addresses, builds, from_json, outbox, to_json};
 use crate::clock::now;
 
 /// An order to be kept.
@@ -68,8 +68,7 @@ impl<'r> FromRow<'r, AnyRow> for OrderRow {
 impl Db {
     /// Keeps an order, and joins it to an equal build that waits, runs or is ready, or queues the given one.
     ///
-    /// Order and build are written together or not at all. A hit on the join key is compared with the build's own inputs before it
-    /// counts, so that not even a broken hash could hand one person's settings to another.
+    /// Order and build are written together or not at all.
     pub async fn place(&self, order: &NewOrder<'_>, build: &NewBuild<'_>) -> Result<Placed> {
         let mut tx = self.write().await?;
         if let Some(key) = order.idempotency_key {
@@ -77,43 +76,10 @@ impl Db {
                 return Ok(earlier);
             }
         }
-        let (formats, system) = (to_json(build.formats)?, to_json(build.system)?);
-        let equal: Option<(String, String)> = sqlx::query_as(
-            "SELECT id, state FROM builds
-             WHERE join_key = $1 AND formats = $2 AND system = $3 AND arch = $4 AND cancel = 0
-               AND state IN ('waiting', 'building', 'ready') AND expired IS NULL
-             ORDER BY state = 'ready' DESC, place LIMIT 1",
-        )
-        .bind(build.join_key)
-        .bind(&formats)
-        .bind(&system)
-        .bind(&build.plan.arch)
-        .fetch_optional(&mut *tx)
-        .await?;
-        let (build_id, joined, ready) = match equal {
-            Some((id, state)) => (id, true, state == BuildState::Ready.name()),
+        let (build_id, joined, ready) = match builds::equal(&mut tx, build).await? {
+            Some((id, state)) => (id, true, state == BuildState::Ready),
             None => {
-                sqlx::query(
-                    "INSERT INTO builds (id, join_key, channel, arch, image_name, notice, formats, system, plan, plan_bytes, summary,
-                                         notes, work, created)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-                )
-                .bind(build.id)
-                .bind(build.join_key)
-                .bind(build.channel)
-                .bind(&build.plan.arch)
-                .bind(build.image_name)
-                .bind(build.notice)
-                .bind(&formats)
-                .bind(&system)
-                .bind(to_json(build.plan)?)
-                .bind(to_i64(build.plan.download_size()))
-                .bind(to_json(&build.plan.summary)?)
-                .bind(to_json(&build.plan.notes)?)
-                .bind(to_json(build.work)?)
-                .bind(now())
-                .execute(&mut *tx)
-                .await?;
+                builds::insert(&mut tx, build).await?;
                 (build.id.to_owned(), false, false)
             }
         };
@@ -180,7 +146,7 @@ impl Db {
 
     /// Cancels an order that is not ended, and its build when nobody else wants it. Returns whether anything changed.
     ///
-    /// A build that a worker has in hand is only marked: the worker is told at its next report.
+    /// A build that a worker has in hand is only marked: the worker is told at its next report. One that is kept warm goes on for its own sake.
     pub async fn cancel_order(&self, order: &str) -> Result<bool> {
         let mut tx = self.write().await?;
         let build: Option<String> = sqlx::query_scalar(
@@ -199,7 +165,8 @@ impl Db {
             "UPDATE builds SET cancel = 1,
                     ended = CASE state WHEN 'waiting' THEN $1 ELSE ended END,
                     state = CASE state WHEN 'waiting' THEN 'cancelled' ELSE state END
-             WHERE id = $2 AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.build = builds.id AND o.cancelled IS NULL)",
+             WHERE id = $2 AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.build = builds.id AND o.cancelled IS NULL)
+               AND NOT EXISTS (SELECT 1 FROM warm w WHERE w.build = builds.id)",
         )
         .bind(now())
         .bind(&build)

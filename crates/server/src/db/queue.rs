@@ -1,8 +1,10 @@
 //! The queue as the policy and the forecast need it, and what was learnt of builds and promises so far.
 
+use std::collections::HashSet;
+
 use queue::calibration::{MAX_PROMISES, Promise};
 use queue::cost::MAX_SAMPLES;
-use queue::{Range, Sample, Work};
+use queue::{Range, Sample, Sketch, Work};
 
 use super::{Db, Result, StepProgress, from_json, to_json};
 use crate::clock::{exact_now, now};
@@ -15,6 +17,8 @@ pub const RECENT: i64 = 3_600;
 const UNPROMISED: i64 = 120;
 /// A ready image that nobody picked up after so long was left behind. Seconds.
 const LEFT_BEHIND: i64 = 86_400;
+/// The packages of so many last builds of a worker are taken to be there still.
+const LAST_BUILT: i64 = 40;
 /// Ended builds that tell how many fail.
 const ENDS: i64 = 200;
 
@@ -38,6 +42,15 @@ pub struct WantedRow {
     pub doubtful: bool,
 }
 
+/// What decides whether a worker gets a waiting build out of turn.
+pub struct CandidateRow {
+    pub sketch: Sketch,
+    pub rank: i64,
+    pub passed_over: u32,
+    /// Somebody wants it.
+    pub ordered: bool,
+}
+
 /// A build that a worker has in hand.
 pub struct RunningRow {
     pub id: String,
@@ -57,7 +70,7 @@ pub struct QueueRows {
     pub running: Vec<RunningRow>,
     /// User, their share of a build's seconds, and when it ended.
     pub served: Vec<(String, f64, i64)>,
-    /// New builds of the last [`RECENT`] seconds: their work, and the work that was before them.
+    /// New builds of the last [`RECENT`] seconds that somebody ordered: their work, and the work that was before them.
     pub came: Vec<(Work, f64)>,
     /// Of the last ended builds, how many failed and how many there are.
     pub failed: (u64, u64),
@@ -119,11 +132,13 @@ impl Db {
         .bind(now() - REMEMBERED)
         .fetch_all(&mut *tx)
         .await?;
-        let came: Vec<(String, f64)> =
-            sqlx::query_as("SELECT work, work_before FROM builds WHERE created > $1 ORDER BY place DESC LIMIT 500")
-                .bind(now() - RECENT)
-                .fetch_all(&mut *tx)
-                .await?;
+        let came: Vec<(String, f64)> = sqlx::query_as(
+            "SELECT work, work_before FROM builds b WHERE created > $1 AND EXISTS (SELECT 1 FROM orders o WHERE o.build = b.id)
+             ORDER BY place DESC LIMIT 500",
+        )
+        .bind(now() - RECENT)
+        .fetch_all(&mut *tx)
+        .await?;
         for (work, before) in came {
             rows.came.push((from_json(&work)?, before));
         }
@@ -153,6 +168,47 @@ impl Db {
                 Ok(Sample { work: from_json(&work)?, worker: worker.unwrap_or_default(), steps: from_json(&steps)? })
             })
             .collect()
+    }
+
+    /// The packages that a worker has, as far as can be told from what it built last.
+    pub async fn packages_of_worker(&self, worker: &str) -> Result<HashSet<u64>> {
+        let sketches: Vec<String> = sqlx::query_scalar(
+            "SELECT sketch FROM builds WHERE worker = $1 AND started IS NOT NULL AND state <> 'waiting' ORDER BY started DESC LIMIT $2",
+        )
+        .bind(worker)
+        .bind(LAST_BUILT)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut packages = HashSet::new();
+        for sketch in sketches {
+            packages.extend(from_json::<Sketch>(&sketch)?.packages());
+        }
+        Ok(packages)
+    }
+
+    /// Of a waiting build: its packages, whether somebody ordered it, and how often it was passed over. None when it waits no more.
+    pub async fn candidate(&self, build: &str) -> Result<Option<CandidateRow>> {
+        let row: Option<(String, i64, i64, i64)> = sqlx::query_as(
+            "SELECT sketch, rank, passed_over, (SELECT count(*) FROM orders o WHERE o.build = b.id AND o.cancelled IS NULL)
+             FROM builds b WHERE id = $1 AND state = 'waiting'",
+        )
+        .bind(build)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|(sketch, rank, passed_over, orders)| {
+            let passed_over = u32::try_from(passed_over).unwrap_or(u32::MAX);
+            Ok(CandidateRow { sketch: from_json(&sketch)?, rank, passed_over, ordered: orders > 0 })
+        })
+        .transpose()
+    }
+
+    /// It was this build's turn, and a worker got another.
+    pub async fn passed_over(&self, build: &str) -> Result<()> {
+        sqlx::query("UPDATE builds SET passed_over = passed_over + 1 WHERE id = $1 AND state = 'waiting'")
+            .bind(build)
+            .execute(&self.pool)
+            .await
+            .map(drop)
     }
 
     /// Keeps what an order was promised, once.

@@ -1,8 +1,9 @@
 //! The workers heard of lately, by whichever server.
 
+use contract::lease::LeaseRequest;
 use sqlx::{Any, Transaction};
 
-use super::{Db, Result};
+use super::{Db, Result, from_json, to_json};
 use crate::clock::exact_now;
 
 /// A worker that did not ask or report for so long is not counted on. Seconds.
@@ -18,18 +19,34 @@ pub struct WorkerRow {
     pub seen: f64,
     /// It waits for work at this moment.
     pub asking: bool,
+    /// What it said of itself when it last asked.
+    pub abilities: LeaseRequest,
 }
 
 impl Db {
-    /// A worker asks for work, and waits for it until `asking_until` (seconds since the epoch); 0 when it only shows itself.
-    pub async fn saw_worker(&self, name: &str, asking_until: f64) -> Result<()> {
+    /// A worker asks for work, and waits for it until `asking_until` (seconds since the epoch).
+    pub async fn worker_asks(&self, name: &str, asking_until: f64, abilities: &LeaseRequest) -> Result<()> {
         sqlx::query(
-            "INSERT INTO workers (name, seen, asking_until) VALUES ($1, $2, $3)
-             ON CONFLICT (name) DO UPDATE SET seen = excluded.seen, asking_until = excluded.asking_until",
+            "INSERT INTO workers (name, seen, asking_until, abilities) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (name) DO UPDATE SET seen = excluded.seen, asking_until = excluded.asking_until, abilities = excluded.abilities",
         )
         .bind(name)
         .bind(exact_now())
         .bind(asking_until)
+        .bind(to_json(abilities)?)
+        .execute(&self.pool)
+        .await
+        .map(drop)
+    }
+
+    /// A worker that has work shows itself.
+    pub async fn saw_worker(&self, name: &str) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO workers (name, seen, asking_until) VALUES ($1, $2, 0)
+             ON CONFLICT (name) DO UPDATE SET seen = excluded.seen, asking_until = 0",
+        )
+        .bind(name)
+        .bind(exact_now())
         .execute(&self.pool)
         .await
         .map(drop)
@@ -38,12 +55,15 @@ impl Db {
     /// The workers that are there, by name.
     pub async fn workers(&self) -> Result<Vec<WorkerRow>> {
         let now = exact_now();
-        let rows: Vec<(String, f64, f64)> =
-            sqlx::query_as("SELECT name, seen, asking_until FROM workers WHERE seen > $1 ORDER BY name")
+        let rows: Vec<(String, f64, f64, String)> =
+            sqlx::query_as("SELECT name, seen, asking_until, abilities FROM workers WHERE seen > $1 ORDER BY name")
                 .bind(now - ABSENT)
                 .fetch_all(&self.pool)
                 .await?;
-        Ok(rows.into_iter().map(|(name, seen, until)| WorkerRow { name, seen, asking: until > now }).collect())
+        let row = |(name, seen, until, abilities): (String, f64, f64, String)| {
+            Ok(WorkerRow { name, seen, asking: until > now, abilities: from_json(&abilities)? })
+        };
+        rows.into_iter().map(row).collect()
     }
 
     /// How many workers are there.

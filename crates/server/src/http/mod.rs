@@ -100,7 +100,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(workers)
         .fallback(pages::not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn(security_headers))
+        .layer(middleware::from_fn_with_state(content_security_policy(&app), security_headers))
         .layer(middleware::from_fn_with_state(app.clone(), log_request))
         .with_state(app)
 }
@@ -135,15 +135,27 @@ async fn log_request(State(app): SharedApp, request: Request, next: Next) -> Res
     response
 }
 
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
-     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// What pages may load: what is this site's own, and pictures from the storage that downloads are sent on to.
+fn content_security_policy(app: &App) -> HeaderValue {
+    let pictures = app.storage.origin().map(|origin| format!(" {origin}")).unwrap_or_default();
+    let policy = |pictures: &str| {
+        format!(
+            "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'{pictures}; connect-src 'self'; form-action 'self'; \
+             base-uri 'none'; frame-ancestors 'none'"
+        )
+    };
+    // An origin is plain ASCII; if it were not, pictures would be missing, and nothing else.
+    HeaderValue::try_from(policy(&pictures))
+        .or_else(|_| HeaderValue::try_from(policy("")))
+        .unwrap_or(HeaderValue::from_static("default-src 'none'"))
+}
 
 /// What browsers are told with every answer. The address of an order is a secret, so it is sent on to nobody and kept by nobody.
-async fn security_headers(request: Request, next: Next) -> Response {
+async fn security_headers(State(policy): State<HeaderValue>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     let fixed = [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_FRAME_OPTIONS, "DENY"),

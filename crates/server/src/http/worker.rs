@@ -19,7 +19,7 @@ use super::{SharedApp, broke_off, drain, read_body};
 use crate::app::App;
 use crate::attestation;
 use crate::bus::Change;
-use crate::db::{EndError, Gate, LeaseLost, Leased};
+use crate::db::{EndError, LeaseLost, Leased};
 use crate::secret;
 use crate::storage::{Incoming, is_plain_name};
 
@@ -70,7 +70,7 @@ pub async fn lease(State(app): SharedApp, body: Body) -> Result<Response, Proble
     let until = Instant::now() + waits;
     // Listening begins before the first look, so that no work comes unheard between them.
     let mut changes = app.bus.listen();
-    app.worker_asks(&name, waits).await?;
+    app.worker_asks(&name, waits, &request).await?;
     loop {
         if let Some(lease) = next_lease(&app, &name, &request).await? {
             return Ok(Json(lease).into_response());
@@ -105,12 +105,14 @@ async fn work_may_have_come(app: &App, changes: &mut broadcast::Receiver<Change>
 
 /// Leases the build whose turn it is, if there is one for this worker.
 async fn next_lease(app: &App, name: &str, request: &LeaseRequest) -> Result<Option<Lease>, Problem> {
-    for build in next_builds(app, name, request).await? {
+    let offer = app.offer(name, request).await?;
+    for build in offer.builds.clone() {
         let lease = secret::token::<16>().map_err(|e| Problem::internal(&e))?;
         let ttl_seconds = app.config.lease_ttl_seconds;
         // Somebody else may have been quicker, or it was cancelled; then it is the next one's turn.
         let Some(leased) = app.db.lease(&build, &lease, name, ttl_seconds).await? else { continue };
         app.worker_took_work(name);
+        offer.taken(app, &build).await?;
         app.bus.state_changed(&leased.id);
         let build = leased.id.clone();
         match access(app, &leased) {
@@ -125,19 +127,6 @@ async fn next_lease(app: &App, name: &str, request: &LeaseRequest) -> Result<Opt
         }
     }
     Ok(None)
-}
-
-/// The builds a worker may have, in their turn: none when quicker workers are idle that can take all there are.
-async fn next_builds(app: &App, worker: &str, request: &LeaseRequest) -> Result<Vec<String>, Problem> {
-    if app.db.queue_length().await?.0 == 0 || app.db.gate().await? == Gate::Paused {
-        return Ok(Vec::new());
-    }
-    let outlook = app.outlook().await?;
-    let turns: Vec<String> = outlook.turns(&request.arches, &request.formats).map(str::to_owned).collect();
-    let workers = app.db.workers().await?;
-    let others = workers.iter().filter(|other| other.asking && other.name != worker).map(|other| outlook.speed(&other.name));
-    let others: Vec<f64> = others.collect();
-    Ok(if queue::policy::gets_a_build(outlook.speed(worker), &others, turns.len()) { turns } else { Vec::new() })
 }
 
 /// Where the binhosts of a plan are now. The configuration may have changed since the order was placed.

@@ -66,6 +66,14 @@ impl Storage {
         }
     }
 
+    /// The origin (RFC 6454) that browsers are sent on to for files; none when they come from the site itself.
+    pub fn origin(&self) -> Option<String> {
+        match self {
+            Storage::Disk(_) => None,
+            Storage::S3(bucket) => Some(bucket.origin()),
+        }
+    }
+
     /// Starts to take a file.
     pub async fn receive(&self, build: &str, attempt: u32, name: &str) -> io::Result<Incoming> {
         let place = match self {

@@ -82,6 +82,11 @@ impl Bucket {
         inner.send(Method::HEAD, address.as_str(), &[]).await.map(drop)
     }
 
+    /// Where browsers are sent for files.
+    pub fn origin(&self) -> String {
+        self.0.public.base_url().origin().ascii_serialization()
+    }
+
     /// An address by which a file can be fetched for a while, whole or in part.
     pub fn download(&self, build: &str, attempt: u32, name: &str, media_type: &str, inline: bool) -> String {
         let (key, disposition) = (self.0.key(build, attempt, name), if inline { "inline" } else { "attachment" });

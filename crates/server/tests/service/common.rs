@@ -229,6 +229,11 @@ impl Site {
         if answer.status == 307 { get(answer.header("location")) } else { answer }
     }
 
+    /// Where a GET of this path is sent on to; empty when it is answered here.
+    pub fn sent_on_to(&self, path: &str) -> String {
+        Self::read(self.agent.get(format!("{}{path}", self.base)).call()).header("location").to_owned()
+    }
+
     pub fn head(&self, path: &str) -> Answer {
         Self::read(self.agent.head(format!("{}{path}", self.base)).call())
     }
@@ -334,12 +339,17 @@ impl Site {
 
     /// Does what a worker does, with files of our own.
     pub fn build(&self, lease: &Lease) {
-        for (i, step) in Step::ALL.into_iter().enumerate() {
+        self.build_on(lease, 0);
+    }
+
+    /// The same after so many batches of events.
+    pub fn build_on(&self, lease: &Lease, batches: u64) {
+        for (i, step) in (batches..).zip(Step::ALL) {
             let events = vec![
                 Event::Progress { step, done: 1, total: 1, what: "all".into() },
                 Event::Log { line: format!("did {}", step.label()) },
             ];
-            assert_eq!(self.events(lease, i as u64, events), Ok(false));
+            assert_eq!(self.events(lease, i, events), Ok(false));
         }
         for format in &lease.job.formats {
             assert_eq!(self.upload(lease, &artifact(lease, *format).name, &content(*format)), 204);

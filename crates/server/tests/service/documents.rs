@@ -130,6 +130,33 @@ fn evidence_must_be_about_what_was_ordered() {
 }
 
 #[test]
+fn the_page_may_show_the_screen_wherever_it_lies() {
+    let (_guard, dir) = folder();
+    let site = Site::start(&dir);
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let lease = site.lease().unwrap();
+    site.upload(&lease, &crate::common::artifact(&lease, Format::Zip).name, &crate::common::content(Format::Zip));
+    site.upload(&lease, "screen.png", b"picture");
+    let EndReport::Ready { artifacts, plan, messages, .. } = ready(&lease) else { unreachable!() };
+    let (kind, format) = (EvidenceKind::BootScreen, Format::Zip);
+    let evidence = vec![Evidence { name: "screen.png".into(), kind, format, firmware: "OVMF".into() }];
+    assert_eq!(site.end(&lease, &EndReport::Ready { artifacts, plan, messages, evidence }).status, 204);
+    let page = site.get(&placed.replace("/api/v1", ""));
+    let text = page.text();
+    let url = text.split_once("class=\"screen\" src=\"").unwrap().1.split_once('"').unwrap().0;
+    let picture = site.get(url);
+    assert_eq!((picture.header("content-type"), picture.body.as_slice()), ("image/png", b"picture".as_slice()));
+    // The policy names where the browser is sent on to, and nothing more.
+    let sent_on = site.sent_on_to(url);
+    let origin = sent_on.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+    let policy = page.header("content-security-policy");
+    let pictures = policy.split(';').find_map(|part| part.trim().strip_prefix("img-src ")).unwrap();
+    assert_eq!(pictures, format!("'self' {origin}").trim_end());
+    assert_eq!(sent_on.is_empty(), !crate::backend::on_s3());
+    site.stop();
+}
+
+#[test]
 fn a_worker_that_cannot_start_images_gets_none_from_a_site_that_does() {
     let (_guard, dir) = folder();
     let site = Site::start_with(&dir, &Setup { top: "boot_gate = true".into(), ..Setup::default() });

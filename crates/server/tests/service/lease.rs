@@ -230,6 +230,7 @@ fn asks(worker: &str, formats: &[&str], wait_seconds: u32) -> LeaseRequest {
         protocol: PROTOCOL,
         formats,
         wait_seconds,
+        ..LeaseRequest::default()
     }
 }
 
@@ -245,6 +246,43 @@ fn a_worker_that_waits_gets_work_when_it_comes() {
     });
     site.build(&leased.unwrap());
     assert!(site.lease_as(&asks("impatient", &[], 1)).is_none());
+    site.stop();
+}
+
+#[test]
+fn a_build_goes_where_its_packages_are_and_its_memory_is() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let wish = |package: &str, name: &str| {
+        let mut wish = order(&[package], &[Format::Zip]);
+        wish.system.hostname = Some(name.into());
+        site.order(&wish)
+    };
+    // Each of two workers gets to know one package.
+    for (worker, package) in [("one", "app-shells/bash"), ("two", "net-misc/openssh")] {
+        wish(package, worker);
+        site.build(&site.lease_as(&asks(worker, &[], 0)).unwrap());
+    }
+    // Both are idle when something comes that only the second has the packages of: the first leaves it alone.
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| site.lease_as(&asks("two", &[], 20)));
+        wait_until("both are known", || site.get("/healthz").json()["workers"] == 2);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let first = scope.spawn(|| site.lease_as(&asks("one", &[], 2)));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        wish("net-misc/openssh", "theirs");
+        site.build(&second.join().unwrap().expect("the second has its packages"));
+        assert!(first.join().unwrap().is_none());
+    });
+    // Whoever has too little memory gets nothing, and keeps nobody else from it, though it has the packages.
+    let small = LeaseRequest { memory_bytes: 100 << 20, ..asks("two", &[], 3) };
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| site.lease_as(&small));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        wish("net-misc/openssh", "large");
+        site.build(&site.lease_as(&asks("one", &[], 4)).expect("it is not left to one that cannot make it"));
+        assert!(waiting.join().unwrap().is_none());
+    });
     site.stop();
 }
 

@@ -13,4 +13,5 @@ mod notices;
 mod orders;
 mod pages;
 mod shared;
+mod warm;
 mod wishes;
