@@ -15,6 +15,7 @@
 
 mod index;
 mod key;
+mod pieces;
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 pub use self::key::{FormKey, KeyHasher};
+pub(crate) use self::pieces::{Press, write};
 
 use self::index::{Index, Place, RECORD, Record};
 use crate::store::StoreError;
@@ -45,24 +47,38 @@ pub struct Forms {
 impl Forms {
     /// The bytes of a form, checked; `None` when it is not there or was damaged (then it is forgotten, to be put again).
     pub fn get(&self, key: &FormKey) -> Option<Vec<u8>> {
+        let place = self.place(key)?;
         let mut bytes = Vec::new();
-        self.get_into(key, &mut bytes).then_some(bytes)
+        let good = self.read(&place, place.length, &mut bytes).is_ok() && place.is_of(&bytes);
+        if !good {
+            self.forget(key, &place);
+        }
+        good.then_some(bytes)
     }
 
-    /// Like [`Forms::get`], into a buffer that is reused: it holds the form's bytes and nothing else when the answer is true.
-    pub fn get_into(&self, key: &FormKey, bytes: &mut Vec<u8>) -> bool {
-        let Some(place) = self.shelf.index().place(key) else { return false };
-        let read = self.pack(place.pack).is_ok_and(|pack| read_at(&pack, &place, bytes).is_ok());
-        let good = read && crc32fast::hash(bytes) == place.checksum;
-        if !good {
-            self.shelf.forget(key, &place);
-        }
-        good
+    /// Where a form is.
+    fn place(&self, key: &FormKey) -> Option<Place> {
+        self.shelf.index().place(key)
+    }
+
+    /// So many bytes from a place on, unchecked, into a buffer that is reused.
+    fn read(&self, place: &Place, length: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let pack = self.pack(place)?;
+        // A length that goes beyond the file is refused before room is made for it.
+        let end = place.offset.checked_add(length).filter(|end| pack.metadata().is_ok_and(|found| *end <= found.len()));
+        end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        bytes.resize(usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?, 0);
+        pack.read_exact_at(bytes, place.offset)
+    }
+
+    /// Forgets a form that is not what was kept.
+    fn forget(&self, key: &FormKey, place: &Place) {
+        self.shelf.forget(key, place);
     }
 
     /// Whether a form is there, unread; it may still turn out to be damaged.
     pub fn contains(&self, key: &FormKey) -> bool {
-        self.shelf.index().place(key).is_some()
+        self.place(key).is_some()
     }
 
     /// Keeps a form. Putting one that is there already does nothing.
@@ -76,8 +92,9 @@ impl Forms {
         }
     }
 
-    /// The pack of this number, opened; opening it counts as a use.
-    fn pack(&self, number: usize) -> io::Result<Arc<File>> {
+    /// The pack that a place is in, opened; opening it counts as a use.
+    fn pack(&self, place: &Place) -> io::Result<Arc<File>> {
+        let number = place.pack;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = open.get(&number) {
             return Ok(file.clone());
@@ -101,14 +118,6 @@ pub(crate) fn mark_used(file: &File) {
     if !file.metadata().is_ok_and(|found| is_used(&found)) {
         let _ = file.set_modified(SystemTime::now());
     }
-}
-
-fn read_at(pack: &File, place: &Place, bytes: &mut Vec<u8>) -> io::Result<()> {
-    // A length that goes beyond the file is refused before room is made for it.
-    let end = place.offset.checked_add(place.length).filter(|end| pack.metadata().is_ok_and(|found| *end <= found.len()));
-    end.ok_or(io::ErrorKind::UnexpectedEof)?;
-    bytes.resize(usize::try_from(place.length).map_err(|_| io::ErrorKind::OutOfMemory)?, 0);
-    pack.read_exact_at(bytes, place.offset)
 }
 
 /// What all handles of one store in this process share.

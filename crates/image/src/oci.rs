@@ -243,19 +243,23 @@ impl Archive {
     fn add(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {
         self.write(&Header::file(name.as_bytes(), content.len() as u64, self.mtime))?;
         self.write(content)?;
-        self.write(&tar::padding(content.len() as u64))
+        self.write_zeros(tar::padding(content.len() as u64))
     }
 
     fn copy(&mut self, name: &str, size: u64, from: &Path) -> Result<(), Error> {
         self.write(&Header::file(name.as_bytes(), size, self.mtime))?;
         let file = File::open(from).map_err(|e| Error::io(from, e))?;
         self.at += io::copy(&mut file.take(size), &mut self.file).map_err(|e| Error::io(&self.path, e))?;
-        self.write(&tar::padding(size))
+        self.write_zeros(tar::padding(size))
+    }
+
+    fn write_zeros(&mut self, count: u64) -> Result<(), Error> {
+        self.write(&vec![0; count as usize])
     }
 
     fn finish(mut self) -> Result<(), Error> {
         let end = (self.at + 1024).next_multiple_of(RECORD);
-        self.write(&vec![0; (end - self.at) as usize])
+        self.write_zeros(end - self.at)
     }
 }
 

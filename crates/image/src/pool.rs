@@ -6,19 +6,43 @@ use std::thread;
 
 use crate::write::Error;
 
-/// Runs `produce` on the calling thread, `work` on `threads` threads for everything it emits, and `consume` on one more thread with the
-/// results, in the order of emission. Memory is bounded: at most about three jobs per thread are in flight.
-///
-/// The first error of any of the three ends all and is returned; one of `consume` before one of `produce`, which is then its consequence.
+/// What is emitted.
+pub(crate) enum Job<J, R> {
+    /// Something to work on.
+    Open(J),
+    /// Something that needs no work: it takes its turn, and no other thread is asked.
+    Done(R),
+}
+
+/// What the consumer has next.
+enum Turn<R> {
+    Now(R),
+    Later(Receiver<Result<R, Error>>),
+}
+
+/// [`mixed`] where everything needs work.
 pub(crate) fn ordered<J: Send, R: Send>(
     threads: usize,
     produce: impl FnOnce(&mut dyn FnMut(J) -> Result<(), Error>) -> Result<(), Error>,
+    work: impl Fn(J) -> Result<R, Error> + Sync,
+    consume: impl FnMut(R) -> Result<(), Error> + Send,
+) -> Result<(), Error> {
+    mixed(threads, |emit| produce(&mut |job| emit(Job::Open(job))), work, consume)
+}
+
+/// Runs `produce` on the calling thread, `work` on `threads` threads for every open job that it emits, and `consume` on one more thread
+/// with the results, in the order of emission. Memory is bounded: at most about three jobs per thread are in flight.
+///
+/// The first error of any of the three ends all and is returned; one of `consume` before one of `produce`, which is then its consequence.
+pub(crate) fn mixed<J: Send, R: Send>(
+    threads: usize,
+    produce: impl FnOnce(&mut dyn FnMut(Job<J, R>) -> Result<(), Error>) -> Result<(), Error>,
     work: impl Fn(J) -> Result<R, Error> + Sync,
     mut consume: impl FnMut(R) -> Result<(), Error> + Send,
 ) -> Result<(), Error> {
     let threads = threads.max(1);
     let (job_sender, job_receiver) = sync_channel::<(J, SyncSender<Result<R, Error>>)>(threads);
-    let (order_sender, order_receiver) = sync_channel::<Receiver<Result<R, Error>>>(2 * threads);
+    let (order_sender, order_receiver) = sync_channel::<Turn<R>>(2 * threads);
     let job_receiver = Mutex::new(job_receiver);
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -32,16 +56,27 @@ pub(crate) fn ordered<J: Send, R: Send>(
             });
         }
         let consumer = scope.spawn(move || {
-            for result in order_receiver {
-                // A worker that panicked sends nothing; the scope passes its panic on.
-                let Ok(result) = result.recv() else { break };
-                consume(result?)?;
+            for turn in order_receiver {
+                let result = match turn {
+                    Turn::Now(result) => result,
+                    // A worker that panicked sends nothing; the scope passes its panic on.
+                    Turn::Later(result) => match result.recv() {
+                        Ok(result) => result?,
+                        Err(_) => break,
+                    },
+                };
+                consume(result)?;
             }
             Ok(())
         });
         let produced = produce(&mut |job| {
-            let (result_sender, result_receiver) = sync_channel(1);
-            let sent = order_sender.send(result_receiver).is_ok() && job_sender.send((job, result_sender)).is_ok();
+            let sent = match job {
+                Job::Done(result) => order_sender.send(Turn::Now(result)).is_ok(),
+                Job::Open(job) => {
+                    let (result_sender, result_receiver) = sync_channel(1);
+                    order_sender.send(Turn::Later(result_receiver)).is_ok() && job_sender.send((job, result_sender)).is_ok()
+                }
+            };
             // The consumer is gone: its own error says why.
             if sent { Ok(()) } else { Err(Error::Cancelled) }
         });
@@ -76,6 +111,24 @@ mod tests {
         for threads in [0, 1, 2, 7] {
             assert_eq!(squares(threads), expected);
         }
+    }
+
+    #[test]
+    fn what_is_done_takes_its_turn() {
+        let mut got = Vec::new();
+        let produce = |emit: &mut dyn FnMut(Job<u64, u64>) -> Result<(), Error>| {
+            (0..300).try_for_each(|n| emit(if n % 3 == 0 { Job::Open(n) } else { Job::Done(n) }))
+        };
+        let work = |n: u64| {
+            (0..(n % 7) * 1000).for_each(|i| _ = std::hint::black_box(i));
+            Ok(n)
+        };
+        mixed(3, produce, work, |n| {
+            got.push(n);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(got, (0..300).collect::<Vec<_>>());
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(crate) fn write_stream(
                 counted(piece)?;
                 meter.add(piece.len() as u64)
             })?;
-            counted(&padding(content.1))?;
+            counted(&vec![0; padding(content.1) as usize])?;
         }
         meter.check()?;
     }
@@ -190,12 +190,12 @@ fn pax_header(name: &[u8], records: &[u8]) -> Vec<u8> {
     header.octal(116, 8, 0);
     header.octal(124, 12, records.len() as u64);
     header.octal(136, 12, 0);
-    [header.finish().as_slice(), records, &padding(records.len() as u64)].concat()
+    [header.finish().as_slice(), records, &vec![0; padding(records.len() as u64) as usize]].concat()
 }
 
-pub(crate) fn padding(size: u64) -> Vec<u8> {
-    let used = (size % BLOCK as u64) as usize;
-    vec![0; (BLOCK - used) % BLOCK]
+/// Zeros after a content of this size.
+pub(crate) fn padding(size: u64) -> u64 {
+    (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64
 }
 
 /// One ustar header block.

@@ -182,6 +182,7 @@ impl<'a> Meter<'a> {
 }
 
 /// An entry on its way into an archive.
+#[derive(Clone, Copy)]
 pub(crate) struct Item<'a> {
     pub path: &'a [u8],
     pub entry: &'a Entry,

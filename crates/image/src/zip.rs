@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 
 use crate::content::Stretch;
 use crate::entry::{Entry, Kind};
-use crate::pool;
+use crate::forms;
 use crate::store::Store;
 use crate::tree::Tree;
 use crate::write::{Error, Item, Meter, Progress, Workspace, WriteOptions, WriteReport, items, write_all};
 use crate::zip_notes::Losses;
 use crate::zip_record::{Record, central_directory};
 
-use self::deflate::{Batch, Batches, Deflater, Done, DoneBatch, Piece};
+use self::deflate::{Deflated, Deflater, Piece};
 
 /// Sizes and offsets from here on need zip64; a deflated piece may be a little larger than the raw one, hence the margin below 4 GiB.
 const ZIP64_FROM: u64 = 0xff00_0000;
@@ -41,7 +41,7 @@ pub fn write_zip(
 
 fn write_with_limit<'a>(
     tree: &'a Tree,
-    store: &Store,
+    store: &'a Store,
     options: &WriteOptions,
     out: &Path,
     progress: Progress,
@@ -52,24 +52,20 @@ fn write_with_limit<'a>(
     let mut zip = ZipFile::new(file, path, zip64_from);
     let mut losses = Losses::default();
     let deflater = Deflater::new(store)?;
-    let produce = |emit: &mut dyn FnMut(Batch<'a>) -> Result<(), Error>| {
+    let produce = |emit: &mut dyn FnMut(Piece<'a>) -> Result<(), Error>| {
         let mut meter = Meter::new(progress, content_size(tree));
-        let mut batches = Batches::new(emit);
         for item in items(tree).filter(|item| !item.path.is_empty()) {
             losses.look_at(&item);
             if let Some(record) = record_of(&item, options) {
-                batches.start(record)?;
-                add_content(&item, &mut meter, &mut batches)?;
+                emit_entry(&item, record, &mut meter, emit)?;
             }
             meter.check()?;
         }
-        let notes = losses.text();
+        let notes = losses.text().into_bytes();
         let name = free_name(tree).into_bytes();
-        batches.start(Record::new(name, 0o100_644, (0, 0), options.epoch, notes.len() as u64))?;
-        batches.bytes(notes.into_bytes())?;
-        batches.flush()
+        emit(Piece::bytes(Record::new(name, 0o100_644, (0, 0), options.epoch, notes.len() as u64), notes))
     };
-    pool::ordered(options.thread_count(), produce, |batch| deflater.work(batch), |done| zip.take(done))?;
+    forms::write(&deflater.forms, &deflater, options.thread_count(), produce, |piece, form| zip.take(piece, form))?;
     zip.finish()?;
     workspace.publish("image.zip")?;
     Ok(WriteReport { notes: losses.sentences() })
@@ -99,15 +95,20 @@ fn record_of(item: &Item, options: &WriteOptions) -> Option<Record> {
     Some(Record::new(name, kind_bits | (mode & 0o7777), (*uid, *gid), options.mtime(item.entry), size))
 }
 
-/// Gives a file's content, which each name of an inode has, or a link's target.
-fn add_content<'a>(item: &Item<'a>, meter: &mut Meter, batches: &mut Batches<'a, '_>) -> Result<(), Error> {
+/// Gives an entry with a file's content, which each name of an inode has, or a link's target.
+fn emit_entry<'a>(
+    item: &Item<'a>,
+    record: Record,
+    meter: &mut Meter,
+    emit: &mut dyn FnMut(Piece<'a>) -> Result<(), Error>,
+) -> Result<(), Error> {
     match &item.entry.kind {
-        Kind::Symlink(target) => batches.bytes(target.clone()),
-        Kind::File { blob, size, .. } => {
-            let whole = Stretch::whole(item.path, (blob, *size));
-            batches.content(&whole, |bytes| meter.add(bytes))
-        }
-        _ => Ok(()),
+        Kind::Symlink(target) => emit(Piece::bytes(record, target.clone())),
+        Kind::File { blob, size, .. } => Piece::of_file(record, Stretch::whole(item.path, (blob, *size))).try_for_each(|piece| {
+            meter.add(piece.length())?;
+            emit(piece)
+        }),
+        _ => emit(Piece::empty(record)),
     }
 }
 
@@ -129,14 +130,14 @@ impl ZipFile {
         ZipFile { file, path, at: 0, zip64_from, records: Vec::new(), crc: crc32fast::Hasher::new() }
     }
 
-    fn take(&mut self, batch: DoneBatch) -> Result<(), Error> {
-        for step in batch.steps {
-            match step {
-                Done::Start(record) => self.start(record)?,
-                Done::Piece(piece) => self.piece(&piece, batch.bytes.get(piece.range.clone()).unwrap_or_default())?,
-            }
+    fn take(&mut self, mut piece: Piece, form: &[u8]) -> Result<(), Error> {
+        if let Some(record) = piece.record.take() {
+            self.start(record)?;
         }
-        Ok(())
+        match Deflated::of(form) {
+            Some(deflated) => self.piece(&piece, &deflated),
+            None => Ok(()),
+        }
     }
 
     fn start(&mut self, mut record: Record) -> Result<(), Error> {
@@ -149,19 +150,19 @@ impl ZipFile {
 
     /// Writes a piece of the entry begun last. Its header comes with the first; where more pieces follow, it is written again at the
     /// end, when CRC and size are known.
-    fn piece(&mut self, piece: &Piece, bytes: &[u8]) -> Result<(), Error> {
+    fn piece(&mut self, piece: &Piece, deflated: &Deflated) -> Result<(), Error> {
         let Some(record) = self.records.last_mut() else { return Ok(()) };
-        let first = self.at == record.offset;
-        self.crc.combine(&crc32fast::Hasher::new_with_initial_len(piece.crc, piece.length));
+        let (first, last, bytes) = (self.at == record.offset, piece.is_last(), deflated.bytes);
+        self.crc.combine(&crc32fast::Hasher::new_with_initial_len(deflated.crc, piece.length()));
         record.compressed += bytes.len() as u64;
-        record.stored = piece.stored;
-        record.crc = if piece.last { self.crc.clone().finalize() } else { 0 };
+        record.stored = deflated.stored;
+        record.crc = if last { self.crc.clone().finalize() } else { 0 };
         let (offset, header) = (record.offset, record.local_header());
         if first {
             self.write(&header)?;
         }
         self.write(bytes)?;
-        if first || !piece.last {
+        if first || !last {
             return Ok(());
         }
         let (file, end) = (&mut self.file, self.at);

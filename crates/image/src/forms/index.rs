@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
+use std::hash::BuildHasherDefault;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::key::FormKey;
+use super::key::{FormKey, OfKey};
 
 /// Bytes of a record: key (32), offset (8), length (8), checksum of the bytes (4), eight unused, checksum of all before (4). All numbers
 /// little-endian.
@@ -14,15 +15,32 @@ pub(super) const RECORD: usize = 64;
 
 /// Where a form is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Number of the pack in this process.
-    pub pack: usize,
+    pub(super) pack: usize,
     /// Where its record is in the index file.
-    pub record: u64,
-    pub offset: u64,
-    pub length: u64,
+    pub(super) record: u64,
+    pub(super) offset: u64,
+    pub(super) length: u64,
     /// CRC-32 of the bytes.
-    pub checksum: u32,
+    pub(super) checksum: u32,
+}
+
+impl Place {
+    /// Bytes of the form.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether these bytes are what was kept.
+    pub(super) fn is_of(&self, bytes: &[u8]) -> bool {
+        bytes.len() as u64 == self.length && crc32fast::hash(bytes) == self.checksum
+    }
+
+    /// Whether a form begins where this one ends.
+    pub(super) fn is_before(&self, next: &Place) -> bool {
+        self.pack == next.pack && self.offset.checked_add(self.length) == Some(next.offset)
+    }
 }
 
 /// A form and where it is in its pack.
@@ -69,7 +87,7 @@ struct Pack {
 pub(super) struct Index {
     /// By number; those that are gone keep theirs.
     packs: Vec<Pack>,
-    places: HashMap<FormKey, Place>,
+    places: HashMap<FormKey, Place, BuildHasherDefault<OfKey>>,
 }
 
 impl Index {

@@ -25,7 +25,7 @@ use std::path::Path;
 pub use self::codec::SquashCompressor;
 
 use self::codec::Codec;
-use self::data::{Press, compressing};
+use self::data::{SquashPress, compressing};
 use self::piece::{Keys, RUN};
 use self::plan::Plan;
 use self::superblock::SUPERBLOCK;
@@ -76,7 +76,7 @@ impl Squashfs<'_> {
         let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
         let codec = Codec { compressor, block: BLOCK };
         let plan = Plan::of(tree, &options.groups, codec.block);
-        let press = Press {
+        let press = SquashPress {
             codec,
             keys: Keys::of(codec).map_err(compressing)?,
             contents: Contents::new(store, RUN),

@@ -9,13 +9,12 @@ use std::path::Path;
 use super::{BLOCK, RECORD, headers, padding};
 use crate::compress::Compression;
 use crate::content::{Contents, Stretch, stretches};
-use crate::forms::{FormKey, KeyHasher};
-use crate::pool;
+use crate::forms::{self, FormKey, KeyHasher, Press};
 use crate::store::Store;
 use crate::write::{Error, Item, Meter, WriteOptions, content_of};
 
 /// Version of the code whose work is kept: of what a piece is and how it is compressed.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How long pieces are, in raw bytes.
 #[derive(Clone, Copy, Debug)]
@@ -29,22 +28,25 @@ pub(crate) struct Lengths {
 
 /// What a piece is made from.
 enum Part<'a> {
-    Bytes(Vec<u8>),
+    /// All that stands before an entry's content.
+    Header(Item<'a>),
     Content(Stretch<'a>),
+    Zeros(u64),
 }
 
 /// A piece of the tar stream: the recipe, not the bytes.
-struct Piece<'a> {
+pub(crate) struct Piece<'a> {
     key: KeyHasher,
     parts: Vec<Part<'a>>,
     size: u64,
 }
 
 impl<'a> Piece<'a> {
-    fn bytes(&mut self, bytes: Vec<u8>) {
+    fn header(&mut self, item: &Item<'a>, options: &WriteOptions) {
+        let bytes = headers(item, options);
         self.key.field(&bytes);
         self.size += bytes.len() as u64;
-        self.parts.push(Part::Bytes(bytes));
+        self.parts.push(Part::Header(*item));
     }
 
     fn content(&mut self, stretch: Stretch<'a>) {
@@ -53,21 +55,16 @@ impl<'a> Piece<'a> {
         self.parts.push(Part::Content(stretch));
     }
 
-    fn raw(&self, contents: &Contents) -> Result<Vec<u8>, Error> {
-        let mut raw = Vec::new();
-        for part in &self.parts {
-            match part {
-                Part::Bytes(bytes) => raw.extend_from_slice(bytes),
-                Part::Content(stretch) => contents.append(stretch, &mut raw)?,
-            }
-        }
-        Ok(raw)
+    fn zeros(&mut self, count: u64) {
+        self.key.number(count);
+        self.size += count;
+        self.parts.push(Part::Zeros(count));
     }
 }
 
 /// Cuts the entries of a stream into pieces.
 struct Cutter<'a, 'e, 'm> {
-    kind: String,
+    kind: KeyHasher,
     lengths: Lengths,
     piece: Piece<'a>,
     emit: &'e mut dyn FnMut(Piece<'a>) -> Result<(), Error>,
@@ -77,42 +74,41 @@ struct Cutter<'a, 'e, 'm> {
 
 impl<'a> Cutter<'a, '_, '_> {
     fn add(&mut self, item: &Item<'a>, options: &WriteOptions) -> Result<(), Error> {
-        let header = headers(item, options);
         let content = content_of(item).map(|content| Stretch::whole(item.path, content));
         match content {
-            Some(whole) if whole.size >= self.lengths.target => self.add_large(header, whole),
-            content => self.add_small(header, item.path, content),
+            Some(whole) if whole.size >= self.lengths.target => self.add_large(item, whole, options),
+            content => self.add_small(item, content, options),
         }
     }
 
-    fn add_small(&mut self, header: Vec<u8>, path: &[u8], content: Option<Stretch<'a>>) -> Result<(), Error> {
+    fn add_small(&mut self, item: &Item<'a>, content: Option<Stretch<'a>>, options: &WriteOptions) -> Result<(), Error> {
         let before = self.piece.size;
-        self.piece.bytes(header);
+        self.piece.header(item, options);
         self.meter.add(content.as_ref().map_or(0, Stretch::length))?;
         if let Some(stretch) = content {
             let padding = padding(stretch.size);
             self.piece.content(stretch);
-            self.piece.bytes(padding);
+            self.piece.zeros(padding);
         }
         let Lengths { least, target, most } = self.lengths;
         // The longer an entry, the likelier it ends a piece: then the mean length does not depend on what files there are.
         let chance = (self.piece.size - before) as f64 / (target - least) as f64;
-        let drawn = f64::from(crc32fast::hash(path)) / f64::from(u32::MAX);
+        let drawn = f64::from(crc32fast::hash(item.path)) / f64::from(u32::MAX);
         match self.piece.size >= most || (self.piece.size >= least && drawn < chance) {
             true => self.cut(),
             false => Ok(()),
         }
     }
 
-    fn add_large(&mut self, header: Vec<u8>, whole: Stretch<'a>) -> Result<(), Error> {
+    fn add_large(&mut self, item: &Item<'a>, whole: Stretch<'a>, options: &WriteOptions) -> Result<(), Error> {
         self.cut()?;
-        self.piece.bytes(header);
+        self.piece.header(item, options);
         for range in stretches(whole.size, self.lengths.target) {
             let last = range.end == whole.size;
             self.meter.add(range.end - range.start)?;
             self.piece.content(Stretch { range, ..whole.clone() });
             if last {
-                self.piece.bytes(padding(whole.size));
+                self.piece.zeros(padding(whole.size));
             }
             self.cut()?;
         }
@@ -124,7 +120,7 @@ impl<'a> Cutter<'a, '_, '_> {
             return Ok(());
         }
         self.written += self.piece.size;
-        let next = Piece { key: FormKey::of(&self.kind), parts: Vec::new(), size: 0 };
+        let next = Piece { key: self.kind.clone(), parts: Vec::new(), size: 0 };
         (self.emit)(std::mem::replace(&mut self.piece, next))
     }
 
@@ -132,7 +128,7 @@ impl<'a> Cutter<'a, '_, '_> {
     fn finish(mut self) -> Result<(), Error> {
         self.cut()?;
         let end = (self.written + 2 * BLOCK as u64).next_multiple_of(RECORD);
-        self.piece.bytes(vec![0; (end - self.written) as usize]);
+        self.piece.zeros(end - self.written);
         self.cut()
     }
 }
@@ -144,36 +140,63 @@ pub(crate) struct Source<'a> {
     pub options: &'a WriteOptions,
 }
 
+/// Compresses pieces of one stream.
+struct Compressor<'a> {
+    source: &'a Source<'a>,
+    contents: Contents<'a>,
+    /// What errors name.
+    path: &'a Path,
+}
+
+impl<'a> Press for Compressor<'a> {
+    type Piece = Piece<'a>;
+
+    fn key(&self, piece: &Piece<'a>) -> Option<FormKey> {
+        Some(piece.key.clone().finish())
+    }
+
+    fn raw_length(&self, piece: &Piece<'a>) -> u64 {
+        piece.size
+    }
+
+    fn make(&self, piece: &Piece<'a>) -> Result<Vec<u8>, Error> {
+        let mut raw = Vec::with_capacity(piece.size as usize);
+        for part in &piece.parts {
+            match part {
+                Part::Header(item) => raw.extend(headers(item, self.source.options)),
+                Part::Content(stretch) => self.contents.append(stretch, &mut raw)?,
+                Part::Zeros(count) => raw.resize(raw.len() + *count as usize, 0),
+            }
+        }
+        self.source.compression.compress(&raw).map_err(|e| Error::io(self.path, e))
+    }
+
+    fn accepts(&self, _: &Piece<'a>, _: &[u8]) -> bool {
+        true
+    }
+}
+
 /// Gives the compressed tar stream of these entries to `consume`, in order. `path` is what errors name.
 pub(crate) fn write_compressed<'a>(
-    source: &Source,
+    source: &'a Source<'a>,
     items: impl Iterator<Item = Item<'a>>,
     meter: &mut Meter,
-    path: &Path,
+    path: &'a Path,
     mut consume: impl FnMut(&[u8]) -> Result<(), Error> + Send,
 ) -> Result<(), Error> {
     let Source { store, compression, options } = *source;
     let lengths = compression.piece_lengths();
-    let kind = format!("tar piece, {}, {VERSION}", compression.parameters());
+    let kind = FormKey::of(&format!("tar piece, {}, {VERSION}", compression.parameters()));
     let forms = store.forms().map_err(Error::store)?;
-    let contents = Contents::new(store, lengths.target);
+    let compressor = Compressor { source, contents: Contents::new(store, lengths.target), path };
 
     let produce = |emit: &mut dyn FnMut(Piece<'a>) -> Result<(), Error>| {
-        let piece = Piece { key: FormKey::of(&kind), parts: Vec::new(), size: 0 };
+        let piece = Piece { key: kind.clone(), parts: Vec::new(), size: 0 };
         let mut cutter = Cutter { kind: kind.clone(), lengths, piece, emit, meter, written: 0 };
         for item in items {
             cutter.add(&item, options)?;
         }
         cutter.finish()
     };
-    let work = |piece: Piece| {
-        let key = piece.key.clone().finish();
-        if let Some(bytes) = forms.get(&key) {
-            return Ok(bytes);
-        }
-        let bytes = compression.compress(&piece.raw(&contents)?).map_err(|e| Error::io(path, e))?;
-        forms.put(&key, &bytes).map_err(Error::store)?;
-        Ok(bytes)
-    };
-    pool::ordered(options.thread_count(), produce, work, |bytes| consume(&bytes))
+    forms::write(&forms, &compressor, options.thread_count(), produce, |_, bytes| consume(bytes))
 }

@@ -1,12 +1,11 @@
 //! The contents of zip entries, deflated by several threads, or taken from the store's forms.
 
-use std::ops::Range;
 use std::path::Path;
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
 use crate::content::{Contents, Stretch, stretches};
-use crate::forms::{FormKey, Forms};
+use crate::forms::{FormKey, Forms, KeyHasher, Press};
 use crate::store::Store;
 use crate::write::Error;
 use crate::zip_record::Record;
@@ -15,154 +14,124 @@ use crate::zip_record::Record;
 const KIND: &str = "zip piece, deflate 6, 1";
 /// Raw bytes deflated as one piece, about. Fixed, so that the output depends on nothing else.
 const PIECE: u64 = 1 << 20;
-/// Raw bytes, and steps, that are handed to a thread at once: handing over costs more than deflating a tiny file.
-const BATCH_BYTES: u64 = 1 << 20;
-const BATCH_STEPS: usize = 512;
 /// A form's first bytes: whether the rest is deflated (1) or plain (0), and the CRC-32 of the plain bytes.
 const FORM_HEADER: usize = 5;
 
-/// What is to be done for an entry, in order.
-enum Task<'a> {
-    Start(Record),
-    /// Content that is in no file of the tree.
+/// What an entry is made of.
+enum Body<'a> {
+    Nothing,
+    /// Content that is in no file of the tree. It is kept plain: Info-ZIP does so with the targets of links too.
     Bytes(Vec<u8>),
-    Piece(Stretch<'a>),
+    Stretch(Stretch<'a>),
 }
 
-/// A step of an entry, done.
-pub(super) enum Done {
-    Start(Record),
-    Piece(Piece),
+/// An entry, or a part of a large one.
+pub(super) struct Piece<'a> {
+    /// With an entry's first piece.
+    pub record: Option<Record>,
+    body: Body<'a>,
 }
 
-/// A piece of an entry's content as it goes into the file.
-pub(super) struct Piece {
-    /// Where it is in the bytes of its batch.
-    pub range: Range<usize>,
-    /// CRC-32 and number of the plain bytes.
-    pub crc: u32,
-    pub length: u64,
-    /// Kept as it is, not deflated. Only of an entry's only piece.
-    pub stored: bool,
-    /// The entry ends here.
-    pub last: bool,
-}
-
-/// Entries, or pieces of a large one, that are worked on together.
-#[derive(Default)]
-pub(super) struct Batch<'a> {
-    tasks: Vec<Task<'a>>,
-    size: u64,
-}
-
-/// Gathers tasks into batches.
-pub(super) struct Batches<'a, 'e> {
-    batch: Batch<'a>,
-    emit: &'e mut dyn FnMut(Batch<'a>) -> Result<(), Error>,
-}
-
-impl<'a, 'e> Batches<'a, 'e> {
-    pub(super) fn new(emit: &'e mut dyn FnMut(Batch<'a>) -> Result<(), Error>) -> Self {
-        Batches { batch: Batch::default(), emit }
+impl<'a> Piece<'a> {
+    /// An entry that has no content.
+    pub(super) fn empty(record: Record) -> Piece<'a> {
+        Piece { record: Some(record), body: Body::Nothing }
     }
 
-    pub(super) fn start(&mut self, record: Record) -> Result<(), Error> {
-        self.push(Task::Start(record), 0)
+    pub(super) fn bytes(record: Record, bytes: Vec<u8>) -> Piece<'a> {
+        Piece { record: Some(record), body: Body::Bytes(bytes) }
     }
 
-    pub(super) fn bytes(&mut self, bytes: Vec<u8>) -> Result<(), Error> {
-        let size = bytes.len() as u64;
-        self.push(Task::Bytes(bytes), size)
+    /// The pieces of a file.
+    pub(super) fn of_file(record: Record, whole: Stretch<'a>) -> impl Iterator<Item = Piece<'a>> {
+        let mut record = Some(record);
+        stretches(whole.size, PIECE)
+            .map(move |range| Piece { record: record.take(), body: Body::Stretch(Stretch { range, ..whole.clone() }) })
     }
 
-    /// The content of a file; `told` hears of every piece.
-    pub(super) fn content(&mut self, whole: &Stretch<'a>, mut told: impl FnMut(u64) -> Result<(), Error>) -> Result<(), Error> {
-        stretches(whole.size, PIECE).try_for_each(|range| {
-            let stretch = Stretch { range, ..whole.clone() };
-            let size = stretch.length();
-            told(size)?;
-            self.push(Task::Piece(stretch), size)
-        })
-    }
-
-    fn push(&mut self, task: Task<'a>, size: u64) -> Result<(), Error> {
-        self.batch.tasks.push(task);
-        self.batch.size += size;
-        match self.batch.size >= BATCH_BYTES || self.batch.tasks.len() >= BATCH_STEPS {
-            true => self.flush(),
-            false => Ok(()),
+    /// Plain bytes.
+    pub(super) fn length(&self) -> u64 {
+        match &self.body {
+            Body::Nothing => 0,
+            Body::Bytes(bytes) => bytes.len() as u64,
+            Body::Stretch(stretch) => stretch.length(),
         }
     }
 
-    pub(super) fn flush(&mut self) -> Result<(), Error> {
-        (self.emit)(std::mem::take(&mut self.batch))
+    /// Whether the entry ends with it.
+    pub(super) fn is_last(&self) -> bool {
+        match &self.body {
+            Body::Nothing | Body::Bytes(_) => true,
+            Body::Stretch(stretch) => stretch.range.end == stretch.size,
+        }
     }
 }
 
-/// A batch that is done.
-#[derive(Default)]
-pub(super) struct DoneBatch {
-    pub bytes: Vec<u8>,
-    pub steps: Vec<Done>,
+/// What a form says.
+pub(super) struct Deflated<'f> {
+    /// Kept as it is, not deflated. Only of an entry's only piece.
+    pub stored: bool,
+    /// CRC-32 of the plain bytes.
+    pub crc: u32,
+    pub bytes: &'f [u8],
 }
 
-/// Does batches, for several threads.
+impl<'f> Deflated<'f> {
+    /// Reads a form; `None` for what is none, and for the empty one of an entry without content.
+    pub(super) fn of(form: &'f [u8]) -> Option<Deflated<'f>> {
+        let ([method, crc @ ..], bytes) = form.split_first_chunk::<FORM_HEADER>()?;
+        Some(Deflated { stored: *method == 0, crc: u32::from_le_bytes(*crc), bytes })
+    }
+}
+
+/// Deflates pieces, on several threads.
 pub(super) struct Deflater<'a> {
     contents: Contents<'a>,
-    forms: Forms,
+    pub forms: Forms,
+    kind: KeyHasher,
 }
 
 impl<'a> Deflater<'a> {
     pub(super) fn new(store: &'a Store) -> Result<Deflater<'a>, Error> {
-        Ok(Deflater { contents: Contents::new(store, PIECE), forms: store.forms().map_err(Error::store)? })
-    }
-
-    pub(super) fn work(&self, batch: Batch) -> Result<DoneBatch, Error> {
-        let mut done = DoneBatch::default();
-        let mut form = Vec::new();
-        for task in batch.tasks {
-            let (length, last) = match task {
-                Task::Start(record) => {
-                    done.steps.push(Done::Start(record));
-                    continue;
-                }
-                Task::Bytes(bytes) => {
-                    form = deflated(&bytes, true, true)?;
-                    (bytes.len() as u64, true)
-                }
-                Task::Piece(stretch) => {
-                    self.form_of(&stretch, &mut form)?;
-                    (stretch.length(), stretch.range.end == stretch.size)
-                }
-            };
-            done.piece(&form, length, last)?;
-        }
-        Ok(done)
-    }
-
-    fn form_of(&self, stretch: &Stretch, form: &mut Vec<u8>) -> Result<(), Error> {
-        let mut key = FormKey::of(KIND);
-        key.blob(stretch.blob).number(stretch.size).number(stretch.range.start).number(stretch.range.end);
-        let key = key.finish();
-        if self.forms.get_into(&key, form) && form.len() >= FORM_HEADER {
-            return Ok(());
-        }
-        let mut raw = Vec::new();
-        self.contents.append(stretch, &mut raw)?;
-        *form = deflated(&raw, stretch.range.end == stretch.size, stretch.is_whole())?;
-        self.forms.put(&key, form).map_err(Error::store)
+        let forms = store.forms().map_err(Error::store)?;
+        Ok(Deflater { contents: Contents::new(store, PIECE), forms, kind: FormKey::of(KIND) })
     }
 }
 
-impl DoneBatch {
-    fn piece(&mut self, form: &[u8], length: u64, last: bool) -> Result<(), Error> {
-        let Some(([method, crc @ ..], bytes)) = form.split_first_chunk::<FORM_HEADER>() else { return Ok(()) };
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        let range = start..self.bytes.len();
-        self.steps.push(Done::Piece(Piece { range, crc: u32::from_le_bytes(*crc), length, stored: *method == 0, last }));
-        Ok(())
+impl<'a> Press for Deflater<'a> {
+    type Piece = Piece<'a>;
+
+    fn key(&self, piece: &Piece<'a>) -> Option<FormKey> {
+        let Body::Stretch(stretch) = &piece.body else { return None };
+        let mut key = self.kind.clone();
+        key.blob(stretch.blob).number(stretch.size).number(stretch.range.start).number(stretch.range.end);
+        Some(key.finish())
     }
+
+    fn raw_length(&self, piece: &Piece<'a>) -> u64 {
+        piece.length()
+    }
+
+    fn make(&self, piece: &Piece<'a>) -> Result<Vec<u8>, Error> {
+        match &piece.body {
+            Body::Nothing => Ok(Vec::new()),
+            Body::Bytes(bytes) => Ok(plain(bytes)),
+            Body::Stretch(stretch) => {
+                let mut raw = Vec::new();
+                self.contents.append(stretch, &mut raw)?;
+                deflated(&raw, piece.is_last(), stretch.is_whole())
+            }
+        }
+    }
+
+    fn accepts(&self, _: &Piece<'a>, form: &[u8]) -> bool {
+        form.len() >= FORM_HEADER
+    }
+}
+
+/// The form of bytes that are not deflated.
+fn plain(raw: &[u8]) -> Vec<u8> {
+    [&[0], crc32fast::hash(raw).to_le_bytes().as_slice(), raw].concat()
 }
 
 /// The form of a piece. All but an entry's last end with a sync flush: on a byte boundary, open for more blocks. What does not get
@@ -184,12 +153,8 @@ fn deflated(raw: &[u8], last: bool, whole: bool) -> Result<Vec<u8>, Error> {
         }
         form.reserve(64 << 10);
     }
-    if whole && form.len() >= raw.len() + FORM_HEADER {
-        form.truncate(FORM_HEADER);
-        form.extend_from_slice(raw);
-        if let Some(method) = form.first_mut() {
-            *method = 0;
-        }
+    match whole && form.len() >= raw.len() + FORM_HEADER {
+        true => Ok(plain(raw)),
+        false => Ok(form),
     }
-    Ok(form)
 }
