@@ -13,7 +13,7 @@ pub fn cyclonedx(facts: &Facts<'_>) -> Value {
     let mut parts: Vec<Value> = packages.iter().map(component).collect();
     let mut references: Vec<&str> = packages.iter().map(|c| c.purl.as_str()).collect();
     if let Some(base) = &facts.plan.base {
-        parts.push(stage3(base));
+        parts.push(stage3(base, facts));
         references.push(&base.path);
     }
     // What a stage3 brings is not listed one by one.
@@ -53,12 +53,12 @@ fn file(name: &str, digests: &Digests) -> Value {
     })
 }
 
-fn stage3(base: &contract::Stage3) -> Value {
+fn stage3(base: &contract::Stage3, facts: &Facts<'_>) -> Value {
     json!({
         "type": "file",
         "bom-ref": base.path,
         "name": base.path,
-        "description": "A stage3; its packages are not listed here one by one.",
+        "description": facts.about_stage3(),
         "hashes": [{ "alg": "SHA-512", "content": base.sha512 }, { "alg": "BLAKE2b-512", "content": base.blake2b }],
     })
 }

@@ -83,6 +83,16 @@ impl Facts<'_> {
         serde_json::to_string_pretty(self.plan).map(|text| text + "\n")
     }
 
+    /// What bills of materials say of a stage3: not all that it brings is in the image.
+    fn about_stage3(&self) -> String {
+        let removed: Vec<&str> = self.plan.removals.iter().map(|removal| removal.cpv.as_str()).collect();
+        let text = "A stage3. Its packages are not listed here one by one; those that packages listed here replace are not in the image";
+        match removed.is_empty() {
+            true => format!("{text}."),
+            false => format!("{text}, nor are {}, which were removed.", removed.join(", ")),
+        }
+    }
+
     fn lock_name(&self) -> String {
         DocumentKind::Lock.file_name(self.image_name)
     }

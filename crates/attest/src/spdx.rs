@@ -22,7 +22,7 @@ pub fn spdx(facts: &Facts<'_>) -> Value {
         relationships.push(relationship(IMAGE, "DISTRIBUTION_ARTIFACT", &id));
     }
     if let Some(base) = &facts.plan.base {
-        packages.push(stage3(base));
+        packages.push(stage3(base, facts));
         relationships.push(relationship(IMAGE, "CONTAINS", "SPDXRef-Stage3"));
     }
     for (index, component) in components.iter().enumerate() {
@@ -85,10 +85,10 @@ fn file(id: &str, name: &str, digests: &Digests) -> Value {
 }
 
 /// A stage3 is named as a whole: what is in it is written in itself, in its `/var/db/pkg`.
-fn stage3(base: &contract::Stage3) -> Value {
+fn stage3(base: &contract::Stage3, facts: &Facts<'_>) -> Value {
     let own = json!({
         "packageFileName": base.path,
-        "comment": "The packages of the stage3 are not listed here one by one.",
+        "comment": facts.about_stage3(),
         "checksums": [
             { "algorithm": "SHA512", "checksumValue": base.sha512 },
             { "algorithm": "BLAKE2b-512", "checksumValue": base.blake2b },

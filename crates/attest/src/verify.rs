@@ -49,7 +49,7 @@ impl std::fmt::Display for Build {
 }
 
 /// Compares a lock with what an image has installed (its `/var/db/pkg`): every difference in a sentence, none when they agree. An image on
-/// a stage3 has the stage3's packages besides.
+/// a stage3 has the stage3's packages besides, but for those that the lock removes.
 pub fn compare(plan: &Plan, installed: &[Installed]) -> Vec<String> {
     let wanted: BTreeMap<&str, Build> = plan
         .packages
@@ -67,6 +67,8 @@ pub fn compare(plan: &Plan, installed: &[Installed]) -> Vec<String> {
             Some(_) => {}
         }
     }
+    let removed = plan.removals.iter().filter(|removal| found.contains_key(&removal.cpv));
+    differences.extend(removed.map(|removal| format!("{} is in the image and the lock removes it from the stage3", removal.cpv)));
     if plan.base.is_none() {
         let names: BTreeSet<&str> = wanted.keys().copied().collect();
         let more = found.keys().filter(|cpv| !names.contains(cpv.as_str()));

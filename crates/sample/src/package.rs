@@ -142,12 +142,12 @@ fn variables(target: &Target, fields: &BTreeMap<&'static str, String>) -> BTreeM
         FROM_FIELDS.iter().map(|key| ((*key).to_owned(), fields.get(key).cloned().unwrap_or_default())).collect();
     let arch = target.arch.keyword();
     let libdir = format!("LIBDIR_{arch}");
-    let revision = if cpv.version.revision().is_empty() { "r0".to_owned() } else { cpv.version.revision().to_owned() };
+    let revision = if cpv.version.revision().is_empty() { "0" } else { cpv.version.revision() };
     for (key, value) in [
         ("PN", cpv.package.clone()),
         ("PV", cpv.version.base().to_owned()),
         ("P", format!("{}-{}", cpv.package, cpv.version.base())),
-        ("PR", revision),
+        ("PR", format!("r{revision}")),
         ("PVR", cpv.version.as_str().to_owned()),
         ("ARCH", arch.to_owned()),
         ("ABI", arch.to_owned()),

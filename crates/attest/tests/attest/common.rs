@@ -1,6 +1,7 @@
 //! A made image that has everything documents tell of.
 
 use attest::{Digests, Facts, Sources};
+use contract::plan::Removal;
 use contract::{Artifact, BinhostRef, Format, Origin, PackageFormat, Plan, PlannedPackage, Stage3, Summary};
 
 pub fn package(cpv: &str, slot: &str, license: &str) -> PlannedPackage {
@@ -54,6 +55,10 @@ pub fn plan(packages: Vec<PlannedPackage>) -> Plan {
 
 pub fn stage3() -> Stage3 {
     Stage3 { path: "20260101/stage3.tar.xz".into(), size: 5, sha512: "12".repeat(64), blake2b: "34".repeat(64) }
+}
+
+pub fn removal(cpv: &str) -> Removal {
+    Removal { cpv: cpv.into(), after: "a/new-2".into(), because: format!("!{cpv}") }
 }
 
 pub fn origin() -> Origin {

@@ -8,7 +8,7 @@ use attest::{DocumentKind, Listed, Run, Sources, documents};
 use binhost::openpgp::SigningKey;
 use contract::Format;
 
-use crate::common::{artifact, facts, origin, package, plan, stage3};
+use crate::common::{artifact, facts, origin, package, plan, removal, stage3};
 
 /// The Python that `scripts/setup test` gave the validators to.
 fn validators() -> Option<PathBuf> {
@@ -129,4 +129,27 @@ fn an_image_is_compared_with_its_lock() {
     lock.base = Some(stage3());
     lock.packages.truncate(1);
     assert_eq!(attest::verify::compare(&lock, &whole), Vec::<String>::new());
+    // But for those that the lock removes.
+    lock.removals = vec![removal("a/c-1")];
+    let said = attest::verify::compare(&lock, &whole);
+    assert!(matches!(said.as_slice(), [one] if one.starts_with("a/c-1 is in the image and the lock removes it")), "{said:?}");
+    assert_eq!(attest::verify::compare(&lock, &whole[..1]), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_removed_from_a_stage3_is_part_of_no_bill() {
+    let mut plan = plan(vec![package("a/new-2", "0", "MIT")]);
+    plan.base = Some(stage3());
+    plan.removals = vec![removal("a/old-1")];
+    let (files, sources) = ([artifact("image.zip", Format::Zip, b"x")], Sources::new());
+    let facts = facts(&plan, &files, &sources);
+    let (spdx, cyclonedx) = (attest::spdx(&facts), attest::cyclonedx(&facts));
+    let told = |list: &serde_json::Value, key: &str| {
+        let parts = list.as_array().unwrap();
+        assert!(parts.iter().all(|part| !part["name"].as_str().unwrap().contains("old")), "{parts:?}");
+        parts.iter().filter_map(|part| part[key].as_str()).any(|text| text.contains("nor are a/old-1, which were removed"))
+    };
+    assert!(told(&spdx["packages"], "comment"), "{spdx}");
+    assert!(told(&cyclonedx["components"], "description"), "{cyclonedx}");
+    assert_eq!(attest::licences(&plan).into_values().flatten().collect::<Vec<_>>(), ["a/new-2"]);
 }

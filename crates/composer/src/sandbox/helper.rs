@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{self, BufReader, BufWriter, Read, Stdin, Stdout, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
@@ -178,6 +179,8 @@ fn enter() -> io::Result<()> {
         fs::create_dir(inside)?;
     }
     std::os::unix::fs::chown(inside, Some(0), Some(0))?;
+    // Its owner is no longer the caller, who has to look into it to remove it, whatever umask it was made with.
+    fs::set_permissions(inside, fs::Permissions::from_mode(0o755))?;
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     let work = fs::File::open(inside)?;
