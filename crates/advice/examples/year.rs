@@ -4,10 +4,11 @@
 //! three wishes an order. The binhost's index and the metadata cache are real.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use advice::{Budget, Demand, Known, Question, Wish, advise, ebuild, svg};
+use advice::{Budget, Demand, Known, Question, Repository, Wish, advise, ebuild, svg};
 use gentoo::index::{Entry, Packages};
+use gentoo::useflags::ImplicitIuse;
 
 const ORDERS: usize = 4_000;
 const BUILDS: u64 = 25;
@@ -36,13 +37,15 @@ impl Random {
 fn main() -> Result<(), String> {
     let mut args = std::env::args().skip(1);
     let index = args.next().ok_or("usage: year Packages [md5-cache] [seed]")?;
-    let ebuilds = args.next().map_or(Ok(Vec::new()), |folder| cache(Path::new(&folder)))?;
+    let cache = args.next().map(PathBuf::from);
     let seed = args.next().map_or(Ok(7), |text| text.parse::<u64>()).map_err(|e| e.to_string())?;
     let packages = Packages::from_bytes(std::fs::read(&index).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
     let demands = year(&packages, &mut Random(seed.max(1)));
     let question = Question { budget: Budget { builds: Some(BUILDS), bytes: None }, max_added: 5 << 20 };
     let start = std::time::Instant::now();
-    let advice = advise(&demands, &Known::new(&packages, [], ebuilds), question);
+    let repository = cache.map(|folder| -> Repository { Box::new(move |cp| ebuilds(&folder, cp)) });
+    let implicit = ImplicitIuse::from_variables(&packages.header);
+    let advice = advise(&demands, &Known::new(implicit, &packages.entries, [], repository), question);
     println!("{advice}");
     eprintln!("{} kinds of orders, worked out in {:.1?}", demands.len(), start.elapsed());
     std::fs::write("advice.svg", svg(&advice)).map_err(|e| e.to_string())
@@ -70,21 +73,19 @@ fn year(index: &Packages, random: &mut Random) -> Vec<Demand> {
         met.sort();
         *kinds.entry((unmet, met)).or_default() += 1;
     }
-    let wishes = |texts: &[String]| texts.iter().filter_map(|t| t.split_once(' ')).filter_map(|(p, f)| Wish::parse(p, [f]).ok()).collect();
+    let wishes =
+        |texts: &[String]| texts.iter().filter_map(|t| t.split_once(' ')).filter_map(|(p, f)| Wish::parse(p, [f]).ok()).collect();
     kinds.iter().map(|((unmet, met), orders)| Demand { orders: *orders, unmet: wishes(unmet), met: wishes(met) }).collect()
 }
 
-fn cache(folder: &Path) -> Result<Vec<Entry>, String> {
-    let list = |folder: &Path| -> Result<Vec<std::fs::DirEntry>, String> {
-        std::fs::read_dir(folder).and_then(Iterator::collect).map_err(|e| format!("{}: {e}", folder.display()))
+/// The ebuilds of a name in a metadata cache.
+fn ebuilds(cache: &Path, cp: &str) -> Vec<Entry> {
+    let (category, package) = cp.split_once('/').unwrap_or_default();
+    let files = std::fs::read_dir(cache.join(category)).into_iter().flatten().flatten();
+    let named = files.filter_map(|file| Some((file.file_name().into_string().ok()?, file.path())));
+    let entry = |(name, path): (String, PathBuf)| {
+        let text = std::fs::read_to_string(path).ok()?;
+        ebuild(&format!("{category}/{name}"), &text).ok()
     };
-    let mut found = Vec::new();
-    for category in list(folder)?.iter().filter(|e| e.path().is_dir()) {
-        for file in list(&category.path())? {
-            let name = format!("{}/{}", category.file_name().to_string_lossy(), file.file_name().to_string_lossy());
-            let text = std::fs::read_to_string(file.path()).map_err(|e| e.to_string())?;
-            found.extend(ebuild(&name, &text));
-        }
-    }
-    Ok(found)
+    named.filter(|(name, _)| name.starts_with(package)).filter_map(entry).filter(|e| e.cpv.cp() == cp).collect()
 }

@@ -252,11 +252,14 @@ impl Puzzle {
         let of = |(limit, spent): (Option<u64>, u64), part: fn(Cost) -> u64| {
             let Some(limit) = limit else { return all };
             let share = |option: &usize| -> f64 {
-                self.options[*option].iter().filter(|u| !paid[**u]).map(|u| part(self.units[*u]) as f64 / users[*u].max(1) as f64).sum()
+                self.options[*option]
+                    .iter()
+                    .filter(|u| !paid[**u])
+                    .map(|u| part(self.units[*u]) as f64 / users[*u].max(1) as f64)
+                    .sum()
             };
-            let cheapest = |lack: &Vec<usize>| {
-                lack.iter().filter(|o| states[**o] != State::Out).map(share).fold(f64::INFINITY, f64::min)
-            };
+            let cheapest =
+                |lack: &Vec<usize>| lack.iter().filter(|o| states[**o] != State::Out).map(share).fold(f64::INFINITY, f64::min);
             let costs = possible.iter().map(|n| (n.orders, n.lacks.iter().map(cheapest).sum::<f64>())).collect();
             fractional(costs, limit.saturating_sub(spent) as f64)
         };

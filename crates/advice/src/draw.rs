@@ -43,7 +43,12 @@ pub fn svg(advice: &Advice) -> String {
     };
     let _ = writeln!(text, "<path stroke-width=\"2\" d=\"{}\"/>", line(|p| p.served));
     let _ = writeln!(text, "<path stroke-dasharray=\"4 4\" opacity=\"0.6\" d=\"{}\"/>", line(|p| p.at_most));
-    let _ = writeln!(text, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"5\" fill=\"currentColor\"/>", x(advice.cost.builds), y(advice.served));
+    let _ = writeln!(
+        text,
+        "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"5\" fill=\"currentColor\"/>",
+        x(advice.cost.builds),
+        y(advice.served)
+    );
     let note = format!("{}: {}", count(advice.cost.builds, "build"), advice.served);
     text.push_str(&label(x(advice.cost.builds) + 8.0, y(advice.served) + 16.0, "start", &note));
     text.push_str("</svg>\n");

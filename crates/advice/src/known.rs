@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use gentoo::dep::Tree;
-use gentoo::index::{Entry, Packages};
+use gentoo::index::Entry;
 use gentoo::license::License;
 use gentoo::useflags::{ImplicitIuse, PackageUse, bare_flag};
 use gentoo::{Atom, Dep};
@@ -15,12 +15,15 @@ const MAX_REACH: usize = 5_000;
 
 type ByName = BTreeMap<String, Vec<Entry>>;
 
+/// Gives the ebuilds of a `category/package`; nothing for one that does not exist.
+pub type Repository = Box<dyn Fn(&str) -> Vec<Entry>>;
+
 /// Builds and ebuilds by name.
-#[derive(Default)]
 pub struct Known {
     here: ByName,
     elsewhere: ByName,
-    ebuilds: ByName,
+    repository: Option<Repository>,
+    ebuilds: RefCell<BTreeMap<String, Rc<[Entry]>>>,
     implicit: ImplicitIuse,
     typical: u64,
     direct: RefCell<BTreeMap<String, Rc<Direct>>>,
@@ -34,17 +37,23 @@ struct Direct {
 }
 
 impl Known {
-    /// `here` is the index of the binhost that is advised, `elsewhere` those of others, `ebuilds` what a repository's metadata cache says
-    /// (see [`ebuild`]); the last two may be empty, and then less is known of what a flag adds.
-    pub fn new<'a>(here: &Packages, elsewhere: impl IntoIterator<Item = &'a Packages>, ebuilds: Vec<Entry>) -> Known {
-        let variables = here.header.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        let mut sizes: Vec<u64> = here.entries.iter().map(|e| e.size).collect();
+    /// `here` are the builds of the binhost that is advised, `elsewhere` those of others, and `repository` gives the ebuilds of a name (see
+    /// [`ebuild`]); the last two may be absent, and then less is known of what a flag adds.
+    pub fn new<'a>(
+        implicit: ImplicitIuse,
+        here: impl IntoIterator<Item = &'a Entry>,
+        elsewhere: impl IntoIterator<Item = &'a Entry>,
+        repository: Option<Repository>,
+    ) -> Known {
+        let here = by_name(here);
+        let mut sizes: Vec<u64> = here.values().flatten().map(|e| e.size).collect();
         sizes.sort_unstable();
         Known {
-            here: by_name(here.entries.iter().cloned()),
-            elsewhere: by_name(elsewhere.into_iter().flat_map(|p| p.entries.iter().cloned())),
-            ebuilds: by_name(ebuilds),
-            implicit: ImplicitIuse::from_variables(&variables),
+            here,
+            elsewhere: by_name(elsewhere),
+            repository,
+            ebuilds: RefCell::default(),
+            implicit,
             typical: sizes.get(sizes.len() / 2).copied().unwrap_or_default(),
             direct: RefCell::default(),
         }
@@ -57,7 +66,7 @@ impl Known {
 
     /// Whether a repository is known, so that what it does not have does not exist.
     pub(crate) fn has_ebuilds(&self) -> bool {
-        !self.ebuilds.is_empty()
+        self.repository.is_some()
     }
 
     /// The builds of a name here, the newest first.
@@ -69,8 +78,17 @@ impl Known {
         self.elsewhere.get(cp).map_or(&[], Vec::as_slice)
     }
 
-    pub(crate) fn ebuilds(&self, cp: &str) -> &[Entry] {
-        self.ebuilds.get(cp).map_or(&[], Vec::as_slice)
+    /// The ebuilds of a name, the newest first.
+    pub(crate) fn ebuilds(&self, cp: &str) -> Rc<[Entry]> {
+        let Some(repository) = &self.repository else { return Rc::from([]) };
+        if let Some(found) = self.ebuilds.borrow().get(cp) {
+            return Rc::clone(found);
+        }
+        let mut ebuilds = repository(cp);
+        ebuilds.sort_by(|a, b| b.cpv.cmp(&a.cpv));
+        let found: Rc<[Entry]> = Rc::from(ebuilds);
+        self.ebuilds.borrow_mut().insert(cp.to_owned(), Rc::clone(&found));
+        found
     }
 
     /// Whether a build has the flag, and if so, whether it is on.
@@ -98,7 +116,8 @@ impl Known {
                 {
                     pending.push(self.remembered(&text, || {
                         let mut enabled = defaults(ebuild);
-                        enabled.extend(atom.use_deps.iter().filter(|d| d.wanted(&|_| false) == Some(true)).map(|d| d.flag.clone()));
+                        enabled
+                            .extend(atom.use_deps.iter().filter(|d| d.wanted(&|_| false) == Some(true)).map(|d| d.flag.clone()));
                         self.direct(ebuild, &enabled)
                     }));
                 }
@@ -168,10 +187,10 @@ pub(crate) struct Reach {
     pub missing: BTreeSet<String>,
 }
 
-fn by_name(entries: impl IntoIterator<Item = Entry>) -> ByName {
+fn by_name<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> ByName {
     let mut names = ByName::new();
     for entry in entries {
-        names.entry(entry.cpv.cp()).or_default().push(entry);
+        names.entry(entry.cpv.cp()).or_default().push(entry.clone());
     }
     for builds in names.values_mut() {
         builds.sort_by(|a, b| (&b.cpv, b.build_id).cmp(&(&a.cpv, a.build_id)));

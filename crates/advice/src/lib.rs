@@ -16,7 +16,7 @@ use serde::Serialize;
 
 pub use choose::{Budget, Choice, Cost, Need, Puzzle, bounds, choose, curve};
 pub use draw::svg;
-pub use known::{Known, ebuild};
+pub use known::{Known, Repository, ebuild};
 pub use variant::{Adds, Kind};
 pub use wish::{Demand, Target, Wish};
 
@@ -96,7 +96,7 @@ pub struct Advice {
     pub packages: Vec<PackageAdvice>,
     /// Packages to build since what is chosen needs them.
     pub needed: Vec<String>,
-    /// `package.use` for each run of the build: the first for the builds there are and new ones, further ones for second builds.
+    /// `package.use` for each run of the build: one for the builds there are and new ones, further ones for second builds.
     pub package_use: Vec<String>,
     pub curve: Vec<Point>,
     /// Orders of kinds too rare to be looked at.
@@ -168,7 +168,10 @@ fn points(puzzle: &Puzzle) -> Vec<Point> {
     let most = curve.last().map_or(0, |(cost, _)| cost.builds);
     let bounds = bounds(puzzle, most);
     let at_most = |cost: &Cost| usize::try_from(cost.builds).ok().and_then(|b| bounds.get(b)).copied().unwrap_or_default();
-    curve.iter().map(|(cost, served)| Point { builds: cost.builds, bytes: cost.bytes, served: *served, at_most: at_most(cost) }).collect()
+    curve
+        .iter()
+        .map(|(cost, served)| Point { builds: cost.builds, bytes: cost.bytes, served: *served, at_most: at_most(cost) })
+        .collect()
 }
 
 /// All that could be built, for all packages.

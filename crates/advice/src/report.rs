@@ -143,6 +143,9 @@ impl fmt::Display for Buildable {
         if !adds.licenses.is_empty() {
             write!(f, "; under {} besides", adds.licenses.join(", "))?;
         }
+        if let (true, Some(from)) = (adds.other_version, &adds.known_from) {
+            write!(f, " (so says {from})")?;
+        }
         let against: u64 = self.against.iter().map(|wished| wished.orders).sum();
         if against > 0 {
             write!(f, "; {} asked for the opposite", count(against, "order"))?;

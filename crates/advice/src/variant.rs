@@ -44,6 +44,8 @@ pub struct Adds {
     pub guessed: bool,
     /// Where this is known from; nothing where it is not.
     pub known_from: Option<String>,
+    /// It is what another version's ebuild says.
+    pub other_version: bool,
 }
 
 /// Something that could be built.
@@ -114,10 +116,10 @@ impl Base {
     }
 
     /// The ebuild that it was built from, where it is known: it has the dependencies of all flags.
-    fn ebuild<'a>(&'a self, known: &'a Known) -> Option<&'a Entry> {
+    fn ebuild(&self, known: &Known) -> Option<Entry> {
         match self.built {
-            true => known.ebuilds(&self.package.cpv.cp()).iter().find(|e| e.cpv == self.package.cpv),
-            false => Some(&self.package),
+            true => known.ebuilds(&self.package.cpv.cp()).iter().find(|e| e.cpv == self.package.cpv).cloned(),
+            false => Some(self.package.clone()),
         }
     }
 }
@@ -163,9 +165,8 @@ fn widest(seed: &Variant, seeds: &[Variant], known: &Known) -> Variant {
 fn turned_on(seeds: &[Variant], groups: &[(Group, u64)], keep: &[Group], known: &Known, max_added: u64) -> Vec<Variant> {
     let mut found: Vec<Variant> = Vec::new();
     for seed in seeds.iter().filter(|s| s.kind == Kind::Second) {
-        let nobody_minds = |changes: &BTreeMap<String, bool>| {
-            !groups.iter().map(|(g, _)| g).chain(keep).any(|group| group.contradicts(changes))
-        };
+        let nobody_minds =
+            |changes: &BTreeMap<String, bool>| !groups.iter().map(|(g, _)| g).chain(keep).any(|group| group.contradicts(changes));
         let of_same = found.iter().position(|v| v.package == seed.package && v.slot == seed.slot);
         let together = match of_same {
             Some(index) => found.get(index).and_then(|other| other.with(seed, known)),
@@ -173,7 +174,7 @@ fn turned_on(seeds: &[Variant], groups: &[(Group, u64)], keep: &[Group], known: 
         };
         let Some(mut together) = together else { continue };
         let adds = &together.adds;
-        let little = adds.known_from.is_some() && adds.builds.is_empty() && adds.download <= max_added;
+        let little = adds.known_from.is_some() && !adds.other_version && adds.builds.is_empty() && adds.download <= max_added;
         let takes_nothing = together.takes_away().next().is_none() && together.changes.values().all(|on| *on);
         if !little || !takes_nothing || !nobody_minds(&together.changes) {
             continue;
@@ -216,7 +217,8 @@ fn base(group: &Group, known: &Known) -> Result<Option<Base>, Reason> {
     let (atoms, cp) = (group.parsed(), &group.target.package);
     let fits = |e: &&Entry| atoms.iter().all(|a| a.matches_package(e.package()));
     let builds = known.here(cp).iter().filter(fits).map(|e| Base { package: e.clone(), built: true });
-    let ebuilds = known.ebuilds(cp).iter().filter(fits).map(|e| Base { package: e.clone(), built: false });
+    let ebuilds = known.ebuilds(cp);
+    let ebuilds = ebuilds.iter().filter(fits).map(|e| Base { package: e.clone(), built: false });
     let all: Vec<Base> = builds.chain(ebuilds).collect();
     if all.is_empty() {
         return match known.has_ebuilds() {
@@ -322,20 +324,23 @@ fn adds(base: &Base, changes: &BTreeMap<String, bool>, known: &Known) -> Adds {
         e.cpv == package.cpv && changes.iter().all(|(flag, on)| knows(e, flag) && enabled.contains(flag.as_str()) == *on)
     };
     let twin = known.elsewhere(&cp).iter().find(like_it);
-    let ebuild = base.ebuild(known);
+    // What a flag draws in hardly changes from version to version, so another's ebuild tells more than nothing.
+    let newest_with_flags =
+        || known.ebuilds(&cp).iter().find(|e| !e.keywords.is_empty() && changes.keys().all(|flag| knows(e, flag))).cloned();
+    let ebuild = base.ebuild(known).or_else(|| if twin.is_none() { newest_with_flags() } else { None });
     let (size, guessed) = match (twin, base.built) {
         (Some(twin), _) => (twin.size, false),
         (None, true) => (package.size, true),
         (None, false) => (known.typical_size(), true),
     };
-    let (from, known_from) = match (ebuild, twin) {
+    let (from, known_from) = match (&ebuild, twin) {
         (Some(ebuild), _) => (ebuild, Some(format!("the ebuild {}", ebuild.cpv))),
         (None, Some(twin)) => (twin, Some(format!("another binhost's build of {}", twin.cpv))),
         (None, None) => return Adds { size, guessed, ..Adds::default() },
     };
     let reached = known.reach(from, &after);
     // A new package adds all that it draws in; another build only what it would not without the changes.
-    let (old, old_licenses) = match (base.built, ebuild) {
+    let (old, old_licenses) = match (base.built, &ebuild) {
         (true, Some(ebuild)) => (known.reach(ebuild, &before), licenses(ebuild, &before)),
         (true, None) => (known.reach(package, &before), licenses(package, &before)),
         (false, _) => (Default::default(), BTreeSet::new()),
@@ -348,6 +353,7 @@ fn adds(base: &Base, changes: &BTreeMap<String, bool>, known: &Known) -> Adds {
         licenses: licenses(from, &after).into_iter().filter(|name| !old_licenses.contains(name)).collect(),
         size,
         guessed,
+        other_version: known_from.is_some() && from.cpv != package.cpv,
         known_from,
     }
 }

@@ -35,9 +35,19 @@ impl Wish {
     pub fn parse<'a>(package: &str, flags: impl IntoIterator<Item = &'a str>) -> Result<Wish, ParseError> {
         let flags: Vec<&str> = flags.into_iter().collect();
         let text = if flags.is_empty() { package.to_owned() } else { format!("{package}[{}]", flags.join(",")) };
-        let atom = Atom::parse(&text)?;
+        Ok(Wish::from(&Atom::parse(&text)?))
+    }
+
+    /// The flags, `-` before those asked to be off.
+    pub fn flag_words(&self) -> Vec<String> {
+        flag_words(&self.flags)
+    }
+}
+
+impl From<&Atom> for Wish {
+    fn from(atom: &Atom) -> Wish {
         let flags = atom.use_deps.iter().map(|dep| (dep.flag.clone(), dep.kind != UseDepKind::Disabled)).collect();
-        Ok(Wish { atom: Atom { blocker: None, slot_operator: None, ..atom.without_use() }, flags })
+        Wish { atom: Atom { blocker: None, slot_operator: None, ..atom.without_use() }, flags }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Advice on a small binhost.
 
-use advice::{Advice, Budget, Demand, Kind, Known, Question, Wish, advise, ebuild, svg};
+use advice::{Advice, Budget, Demand, Kind, Known, Question, Repository, Wish, advise, ebuild, svg};
 use gentoo::index::{Entry, Packages};
+use gentoo::useflags::ImplicitIuse;
 
 const INDEX: &str = "\
 ARCH: amd64
@@ -64,7 +65,8 @@ const GTK: &str = "EAPI=8\nRDEPEND=x11-libs/libX11 x11-libs/pango\nLICENSE=LGPL-
 const NANO: &str = "EAPI=8\nIUSE=+magic\nRDEPEND=sys-libs/ncurses magic? ( sys-apps/file )\nLICENSE=GPL-3\nSLOT=0\n";
 
 fn ebuilds() -> Vec<Entry> {
-    let cache = [("app-editors/vim-9.1", VIM), ("net-misc/curl-8.5", CURL), ("x11-libs/gtk+-3.24", GTK), ("app-editors/nano-7.2", NANO)];
+    let cache =
+        [("app-editors/vim-9.1", VIM), ("net-misc/curl-8.5", CURL), ("x11-libs/gtk+-3.24", GTK), ("app-editors/nano-7.2", NANO)];
     cache.map(|(cpv, text)| ebuild(cpv, text).unwrap()).into()
 }
 
@@ -79,7 +81,8 @@ fn demand(orders: u64, unmet: &[&str]) -> Demand {
 
 fn asked(demands: &[Demand], builds: Option<u64>, with_ebuilds: bool) -> Advice {
     let index = Packages::parse(INDEX.as_bytes()).unwrap();
-    let known = Known::new(&index, [], if with_ebuilds { ebuilds() } else { Vec::new() });
+    let repository: Repository = Box::new(|cp| ebuilds().into_iter().filter(|e| e.cpv.cp() == cp).collect());
+    let known = Known::new(ImplicitIuse::default(), &index.entries, [], with_ebuilds.then_some(repository));
     advise(demands, &known, Question { budget: Budget { builds, bytes: None }, max_added: 1 << 20 })
 }
 

@@ -2,6 +2,7 @@
 
 mod channels;
 mod cmd_access;
+mod cmd_advise;
 mod cmd_build;
 mod cmd_keep;
 mod cmd_keygen;
@@ -54,6 +55,8 @@ enum Command {
     Access(cmd_access::Args),
     /// List what people asked for and no binhost has, for the operator
     Wishes(cmd_wishes::Args),
+    /// Say what to build next, so that most orders that lacked something would be served
+    Advise(cmd_advise::Args),
     /// Make a backup of a site, running or not
     Backup(cmd_keep::BackupArgs),
     /// Put a backup in place of a site that is not there
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Command::Queue(args) => cmd_queue::run(args),
         Command::Access(args) => cmd_access::run(args),
         Command::Wishes(args) => cmd_wishes::run(args),
+        Command::Advise(args) => cmd_advise::run(args),
         Command::Backup(args) => cmd_keep::backup(args),
         Command::Restore(args) => cmd_keep::restore(args),
         Command::Migrate(args) => cmd_keep::migrate(args),

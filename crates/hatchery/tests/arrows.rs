@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 const ARROWS: &[(&str, &[&str])] = &[
+    ("advice", &["gentoo"]),
     ("attest", &["gentoo", "contract"]),
     ("gentoo", &[]),
     ("contract", &[]),
@@ -14,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("binhost", &["gentoo", "contract"]),
     ("composer", &["gentoo", "image", "contract"]),
     ("sample", &["gentoo", "binhost", "contract"]),
-    ("server", &["attest", "resolver", "binhost", "gentoo", "contract", "queue"]),
+    ("server", &["advice", "attest", "resolver", "binhost", "gentoo", "contract", "queue"]),
     ("worker", &["attest", "composer", "image", "machine", "binhost", "gentoo", "contract"]),
     (
         "hatchery",

@@ -13,6 +13,7 @@ mod client;
 mod clock;
 mod config;
 mod db;
+mod demands;
 mod http;
 mod limits;
 mod notices;

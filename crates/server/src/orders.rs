@@ -8,6 +8,7 @@ use crate::catalogue::Planned;
 use crate::client::Client;
 use crate::clock;
 use crate::db::{Access, Gate, NewBuild, NewOrder, Placed};
+use crate::demands;
 use crate::limits::Limited;
 use crate::outlook::{self, Outlook};
 use crate::planner::PlanRefused;
@@ -139,7 +140,9 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
     let planned = match app.catalogue.plan(order).await {
         Ok(planned) => planned,
         Err(Refusal::NoPlan(refused)) => {
-            app.db.count_wishes(&refused.channel, &refused.explanation.unmet_wishes).await?;
+            let unmet = &refused.explanation.unmet_wishes;
+            app.db.count_wishes(&refused.channel, unmet).await?;
+            demands::note(app, &refused.channel, order, unmet).await?;
             return Err(Refusal::NoPlan(refused));
         }
         Err(other) => return Err(other),
@@ -167,6 +170,7 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
         tracing::info!(build = %build, joined, channel = %prepared.planned.channel.config.name, "order taken");
         app.bus.state_changed(build);
         promise(app, &order_id, build, &*app.outlook().await?).await?;
+        demands::note(app, &prepared.planned.channel.config.name, order, &[]).await?;
     }
     answer(placed, order_id)
 }

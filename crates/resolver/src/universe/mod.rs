@@ -241,6 +241,16 @@ impl Universe {
         name.available.iter().filter(|p| self.pkg(**p).mask.is_none()).map(|p| self.entry(*p)).collect()
     }
 
+    /// All that the binhosts list, masked or not.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.source.binhosts.iter().flat_map(|binhost| &binhost.index.entries)
+    }
+
+    /// The flags that packages have without naming them in IUSE (PMS 11.1.1).
+    pub fn implicit_iuse(&self) -> &ImplicitIuse {
+        &self.implicit
+    }
+
     /// Whether the name is that of a virtual.
     pub(crate) fn is_virtual(&self, id: PkgId) -> bool {
         self.names[self.pkg(id).cp as usize].text.starts_with("virtual/")

@@ -4,6 +4,7 @@
 mod access;
 mod addresses;
 mod builds;
+mod demands;
 mod documents;
 mod keeping;
 mod lease;
@@ -25,6 +26,7 @@ mod workers;
 pub use access::{Access, Role, TokenRow};
 pub use addresses::{Address, Word};
 pub use builds::{Build, BuildState, NewBuild, StepProgress};
+pub use demands::CountedDemand;
 pub use documents::DocumentRow;
 pub use keeping::{Gate, Keeping, Turn};
 pub use lease::{EndError, FilesToKeep, LeaseLost, Leased, Upload};

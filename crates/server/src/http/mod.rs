@@ -1,6 +1,7 @@
 //! HTTP: the routes, and what holds for all of them.
 
 mod access;
+mod advice;
 mod api;
 mod assets;
 mod download;
@@ -82,8 +83,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/worker/builds/{build}/end", post(worker::end));
     let operator = Router::new()
         .route("/operator", get(operator::page).post(operator::log_in))
+        .route("/operator/advice", get(advice::page))
         .route("/operator/act", post(operator::act_on_page))
         .route("/api/v1/operator/wishes", get(operator::wishes))
+        .route("/api/v1/operator/advice", get(advice::api))
         .route("/api/v1/operator/site", get(operator::site_api))
         .route("/api/v1/operator/access", get(access::access).post(access::act))
         .route("/api/v1/operator/queue", get(operator::queue).post(operator::act));

@@ -341,7 +341,7 @@ fn session(app: &App) -> String {
 }
 
 /// Whether the browser has logged in. Other sites cannot make it ask for anything here: the cookie is `SameSite=Strict`.
-fn is_logged_in(app: &App, headers: &HeaderMap) -> bool {
+pub(super) fn is_logged_in(app: &App, headers: &HeaderMap) -> bool {
     let session = session(app);
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));

@@ -155,3 +155,44 @@ fn packages_are_found_as_one_types() {
     assert_eq!(site.get("/api/v1/packages?channel=nowhere&q=bash").status, 404);
     site.stop();
 }
+
+#[test]
+fn the_operator_is_advised_what_to_build() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let place = |packages: &[&str], status| {
+        let answer = site.post_json("/api/v1/orders", &order(packages, &[Format::Zip]));
+        assert_eq!(answer.status, status, "{}", answer.text());
+    };
+    for _ in 0..3 {
+        place(&["app-editors/vim[X]", "dev-vcs/git"], 422);
+    }
+    place(&["app-misc/nothing"], 422);
+    place(&["app-editors/vim[-X]"], 201);
+    let bearer = format!("Bearer {}", operator_token(&path));
+    let url = "/api/v1/operator/advice?days=7&builds=1";
+    assert_eq!(site.get(url).status, 401);
+    let advice = site.get_with(url, &[("Authorization", &bearer)]).json();
+    assert_eq!((advice["orders"].as_u64(), advice["served"].as_u64(), advice["at_most"].as_u64()), (Some(4), Some(3), Some(3)));
+    let vim = &advice["packages"][0];
+    assert_eq!(vim["package"], "app-editors/vim");
+    assert_eq!((vim["options"][0]["kind"].as_str(), vim["options"][0]["chosen"].as_u64()), (Some("second"), Some(1)), "{vim}");
+    assert_eq!(vim["options"][0]["against"][0]["wish"], "app-editors/vim[-X]", "who has it as it is would lose it: {vim}");
+    assert!(
+        advice["package_use"][0].as_str().unwrap().contains("app-editors/vim")
+            && advice["text"].as_str().unwrap().contains("3 of 4")
+    );
+    for (url, status) in [("?channel=none", 404), ("?builds=few", 400)] {
+        let url = format!("/api/v1/operator/advice{url}");
+        assert_eq!(site.get_with(&url, &[("Authorization", &bearer)]).status, status);
+    }
+    let entered =
+        site.post("/operator", "application/x-www-form-urlencoded", &format!("operator_token={}", operator_token(&path)));
+    let cookie = entered.header("set-cookie").split(';').next().unwrap().to_owned();
+    let page = site.get_with("/operator/advice?builds=1", &[("Cookie", &cookie)]).text();
+    assert!(page.contains("<svg") && page.contains("3 of 4 orders") && page.contains("app-editors/vim"), "{page}");
+    let page = site.get_with("/operator/advice?builds=few", &[("Cookie", &cookie)]);
+    assert!(page.status == 400 && page.text().contains("must be a whole number"));
+    assert_eq!(site.get("/operator/advice").status, 303);
+    site.stop();
+}

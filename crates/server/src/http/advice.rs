@@ -1,0 +1,115 @@
+//! What the operator had best build next.
+
+use ::advice::{Advice, Budget, Question};
+use askama::Template;
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use serde::Serialize;
+
+use super::operator::{Operator, is_logged_in};
+use super::pages::{Page, render};
+use super::problem::Problem;
+use super::{SharedApp, assets, query_field};
+use crate::app::App;
+use crate::demands::{self, NoAdvice};
+
+/// Days of orders looked at, and builds, where none are named.
+const DAYS: u64 = 365;
+const BUILDS: u64 = 25;
+/// MiB that a flag may add for everybody, where none are named.
+const MAX_ADDED: u64 = 5;
+
+/// What was asked, all of it with a default.
+struct Asked {
+    channel: String,
+    days: u64,
+    /// Empty for as many as one likes.
+    builds: Option<u64>,
+    mebibytes: Option<u64>,
+    max_added: u64,
+}
+
+/// The advice in words and as data.
+#[derive(Serialize)]
+pub struct Told {
+    text: String,
+    #[serde(flatten)]
+    advice: Advice,
+}
+
+#[derive(Template)]
+#[template(path = "advice.html")]
+struct AdvicePage<'a> {
+    version: &'a str,
+    channels: Vec<&'a str>,
+    asked: Asked,
+    advice: Option<Advice>,
+    picture: String,
+    trouble: Option<String>,
+}
+
+/// `GET /api/v1/operator/advice?channel=&days=&builds=&mebibytes=&max_added=`: what to build, with what each would add, and `package.use`.
+/// `builds` and `mebibytes` are the budget (25 builds where neither is named), `max_added` the MiB that a flag may add for everybody.
+pub async fn api(State(app): SharedApp, _: Operator, RawQuery(query): RawQuery) -> Result<Json<Told>, Problem> {
+    let asked = asked(&app, query.as_deref())?;
+    let advice = worked_out(&app, &asked).await?;
+    Ok(Json(Told { text: advice.to_string(), advice }))
+}
+
+/// `GET /operator/advice`: the same as a page, with a picture.
+pub async fn page(State(app): SharedApp, headers: HeaderMap, RawQuery(query): RawQuery) -> Page {
+    if !is_logged_in(&app, &headers) {
+        return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/operator")]).into_response());
+    }
+    let channels = app.catalogue.channels.all().iter().map(|c| c.config.name.as_str()).collect();
+    let (asked, outcome) = match asked(&app, query.as_deref()) {
+        Ok(asked) => {
+            let outcome = worked_out(&app, &asked).await;
+            (asked, outcome)
+        }
+        Err(problem) => (self::asked(&app, None)?, Err(problem)),
+    };
+    let (status, advice, trouble) = match outcome {
+        Ok(advice) => (StatusCode::OK, Some(advice), None),
+        Err(problem) => (problem.status(), None, Some(problem.detail)),
+    };
+    let picture = advice.as_ref().map(::advice::svg).unwrap_or_default();
+    Ok(render(status, &AdvicePage { version: &assets::VERSION, channels, asked, advice, picture, trouble }))
+}
+
+fn asked(app: &App, query: Option<&str>) -> Result<Asked, Problem> {
+    let field = |name: &str| query_field(query, name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let number = |name: &str| match field(name).map(|text| text.parse::<u64>()) {
+        None => Ok(None),
+        Some(Ok(number)) => Ok(Some(number)),
+        Some(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, format!("“{name}” must be a whole number."))),
+    };
+    let first = app.catalogue.channels.all().first().map(|c| c.config.name.clone());
+    let mebibytes = number("mebibytes")?;
+    let builds = match (number("builds")?, query_field(query, "builds").is_some() || mebibytes.is_some()) {
+        (None, false) => Some(BUILDS),
+        (builds, _) => builds,
+    };
+    Ok(Asked {
+        channel: field("channel").or(first).unwrap_or_default(),
+        days: number("days")?.unwrap_or(DAYS),
+        builds,
+        mebibytes,
+        max_added: number("max_added")?.unwrap_or(MAX_ADDED),
+    })
+}
+
+async fn worked_out(app: &App, asked: &Asked) -> Result<Advice, Problem> {
+    let Some(channel) = app.catalogue.channels.get(&asked.channel) else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, format!("There is no channel “{}”.", asked.channel)));
+    };
+    let bytes = |mebibytes: u64| mebibytes.saturating_mul(1 << 20);
+    let budget = Budget { builds: asked.builds, bytes: asked.mebibytes.map(bytes) };
+    let question = Question { budget, max_added: bytes(asked.max_added) };
+    demands::advise(app, channel, asked.days, question).await.map_err(|error| match error {
+        NoAdvice::Channel(unavailable) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("{unavailable}.")),
+        other => Problem::internal(&other),
+    })
+}
