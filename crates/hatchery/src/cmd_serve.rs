@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::log::LogFormat;
 use crate::{Outcome, channels};
 
 #[derive(clap::Args)]
@@ -24,7 +25,7 @@ pub struct Args {
     no_worker: bool,
 }
 
-pub fn run(args: Args) -> anyhow::Result<Outcome> {
+pub fn run(args: Args, log: LogFormat) -> anyhow::Result<Outcome> {
     let mut config = channels::load(args.config.as_deref(), &args.data_dir)?;
     if let Some(listen) = args.listen {
         config.listen = listen;
@@ -34,17 +35,18 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     }
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("the data folder {} cannot be made", config.data_dir.display()))?;
-    tokio::runtime::Runtime::new()?.block_on(serve(config, !args.no_worker))?;
+    tokio::runtime::Runtime::new()?.block_on(serve(config, !args.no_worker, log))?;
     Ok(Outcome::Done)
 }
 
-async fn serve(config: server::Config, with_worker: bool) -> anyhow::Result<()> {
+async fn serve(config: server::Config, with_worker: bool, log: LogFormat) -> anyhow::Result<()> {
     let data_dir = config.data_dir.clone();
     let server = server::Server::bind(config).await?;
     let address = format!("http://{}", server.addr());
     std::fs::write(data_dir.join("address"), &address).context("the data folder cannot be written")?;
     println!("{address}");
-    let worker = with_worker.then(|| tokio::spawn(keep_worker(address, server.worker_token_file(), data_dir.join("worker"))));
+    let worker =
+        with_worker.then(|| tokio::spawn(keep_worker(address, server.worker_token_file(), data_dir.join("worker"), log)));
     let stop = async {
         let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(terminate) => terminate,
@@ -69,9 +71,9 @@ async fn serve(config: server::Config, with_worker: bool) -> anyhow::Result<()> 
 const RESTART: Duration = Duration::from_secs(5);
 
 /// Keeps one worker process running: a process of its own, as it runs package scripts, which the server must not.
-async fn keep_worker(server: String, token_file: PathBuf, dir: PathBuf) {
+async fn keep_worker(server: String, token_file: PathBuf, dir: PathBuf, log: LogFormat) {
     loop {
-        match start_worker(&server, &token_file, &dir).await {
+        match start_worker(&server, &token_file, &dir, log).await {
             Ok(status) => tracing::warn!(%status, "the worker ended; starting it again"),
             Err(error) => tracing::error!(%error, "the worker could not be started"),
         }
@@ -79,9 +81,9 @@ async fn keep_worker(server: String, token_file: PathBuf, dir: PathBuf) {
     }
 }
 
-async fn start_worker(server: &str, token_file: &Path, dir: &Path) -> std::io::Result<std::process::ExitStatus> {
+async fn start_worker(server: &str, token_file: &Path, dir: &Path, log: LogFormat) -> std::io::Result<std::process::ExitStatus> {
     tokio::process::Command::new(std::env::current_exe()?)
-        .args(["work", "--exit-with-parent", "--server", server, "--token-file"])
+        .args(["--log", log.name(), "work", "--exit-with-parent", "--server", server, "--token-file"])
         .arg(token_file)
         .arg("--dir")
         .arg(dir)

@@ -16,17 +16,22 @@ mod cmd_verify;
 mod cmd_wishes;
 mod cmd_work;
 mod contents;
+mod log;
 mod progress;
 mod site;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use log::LogFormat;
 
 /// Order a Gentoo image instead of installing Gentoo. Unofficial; “Gentoo” is a trademark of the Gentoo Foundation.
 #[derive(Parser)]
 #[command(name = "hatchery", version)]
 struct Cli {
+    /// How what happens is logged, on standard error
+    #[arg(long, global = true, value_enum, default_value_t, env = "HATCHERY_LOG")]
+    log: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -79,15 +84,10 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == composer::sandbox::HELPER_ARGUMENT) {
         return composer::sandbox::helper_main();
     }
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| "warn,hatchery=info,server=info,worker=info".into()),
-        )
-        .with_writer(std::io::stderr)
-        .init();
-    let outcome = match Cli::parse().command {
-        Command::Serve(args) => cmd_serve::run(args),
+    let Cli { log, command } = Cli::parse();
+    log.start();
+    let outcome = match command {
+        Command::Serve(args) => cmd_serve::run(args, log),
         Command::Work(args) => cmd_work::run(args),
         Command::Build(args) => cmd_build::run(args),
         Command::Verify(args) => cmd_verify::run(args),
@@ -108,7 +108,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::NoPlan) => ExitCode::from(2),
         Err(error) => {
-            eprintln!("hatchery: {}", in_words(&error));
+            log.fatal(&in_words(&error));
             ExitCode::FAILURE
         }
     }

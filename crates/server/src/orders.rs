@@ -167,7 +167,7 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
     };
     let placed = app.db.place(&new_order, &prepared.build(order)).await?;
     if let Placed::New { build, joined } = &placed {
-        tracing::info!(build = %build, joined, channel = %prepared.planned.channel.config.name, "order taken");
+        tracing::info!(order = number(&order_id), build = %build, joined, channel = %prepared.planned.channel.config.name, "order taken");
         app.bus.state_changed(build);
         promise(app, &order_id, build, &*app.outlook().await?).await?;
         demands::note(app, &prepared.planned.channel.config.name, order, &[]).await?;
@@ -183,7 +183,7 @@ pub async fn again(app: &App, order: &str) -> Result<bool, Refusal> {
     let Some(build) = app.db.order_again(order).await? else {
         return Ok(false);
     };
-    tracing::info!(build, "to be built again");
+    tracing::info!(order = number(order), build, "to be built again");
     app.bus.state_changed(&build);
     promise(app, order, &build, &*app.outlook().await?).await?;
     Ok(true)
@@ -224,6 +224,11 @@ fn join_key(plan: &Plan, order: &Order, formats: &[Format]) -> Result<String, Re
 fn request_hash(order: &Order) -> Result<String, Refusal> {
     let text = serde_json::to_string(order).map_err(|e| Refusal::Internal(Box::new(e)))?;
     Ok(hash("hatchery order request", [text.as_str()]))
+}
+
+/// The number under which logs know an order. The identifier itself is a secret; from this nobody finds it.
+pub fn number(order: &str) -> String {
+    hash("hatchery order number", [order]).chars().take(12).collect()
 }
 
 fn hash<'a>(domain: &str, fields: impl IntoIterator<Item = &'a str>) -> String {

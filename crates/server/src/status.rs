@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::clock;
 use crate::db::{self, Build, BuildState, Gate, OrderRow};
 use crate::notices;
+use crate::orders;
 
 /// How far a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -74,6 +75,8 @@ pub struct DocumentLink {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OrderStatus {
     pub id: String,
+    /// Not secret: the name under which logs know the order.
+    pub number: String,
     /// The page for people.
     pub url: String,
     /// Not secret: the name under which logs and the queue page know the build.
@@ -150,6 +153,7 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
     let steps = steps(&build, state);
     let webhook_secret = order.webhook.as_ref().map(|_| notices::webhook_secret(&app.secret, &order.id));
     Ok(Some(OrderStatus {
+        number: orders::number(&order.id),
         url: app.order_url(&order.id),
         id: order.id,
         build: build.id,

@@ -163,7 +163,7 @@ pub async fn again(State(app): SharedApp, Path(id): Path<String>) -> Result<Json
 pub async fn cancel_order(app: &App, id: &str) -> Result<(), Problem> {
     let order = app.db.order(id).await?.ok_or_else(Problem::no_such_order)?;
     if app.db.cancel_order(id).await? {
-        tracing::info!(build = order.build, "order cancelled");
+        tracing::info!(order = orders::number(id), build = order.build, "order cancelled");
         app.bus.state_changed(&order.build);
     }
     Ok(())

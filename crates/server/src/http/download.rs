@@ -18,6 +18,7 @@ use super::problem::Problem;
 use crate::app::App;
 use crate::client::Client;
 use crate::db::BuildState;
+use crate::orders;
 use crate::status::OrderStatus;
 use crate::storage::Source;
 
@@ -43,6 +44,7 @@ pub async fn artifact(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let status = ready_order(&app, &id).await?;
+    let order = orders::number(&id);
     let Some(found) = find_file(&app, &status.build, &name).await? else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "The order has no file of this name."));
     };
@@ -57,6 +59,7 @@ pub async fn artifact(
         if found.kind.is_none() {
             app.db.picked_up(&id).await?;
         }
+        tracing::info!(order, build = status.build, name, "download sent on to the storage");
         return Ok(sent_on(address));
     }
     let permit = match method {
@@ -81,6 +84,7 @@ pub async fn artifact(
     };
     if method == Method::GET && found.kind.is_none() {
         app.db.picked_up(&id).await?;
+        tracing::info!(order, build = status.build, name, "download begins");
     }
     let mut response = held(response, permit);
     set(&mut response, header::ETAG, &etag);

@@ -15,6 +15,7 @@ pub use webhook::secret as webhook_secret;
 use crate::app::App;
 use crate::clock::now;
 use crate::db::{BuildState, Notice, NoticeKind, Way};
+use crate::orders::number;
 use crate::reconcile::wait;
 use crate::status;
 
@@ -71,7 +72,7 @@ async fn give_what_is_due(app: &Arc<App>, hands: &mut JoinSet<()>) {
                 let app = app.clone();
                 hands.spawn(async move {
                     if let Err(error) = deal_with(&app, &notice).await {
-                        tracing::error!(%error, notice = notice.id, "a notice could not be dealt with");
+                        tracing::error!(%error, order = number(&notice.order_id), notice = notice.id, "a notice could not be dealt with");
                     }
                 });
             }
@@ -85,16 +86,18 @@ async fn give_what_is_due(app: &Arc<App>, hands: &mut JoinSet<()>) {
 }
 
 async fn deal_with(app: &App, notice: &Notice) -> crate::db::Result<()> {
+    let way = notice.way.name();
     let trouble = match give(app, notice).await? {
         Ok(()) => {
-            tracing::info!(notice = notice.id, way = notice.way.name(), "notice given");
+            tracing::info!(order = number(&notice.order_id), notice = notice.id, kind = notice.kind.name(), way, "notice given");
             return app.db.notice_sent(notice.id).await;
         }
         Err(trouble) => trouble,
     };
     let tries = notice.attempts + 1;
     let again = (!trouble.last && tries < MAX_TRIES).then(|| now().saturating_add(backoff(tries)));
-    tracing::warn!(notice = notice.id, way = notice.way.name(), tries, given_up = again.is_none(), error = %trouble, "notice not given");
+    let (order, given_up) = (number(&notice.order_id), again.is_none());
+    tracing::warn!(order, notice = notice.id, kind = notice.kind.name(), way, tries, given_up, error = %trouble, "notice not given");
     app.db.notice_failed(notice.id, &trouble.to_string(), again).await
 }
 
