@@ -3,6 +3,7 @@
 
 pub mod browser;
 pub mod mail;
+pub mod network;
 pub mod portage;
 pub mod qemu;
 pub mod site;

@@ -14,15 +14,27 @@ pub struct Site {
     port: u16,
     process: Option<Child>,
     agent: ureq::Agent,
+    /// It has a worker of its own, and listens on the loopback interface alone.
+    whole: bool,
 }
 
 impl Site {
     /// Starts a site that serves the sample channel, with everything it keeps below `dir`. `extra` goes into the configuration's top.
     pub fn start(dir: &Path, extra: &str) -> Self {
+        Site::make(dir, extra, true)
+    }
+
+    /// The same without a worker, for workers that come from elsewhere: it listens on all addresses of this machine.
+    pub fn without_worker(dir: &Path, extra: &str) -> Self {
+        Site::make(dir, extra, false)
+    }
+
+    fn make(dir: &Path, extra: &str, whole: bool) -> Self {
         let port = free_port();
+        let host = if whole { "127.0.0.1" } else { "0.0.0.0" };
         let sample = sample_dir();
         let config = format!(
-            r#"listen = "127.0.0.1:{port}"
+            r#"listen = "{host}:{port}"
 data_dir = "{data}"
 lease_ttl_seconds = 5
 {extra}
@@ -45,8 +57,14 @@ keyring_file = "{sample}/key/certificate.asc"
         user::give(dir);
         let agent =
             ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60))).build();
-        let mut site =
-            Site { url: format!("http://127.0.0.1:{port}"), dir: dir.to_owned(), port, process: None, agent: agent.into() };
+        let mut site = Site {
+            url: format!("http://127.0.0.1:{port}"),
+            dir: dir.to_owned(),
+            port,
+            process: None,
+            agent: agent.into(),
+            whole,
+        };
         site.resume();
         site
     }
@@ -58,6 +76,7 @@ keyring_file = "{sample}/key/certificate.asc"
         let child = user::command(&hatchery())
             .args(["serve", "--config"])
             .arg(self.dir.join("hatchery.toml"))
+            .args(if self.whole { None } else { Some("--no-worker") })
             .current_dir(&self.dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -69,6 +88,11 @@ keyring_file = "{sample}/key/certificate.asc"
             let _ = std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()?;
             self.agent.get(format!("{}/healthz", self.url)).call().ok().filter(|r| r.status() == 200)
         });
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// `kill -9`: no warning, no clean-up.

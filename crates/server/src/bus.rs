@@ -62,6 +62,11 @@ impl Bus {
         self.changes.subscribe()
     }
 
+    /// How many hear changes: live pages, and workers that wait.
+    pub fn listeners(&self) -> usize {
+        self.changes.receiver_count()
+    }
+
     /// The number of the last change of the queue.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)

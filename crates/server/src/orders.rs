@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::catalogue::Planned;
 use crate::client::Client;
 use crate::clock;
-use crate::db::{Access, Gate, NewBuild, NewOrder, Placed};
+use crate::db::{Access, Gate, NewBuild, NewOrder, NewPromise, Placed};
 use crate::demands;
 use crate::limits::Limited;
 use crate::outlook::{self, Outlook};
@@ -169,7 +169,7 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
     if let Placed::New { build, joined } = &placed {
         tracing::info!(order = number(&order_id), build = %build, joined, channel = %prepared.planned.channel.config.name, "order taken");
         app.bus.state_changed(build);
-        promise(app, &order_id, build, &*app.outlook().await?).await?;
+        promise(app, &[(order_id.clone(), build.clone())], &*app.outlook().await?).await?;
         demands::note(app, &prepared.planned.channel.config.name, order, &[]).await?;
     }
     answer(placed, order_id)
@@ -185,20 +185,21 @@ pub async fn again(app: &App, order: &str) -> Result<bool, Refusal> {
     };
     tracing::info!(order = number(order), build, "to be built again");
     app.bus.state_changed(&build);
-    promise(app, order, &build, &*app.outlook().await?).await?;
+    promise(app, &[(order.to_owned(), build)], &*app.outlook().await?).await?;
     Ok(true)
 }
 
-/// Keeps what an order is told of when it will be ready, to be compared with what comes. An outlook that does not know the order yet promises
-/// nothing; the next one will.
-pub async fn promise(app: &App, order: &str, build: &str, outlook: &Outlook) -> crate::db::Result<()> {
-    if let Some(seconds) = outlook.work_before(build) {
-        app.db.note_work_before(build, seconds).await?;
+/// Keeps what orders (each with its build) are told of when they will be ready, to be compared with what comes. An outlook that does not know
+/// an order yet, or no worker, promises nothing; the next one will.
+pub async fn promise(app: &App, orders: &[(String, String)], outlook: &Outlook) -> crate::db::Result<()> {
+    let mut told = Vec::new();
+    for (order, build) in orders {
+        let (work_before, ranges) = (outlook.work_before(build), outlook.ready(build));
+        if ranges.is_some() || work_before.is_some_and(|seconds| seconds > 0.0) {
+            told.push(NewPromise { order, build, work_before, ranges });
+        }
     }
-    if let Some((forecast, named)) = outlook.ready(build) {
-        app.db.promise(order, &forecast, &named).await?;
-    }
-    Ok(())
+    if told.is_empty() { Ok(()) } else { app.db.promise(&told).await }
 }
 
 /// The order that the form with this key led to before, if any.

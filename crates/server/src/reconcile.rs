@@ -103,10 +103,11 @@ async fn promise_all(app: &App) -> crate::db::Result<()> {
         return Ok(());
     }
     let outlook = app.outlook().await?;
-    for (order, build) in orders {
-        orders::promise(app, &order, &build, &outlook).await?;
+    // Without a worker nothing can be said of any.
+    if orders.iter().all(|(_, build)| outlook.ready(build).is_none()) {
+        return Ok(());
     }
-    Ok(())
+    orders::promise(app, &orders, &outlook).await
 }
 
 /// Lets images go whose time is over, and tells their owners before.

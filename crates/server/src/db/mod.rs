@@ -38,7 +38,7 @@ pub use orders::{NewOrder, OrderRow, Placed};
 pub use outbox::{Notice, NoticeKind, Way};
 #[cfg(test)]
 pub use queue::WantedRow;
-pub use queue::{CandidateRow, QueueRows, RECENT, RunningRow, WaitingRow};
+pub use queue::{CandidateRow, NewPromise, QueueRows, RECENT, RunningRow, WaitingRow};
 pub use warm::Ahead;
 pub use wishes::CountedWish;
 

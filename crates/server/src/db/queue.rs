@@ -42,6 +42,16 @@ pub struct WantedRow {
     pub doubtful: bool,
 }
 
+/// What an order is told of when it will be ready.
+pub struct NewPromise<'a> {
+    pub order: &'a str,
+    pub build: &'a str,
+    /// Seconds of its user's work that were before its build.
+    pub work_before: Option<f64>,
+    /// As forecast and as named; none while nothing can be said.
+    pub ranges: Option<(Range, Range)>,
+}
+
 /// What decides whether a worker gets a waiting build out of turn.
 pub struct CandidateRow {
     pub sketch: Sketch,
@@ -90,25 +100,35 @@ impl Db {
             let (formats, work) = (from_json(&formats)?, from_json(&work)?);
             rows.waiting.push(WaitingRow { id, place, arch, formats, rank, work, wanted_by: Vec::new() });
         }
-        // A user is doubtful who let an image lie for a day and has picked up none that became ready later; an order whose mail address
-        // nobody has confirmed is so too.
-        let wanted: Vec<(String, String, i64, i64)> = sqlx::query_as(
-            "SELECT o.build, o.\"user\", o.since, CASE WHEN o.\"user\" <> '' AND EXISTS (
+        // A user is doubtful who let an image lie for a day and has picked up none that became ready later. Each user is looked at once:
+        // one may have thousands of orders.
+        let doubtful: Vec<String> = sqlx::query_scalar(
+            "SELECT u.name FROM (SELECT DISTINCT o.\"user\" AS name FROM orders o JOIN builds w ON w.id = o.build
+                                 WHERE w.state = 'waiting' AND o.cancelled IS NULL AND o.\"user\" <> '') u
+             WHERE EXISTS (
                  SELECT 1 FROM orders l JOIN builds b ON b.id = l.build
-                 WHERE l.\"user\" = o.\"user\" AND l.picked_up IS NULL AND l.cancelled IS NULL AND b.state = 'ready' AND b.ended < $1
-                   AND NOT EXISTS (SELECT 1 FROM orders p WHERE p.\"user\" = o.\"user\" AND p.picked_up >= b.ended))
-                 OR EXISTS (SELECT 1 FROM addresses a WHERE a.email = o.email AND a.confirmed IS NULL) THEN 1 ELSE 0 END
-             FROM orders o JOIN builds w ON w.id = o.build
-             WHERE w.state = 'waiting' AND o.cancelled IS NULL",
+                 WHERE l.\"user\" = u.name AND l.picked_up IS NULL AND l.cancelled IS NULL AND b.state = 'ready' AND b.ended < $1
+                   AND b.ended > coalesce((SELECT max(p.picked_up) FROM orders p WHERE p.\"user\" = u.name), 0))",
         )
         .bind(now() - LEFT_BEHIND)
         .fetch_all(&mut *tx)
         .await?;
-        for (build, user, since, doubtful) in wanted {
+        let doubtful: HashSet<String> = doubtful.into_iter().collect();
+        // An order whose mail address nobody has confirmed is doubtful too.
+        let wanted: Vec<(String, String, i64, i64)> = sqlx::query_as(
+            "SELECT o.build, o.\"user\", o.since,
+                    CASE WHEN EXISTS (SELECT 1 FROM addresses a WHERE a.email = o.email AND a.confirmed IS NULL) THEN 1 ELSE 0 END
+             FROM orders o JOIN builds w ON w.id = o.build
+             WHERE w.state = 'waiting' AND o.cancelled IS NULL",
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        for (build, user, since, unconfirmed) in wanted {
             if let Ok(at) = rows.waiting.binary_search_by(|w| w.id.as_str().cmp(&build))
                 && let Some(row) = rows.waiting.get_mut(at)
             {
-                row.wanted_by.push(WantedRow { user, since, doubtful: doubtful != 0 });
+                let doubtful = unconfirmed != 0 || doubtful.contains(&user);
+                row.wanted_by.push(WantedRow { user, since, doubtful });
             }
         }
         let running: Vec<(String, i64, Option<String>, Option<i64>, String, String)> =
@@ -211,16 +231,30 @@ impl Db {
             .map(drop)
     }
 
-    /// Keeps what an order was promised, once.
-    pub async fn promise(&self, order: &str, forecast: &Range, named: &Range) -> Result<()> {
-        sqlx::query("INSERT INTO promises (order_id, made, forecast, named) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
-            .bind(order)
-            .bind(exact_now())
-            .bind(to_json(forecast)?)
-            .bind(to_json(named)?)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+    /// Keeps what orders were promised, once, and the work that was before their builds when they came.
+    pub async fn promise(&self, promises: &[NewPromise<'_>]) -> Result<()> {
+        let mut tx = self.write().await?;
+        for promise in promises {
+            if let Some(seconds) = promise.work_before {
+                sqlx::query("UPDATE builds SET work_before = $1 WHERE id = $2 AND work_before = 0")
+                    .bind(seconds)
+                    .bind(promise.build)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            if let Some((forecast, named)) = &promise.ranges {
+                sqlx::query(
+                    "INSERT INTO promises (order_id, made, forecast, named) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+                )
+                .bind(promise.order)
+                .bind(exact_now())
+                .bind(to_json(forecast)?)
+                .bind(to_json(named)?)
+                .execute(&mut *tx)
+                .await?;
+            }
+        }
+        tx.commit().await
     }
 
     /// Orders of the last minutes that were promised nothing yet: the order and its build.
@@ -233,16 +267,6 @@ impl Db {
         .bind(now() - UNPROMISED)
         .fetch_all(&self.pool)
         .await
-    }
-
-    /// The work that was before a new build when it came.
-    pub async fn note_work_before(&self, build: &str, seconds: f64) -> Result<()> {
-        sqlx::query("UPDATE builds SET work_before = $1 WHERE id = $2 AND work_before = 0")
-            .bind(seconds)
-            .bind(build)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
     }
 
     /// Promises that came true or not, oldest first: as forecast, as named, and the seconds it took.

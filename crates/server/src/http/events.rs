@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::SharedApp;
@@ -29,6 +30,8 @@ use crate::status::{self, OrderStatus};
 const BURST: Duration = Duration::from_millis(200);
 /// Without news, the order is looked at so often all the same: estimates change with time alone.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
+/// When the queue moves, so many waiting pages a second look where they are in it, so that a thousand of them leave the database to others.
+const LOOKS_PER_SECOND: u32 = 100;
 /// Lines of the log sent to a client that has none.
 const TAIL: u32 = 500;
 /// Lines in one event.
@@ -102,15 +105,34 @@ impl Watch {
         let mut stopping = self.app.stopping.clone();
         let look_again = tokio::time::sleep(LOOK_AGAIN);
         tokio::pin!(look_again);
+        // When the place in the queue is looked at, once the queue has moved.
+        let mut moved: Option<Instant> = None;
         loop {
+            let turn = async {
+                match moved {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                _ = stopping.wait_for(|stop| *stop) => return Err(Stopped::ServerStops),
+                () = async { drop(stopping.wait_for(|stop| *stop).await) } => return Err(Stopped::ServerStops),
                 _ = self.sender.closed() => return Err(Stopped::ClientGone),
                 () = &mut look_again => return Ok(()),
+                () = turn => {
+                    // The outlook alone tells that, with nothing read for this page.
+                    if self.app.outlook().await?.position(&self.status.build) != self.status.position {
+                        return Ok(());
+                    }
+                    moved = None;
+                }
                 change = self.changes.recv() => match change {
                     Ok(Change::Build(build)) if *build != *self.status.build => continue,
-                    Ok(Change::Queue) if self.status.state != BuildState::Waiting => continue,
-                    Ok(_) | Err(RecvError::Lagged(_)) => break,
+                    Ok(Change::Queue) if self.status.state == BuildState::Waiting => {
+                        let pause = BURST.max(Duration::from_secs(1) * u32::try_from(self.app.bus.listeners()).unwrap_or(u32::MAX) / LOOKS_PER_SECOND);
+                        moved.get_or_insert_with(|| Instant::now() + pause);
+                    }
+                    Ok(Change::Queue) => continue,
+                    Ok(Change::Build(_)) | Err(RecvError::Lagged(_)) => break,
                     Err(RecvError::Closed) => return Err(Stopped::ServerStops),
                 },
             }
