@@ -81,6 +81,11 @@ impl Format {
         }
     }
 
+    /// Whether it is a disk, with a filesystem for the root that can be chosen.
+    pub fn is_disk(self) -> bool {
+        matches!(self, Format::ImgGz | Format::Qcow2 | Format::Vmdk)
+    }
+
     /// Whether the file is a tar archive, however compressed.
     pub fn is_tar(self) -> bool {
         matches!(self, Format::TarBz2 | Format::TarGz | Format::TarXz | Format::TarZst)
@@ -96,10 +101,8 @@ impl Format {
             Format::TarGz => "The same, for tools that know gzip only.",
             Format::Zip => "The same for systems that know no tar.",
             Format::Squashfs => "The whole system as a compressed, read-only filesystem that Linux mounts as it is.",
-            Format::ImgGz => {
-                "A disk to be written to a real one: BIOS and UEFI, ext4, grows to the disk's size when it first starts."
-            }
-            Format::Qcow2 => "A disk for QEMU, libvirt or Proxmox: BIOS and UEFI, ext4, 16 GiB that cost only what is in them.",
+            Format::ImgGz => "A disk to be written to a real one: BIOS and UEFI, grows to the disk's size when it first starts.",
+            Format::Qcow2 => "A disk for QEMU, libvirt or Proxmox: BIOS and UEFI, 16 GiB that cost only what is in them.",
             Format::Vmdk => "The same disk for VirtualBox and VMware.",
             Format::Netboot => "Starts over the network by iPXE, straight from this site or from a web server of your own.",
             Format::Oci => {

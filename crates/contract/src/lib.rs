@@ -8,6 +8,7 @@ pub mod lease;
 pub mod order;
 pub mod plan;
 pub mod portage;
+pub mod root;
 pub mod system;
 pub mod time;
 
@@ -18,4 +19,5 @@ pub use lease::{Artifact, Event, Evidence, EvidenceKind, Failure, Job, Lease, St
 pub use order::{Notify, Order, OrderError};
 pub use plan::{BinhostRef, Origin, PackageFormat, Plan, PlannedPackage, Stage3, Summary};
 pub use portage::{PackageSettings, PortageSettings};
+pub use root::RootFilesystem;
 pub use system::{ExtraFile, InterfaceAddress, Network, System, User};

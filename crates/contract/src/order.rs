@@ -109,6 +109,7 @@ impl Order {
         }
         self.check_install_mask()?;
         self.system.check()?;
+        self.check_root()?;
         self.check_prefix()?;
         if let Some(email) = &self.notify.email {
             check_email(email)?;
@@ -145,6 +146,17 @@ impl Order {
     }
 
     /// A prefix lives on a system that is there already, so nothing that makes a system can be asked of it.
+    /// Nobody is to find out at the end that what was chosen is in none of the images.
+    fn check_root(&self) -> Result<(), OrderError> {
+        match self.system.root_filesystem {
+            Some(root) if !self.formats.iter().any(|format| format.is_disk()) => {
+                let message = format!("only a disk has {root} for its root: choose qcow2, vmdk or img.gz, or leave this out");
+                Err(OrderError::new("system.root_filesystem", message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn check_prefix(&self) -> Result<(), OrderError> {
         let Some(prefix) = &self.prefix else { return Ok(()) };
         check_eprefix("prefix", prefix)?;
@@ -240,7 +252,7 @@ mod tests {
     #[test]
     fn values_that_could_break_a_file_are_refused() {
         type Change = fn(&mut Order);
-        let changes: [(&str, Change); 12] = [
+        let changes: [(&str, Change); 13] = [
             ("system.hostname", |o| o.system.hostname = Some("a\nb".into())),
             ("system.hostname", |o| o.system.hostname = Some("-a".into())),
             ("system.root_password_hash", |o| o.system.root_password_hash = Some("secret".into())),
@@ -248,6 +260,9 @@ mod tests {
             ("system.root_ssh_keys", |o| o.system.root_ssh_keys = vec!["ssh-rsa AAAA\nroot".into()]),
             ("system.timezone", |o| o.system.timezone = Some("../../etc/shadow".into())),
             ("system.services", |o| o.system.services = vec!["../x".into()]),
+            ("system.root_filesystem", |o| {
+                (o.formats, o.system.root_filesystem) = (vec![Format::Iso], Some(crate::RootFilesystem::Btrfs));
+            }),
             ("install_mask", |o| o.install_mask = vec!["/usr/share/doc\n".into()]),
             ("install_mask", |o| o.install_mask = vec!["$(x)".into()]),
             ("install_mask", |o| o.install_mask = vec!["/*".into()]),

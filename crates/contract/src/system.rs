@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::order::{OrderError, check_word};
+use crate::root::RootFilesystem;
 
 /// Personal settings of the image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,9 @@ pub struct System {
     /// Fixed addresses; none means DHCP on every wired interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// The filesystem that the root of a disk has; none means ext4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_filesystem: Option<RootFilesystem>,
     /// Lines for /etc/fstab (fstab(5)), besides the root, which what starts the image mounts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fstab: Vec<String>,

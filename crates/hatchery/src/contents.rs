@@ -3,12 +3,12 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
-use contract::Format;
+use contract::{Format, RootFilesystem};
 use gentoo::compression::Compression;
 use gentoo::vdb::{Installed, read_vdb, read_vdb_of_tar};
 
@@ -37,7 +37,7 @@ pub fn installed(path: &Path, format: Format) -> anyhow::Result<Option<Vec<Insta
 fn decompress(path: &Path) -> anyhow::Result<Box<dyn Read + Send>> {
     let mut file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let mut start = Vec::new();
-    file.by_ref().take(16).read_to_end(&mut start)?;
+    Read::by_ref(&mut file).take(16).read_to_end(&mut start)?;
     file.rewind()?;
     Ok(Compression::from_magic(&start).unwrap_or(Compression::None).reader(file)?)
 }
@@ -83,7 +83,7 @@ fn of_oci(path: &Path) -> anyhow::Result<Vec<Installed>> {
     Ok(found)
 }
 
-/// The root is the third partition, an ext4 filesystem.
+/// The root is the third partition.
 fn of_disk(path: &Path, format: Format) -> anyhow::Result<Vec<Installed>> {
     let dir = scratch()?;
     let raw = dir.path().join("disk");
@@ -95,11 +95,64 @@ fn of_disk(path: &Path, format: Format) -> anyhow::Result<Vec<Installed>> {
     }
     let out = dir.path().join("out");
     std::fs::create_dir(&out)?;
-    let mut source = raw.clone().into_os_string();
-    source.push(format!("?offset={}", root_offset(&raw)?));
+    let root = root_offset(&raw)?;
+    match filesystem(&raw, root)? {
+        RootFilesystem::Ext4 => of_ext4(&raw, root, &out),
+        RootFilesystem::Btrfs => of_btrfs(&raw, root, &out),
+    }
+}
+
+fn of_ext4(disk: &Path, root: u64, out: &Path) -> anyhow::Result<Vec<Installed>> {
+    let mut source = disk.as_os_str().to_owned();
+    source.push(format!("?offset={root}"));
     run(Command::new("debugfs").arg("-R").arg(format!("rdump /{VDB} {}", out.display())).arg(source).stderr(Stdio::null()))?;
     let name = Path::new(VDB).file_name().context("a folder has a name")?;
     Ok(read_vdb(&out.join(name))?)
+}
+
+/// `btrfs restore` wants a filesystem of its own, and a pattern that each folder on the way fits.
+fn of_btrfs(disk: &Path, root: u64, out: &Path) -> anyhow::Result<Vec<Installed>> {
+    let part = disk.with_extension("root");
+    copy_sparse(disk, root, &part)?;
+    let pattern = VDB.rsplit('/').fold(String::from("(|/.*)"), |inner, folder| format!("(|/{folder}{inner})"));
+    let mut command = Command::new("btrfs");
+    run(command.args(["restore", "--path-regex", &format!("^{pattern}$")]).arg(&part).arg(out))?;
+    Ok(read_vdb(&out.join(VDB))?)
+}
+
+/// Copies what is from a place on, leaving out what is zero.
+fn copy_sparse(from: &Path, start: u64, to: &Path) -> anyhow::Result<()> {
+    let (mut input, mut output) = (File::open(from)?, File::create(to)?);
+    input.seek(SeekFrom::Start(start))?;
+    let (mut buffer, mut at) = (vec![0; 1 << 20], 0);
+    loop {
+        let count = input.read(&mut buffer)?;
+        let piece = buffer.get(..count).unwrap_or_default();
+        if piece.is_empty() {
+            return Ok(output.set_len(at)?);
+        }
+        if piece.iter().any(|byte| *byte != 0) {
+            output.seek(SeekFrom::Start(at))?;
+            output.write_all(piece)?;
+        }
+        at += count as u64;
+    }
+}
+
+/// Which filesystem begins at a place, by the magic numbers of superblocks.
+fn filesystem(disk: &Path, start: u64) -> anyhow::Result<RootFilesystem> {
+    let mut file = File::open(disk)?;
+    let mut has = |at: u64, magic: &[u8]| -> anyhow::Result<bool> {
+        let mut found = vec![0; magic.len()];
+        file.seek(SeekFrom::Start(start.saturating_add(at)))?;
+        file.read_exact(&mut found).context("the root's filesystem is cut off")?;
+        Ok(found == magic)
+    };
+    Ok(match () {
+        () if has(0x438, &[0x53, 0xef])? => RootFilesystem::Ext4,
+        () if has(0x1_0040, b"_BHRfS_M")? => RootFilesystem::Btrfs,
+        () => bail!("the root has a filesystem that is none of Hatchery's"),
+    })
 }
 
 /// Where the third partition of a GPT begins, in bytes (UEFI specification, "GPT Partition Entry Array").

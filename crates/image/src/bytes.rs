@@ -18,3 +18,39 @@ pub(crate) fn put_u32(buffer: &mut [u8], at: usize, value: u32) {
 pub(crate) fn put_u64(buffer: &mut [u8], at: usize, value: u64) {
     put(buffer, at, &value.to_le_bytes());
 }
+
+/// A structure of fields one after the other, the lowest byte of a number first.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(Vec<u8>);
+
+impl Fields {
+    pub(crate) fn u8(self, value: u8) -> Fields {
+        self.bytes(&[value])
+    }
+
+    pub(crate) fn u16(self, value: u16) -> Fields {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    pub(crate) fn u32(self, value: u32) -> Fields {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    pub(crate) fn u64(self, value: u64) -> Fields {
+        self.bytes(&value.to_le_bytes())
+    }
+
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Fields {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    pub(crate) fn zeros(mut self, count: usize) -> Fields {
+        self.0.resize(self.0.len() + count, 0);
+        self
+    }
+
+    pub(crate) fn done(self) -> Vec<u8> {
+        self.0
+    }
+}

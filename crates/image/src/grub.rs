@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::entry::Kind;
 use crate::fat;
 use crate::iso::BootMedia;
+use crate::root::RootFilesystem;
 use crate::store::Store;
 use crate::tool;
 use crate::tree::Tree;
@@ -33,7 +34,7 @@ impl Platform {
     fn image_format(self, medium: Medium) -> &'static str {
         match (self, medium) {
             (Platform::Bios, Medium::Iso) => "i386-pc-eltorito",
-            (Platform::Bios, Medium::Disk) => "i386-pc",
+            (Platform::Bios, Medium::Disk(_)) => "i386-pc",
             (Platform::Efi64, _) => "x86_64-efi",
             (Platform::Efi32, _) => "i386-efi",
         }
@@ -52,7 +53,8 @@ impl Platform {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Medium {
     Iso,
-    Disk,
+    /// A disk with this root, which has `/boot`.
+    Disk(RootFilesystem),
 }
 
 impl Medium {
@@ -60,7 +62,7 @@ impl Medium {
     fn modules(self) -> [&'static str; 2] {
         match self {
             Medium::Iso => ["iso9660", "search_label"],
-            Medium::Disk => ["ext2", "search_fs_uuid"],
+            Medium::Disk(root) => [root.grub_module(), "search_fs_uuid"],
         }
     }
 
@@ -68,7 +70,7 @@ impl Medium {
     fn boot_sector(self) -> &'static str {
         match self {
             Medium::Iso => "boot_hybrid.img",
-            Medium::Disk => "boot.img",
+            Medium::Disk(_) => "boot.img",
         }
     }
 }
@@ -88,8 +90,8 @@ impl<'a> Boot<'a> {
         Boot { medium: Medium::Iso, grub_dir: &boot.grub_dir, early, options }
     }
 
-    pub(crate) fn disk(boot: &'a BootMedia, early: &'a str, options: &'a WriteOptions) -> Boot<'a> {
-        Boot { medium: Medium::Disk, grub_dir: &boot.grub_dir, early, options }
+    pub(crate) fn disk(boot: &'a BootMedia, root: RootFilesystem, early: &'a str, options: &'a WriteOptions) -> Boot<'a> {
+        Boot { medium: Medium::Disk(root), grub_dir: &boot.grub_dir, early, options }
     }
 }
 

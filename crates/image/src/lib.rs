@@ -5,6 +5,7 @@
 //!
 //! Every writer gives the same bytes for the same tree and options, whatever the machine, user, umask, time zone or number of cores.
 
+mod btrfs;
 mod bytes;
 mod compress;
 mod content;
@@ -18,8 +19,10 @@ mod grub;
 mod iso;
 mod menu;
 mod netboot;
+mod nodes;
 mod oci;
 mod pool;
+mod root;
 mod sparse;
 mod squashfs;
 mod store;
@@ -34,7 +37,7 @@ mod zip_notes;
 mod zip_record;
 
 pub use compress::Compression;
-pub use disk::{DiskFormat, write_disk};
+pub use disk::{Disk, DiskFormat, write_disk};
 pub use entry::{Entry, Kind, LinkId};
 pub use forms::{FormKey, Forms, KeyHasher};
 pub use groups::Groups;
@@ -42,6 +45,7 @@ pub use iso::{BootMedia, write_iso};
 pub use menu::MenuWords;
 pub use netboot::{NETBOOT_FILES, write_netboot};
 pub use oci::{Container, Stage, write_oci};
+pub use root::{RootFilesystem, write_filesystem};
 pub use squashfs::{SquashCompressor, write_squashfs};
 pub use store::{BlobId, Store, StoreError, VerifiedReader};
 pub use tar::write_tar;

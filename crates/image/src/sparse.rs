@@ -3,7 +3,7 @@
 
 use crate::store::{BlobId, Store, VerifiedReader};
 use crate::tree::shown;
-use crate::write::{Error, Meter};
+use crate::write::{Error, Meter, for_each_piece};
 
 /// A regular file of the tree.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,6 @@ pub(crate) struct Source<'a> {
 }
 
 /// Where a part's bytes come from.
-#[derive(Debug)]
 pub(crate) enum Content<'a> {
     Bytes(Vec<u8>),
     /// `len` bytes of a file from `offset` on. The parts of one file follow each other in the order of their offsets.
@@ -23,13 +22,46 @@ pub(crate) enum Content<'a> {
         offset: u64,
         len: u64,
     },
+    /// Bytes that depend on the contents of files: of others, or of all those before.
+    Late {
+        len: u64,
+        make: Late<'a>,
+    },
+}
+
+/// Makes exactly the bytes that were announced.
+pub(crate) type Late<'a> = Box<dyn FnOnce(&mut Seen) -> Result<Vec<u8>, Error> + 'a>;
+
+/// What is known when a late part is made.
+pub(crate) struct Seen<'s, 'm> {
+    store: &'s Store,
+    meter: &'s mut Meter<'m>,
+    sums: &'s [u32],
+}
+
+impl Seen<'_, '_> {
+    /// The content of a small file.
+    pub(crate) fn read(&mut self, source: &Source) -> Result<Vec<u8>, Error> {
+        let mut content = Vec::new();
+        for_each_piece(self.store, source.path, (source.blob, source.size), |piece| {
+            content.extend_from_slice(piece);
+            self.meter.add(piece.len() as u64)
+        })?;
+        Ok(content)
+    }
+
+    /// The CRC-32C of each of `count` sectors from the `first` on, counted over all files so far; `None` if there were fewer. The last
+    /// sector of a file is filled up with zeros.
+    pub(crate) fn sums(&self, first: usize, count: usize) -> Option<&[u32]> {
+        self.sums.get(first..first.checked_add(count)?)
+    }
 }
 
 impl Content<'_> {
     fn len(&self) -> u64 {
         match self {
             Content::Bytes(bytes) => bytes.len() as u64,
-            Content::File { len, .. } => *len,
+            Content::File { len, .. } | Content::Late { len, .. } => *len,
         }
     }
 }
@@ -42,10 +74,11 @@ pub(crate) enum Run<'a> {
 }
 
 /// Parts by their place in bytes; everything between is zero.
-#[derive(Debug)]
 pub(crate) struct Sparse<'a> {
     parts: Vec<(u64, Content<'a>)>,
     size: u64,
+    /// Bytes of a sector, if checksums are wanted.
+    sector: Option<usize>,
 }
 
 /// Bytes read at once.
@@ -53,7 +86,12 @@ const BUFFER: usize = 1 << 18;
 
 impl<'a> Sparse<'a> {
     pub(crate) fn new(size: u64) -> Sparse<'a> {
-        Sparse { parts: Vec::new(), size }
+        Sparse { parts: Vec::new(), size, sector: None }
+    }
+
+    /// Late parts get checksums of the files' sectors, which are of this many bytes.
+    pub(crate) fn with_sums(self, sector: usize) -> Sparse<'a> {
+        Sparse { sector: Some(sector), ..self }
     }
 
     /// Bytes in all.
@@ -73,6 +111,7 @@ impl<'a> Sparse<'a> {
 
     /// Puts all of another one at a place.
     pub(crate) fn embed(&mut self, at: u64, other: Sparse<'a>) {
+        self.sector = self.sector.or(other.sector);
         self.parts.extend(other.parts.into_iter().map(|(inner, content)| (at + inner, content)));
     }
 
@@ -91,24 +130,36 @@ impl<'a> Sparse<'a> {
         sink: &mut dyn FnMut(Run) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.parts.sort_by_key(|(at, _)| *at);
-        let (mut at, mut open) = (0, None);
-        for (start, content) in &self.parts {
-            let overlap = *start < at || start + content.len() > self.size;
-            if overlap {
-                return Err(Error::Boot(format!("the disk's layout is wrong at byte {start}; please report this")));
+        let (mut at, mut open, mut sums) = (0, None, self.sector.map(SectorSums::new));
+        for (start, content) in self.parts {
+            let len = content.len();
+            if start < at || start + len > self.size {
+                return Err(wrong_layout(start));
             }
-            if *start > at {
+            if start > at {
                 sink(Run::Zeros(start - at))?;
             }
-            at = start + content.len();
+            at = start + len;
             match content {
-                Content::Bytes(bytes) => sink(Run::Bytes(bytes))?,
+                Content::Bytes(bytes) => sink(Run::Bytes(&bytes))?,
                 Content::File { source, offset, len } => {
                     let reader = match open.take() {
-                        Some(reader) if *offset > 0 => reader,
+                        Some(reader) if offset > 0 => reader,
                         _ => store.reader(source.blob).map_err(|e| Error::content(source.path, e))?,
                     };
-                    open = emit_file(reader, source, *offset, *len, meter, sink)?;
+                    open = emit_file(reader, &source, offset, len, meter, &mut |bytes| {
+                        sums.iter_mut().for_each(|sums| sums.add(bytes));
+                        sink(Run::Bytes(bytes))
+                    })?;
+                    sums.iter_mut().for_each(SectorSums::end_file);
+                }
+                Content::Late { make, .. } => {
+                    let sums = sums.as_ref().map_or(&[][..], |sums| &sums.done);
+                    let bytes = make(&mut Seen { store, meter, sums })?;
+                    if bytes.len() as u64 != len {
+                        return Err(wrong_layout(start));
+                    }
+                    sink(Run::Bytes(&bytes))?;
                 }
             }
             meter.check()?;
@@ -127,7 +178,7 @@ fn emit_file(
     offset: u64,
     len: u64,
     meter: &mut Meter,
-    sink: &mut dyn FnMut(Run) -> Result<(), Error>,
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
 ) -> Result<Option<VerifiedReader>, Error> {
     let wrong = |actual| Error::WrongSize { path: shown(source.path), expected: source.size, actual };
     let mut buffer = vec![0; usize::try_from(len).unwrap_or(BUFFER).min(BUFFER)];
@@ -139,7 +190,7 @@ fn emit_file(
         if count == 0 {
             return Err(wrong(offset + len - left));
         }
-        sink(Run::Bytes(room.get(..count).unwrap_or_default()))?;
+        sink(room.get(..count).unwrap_or_default())?;
         meter.add(count as u64)?;
         left -= count as u64;
     }
@@ -149,5 +200,43 @@ fn emit_file(
     match reader.read_piece(&mut [0]).map_err(|e| Error::content(source.path, e))? {
         0 => Ok(None),
         more => Err(wrong(source.size + more as u64)),
+    }
+}
+
+fn wrong_layout(at: u64) -> Error {
+    Error::Boot(format!("the disk's layout is wrong at byte {at}; please report this"))
+}
+
+/// Checksums of sectors of bytes that come in pieces of any size.
+struct SectorSums {
+    sector: usize,
+    done: Vec<u32>,
+    sum: u32,
+    /// Bytes that the sum is of.
+    filled: usize,
+}
+
+impl SectorSums {
+    fn new(sector: usize) -> SectorSums {
+        SectorSums { sector, done: Vec::new(), sum: 0, filled: 0 }
+    }
+
+    fn add(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(self.sector - self.filled));
+            self.sum = crc32c::crc32c_append(self.sum, now);
+            self.filled += now.len();
+            if self.filled == self.sector {
+                self.done.push(std::mem::take(&mut self.sum));
+                self.filled = 0;
+            }
+            bytes = later;
+        }
+    }
+
+    fn end_file(&mut self) {
+        if self.filled > 0 {
+            self.add(&vec![0; self.sector - self.filled]);
+        }
     }
 }

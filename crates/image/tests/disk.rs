@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::grub::add_grub;
-use common::{EPOCH, full_tree, have, run};
-use image::{BootMedia, DiskFormat, Error, MenuWords, Store, Tree, WriteOptions, write_disk};
+use common::{EPOCH, checker, full_tree, have, run, sbin};
+use image::{BootMedia, Disk, DiskFormat, Error, MenuWords, RootFilesystem, Store, Tree, WriteOptions, write_disk};
 
 /// Where the root begins on the disk.
 const ROOT_AT: u64 = 34 << 20;
@@ -43,18 +43,15 @@ impl Place {
     }
 
     fn write(&self, format: DiskFormat, name: &str) -> PathBuf {
+        self.write_root(Disk { format, root: RootFilesystem::Ext4 }, name)
+    }
+
+    fn write_root(&self, disk: Disk, name: &str) -> PathBuf {
         let out = self.dir.path().join(name);
-        let report = write_disk(&self.tree, &self.store, &self.boot, format, &WriteOptions::at(EPOCH), &out, &|_, _| true);
+        let report = write_disk(&self.tree, &self.store, &self.boot, disk, &WriteOptions::at(EPOCH), &out, &|_, _| true);
         assert_eq!(report.unwrap().notes, [""; 0]);
         out
     }
-}
-
-/// Tools of /sbin, which an ordinary user's PATH may lack.
-fn sbin(name: &str) -> Command {
-    let mut command = Command::new(name);
-    command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
-    command
 }
 
 fn text(command: &mut Command) -> String {
@@ -93,6 +90,30 @@ fn a_raw_disk_is_sound() {
     let disk = place.dir.path().join("disk.img");
     run(Command::new("gzip").args(["-d", "-c"]).arg(&compressed).stdout(Stdio::from(File::create(&disk).unwrap())));
     check_raw(&disk);
+}
+
+/// The root's own tools find nothing wrong with it, and the kernel is told what it is.
+#[test]
+fn a_disk_with_another_root_is_sound() {
+    let Some(place) = Place::new() else { return };
+    for root in RootFilesystem::ALL.into_iter().filter(|root| *root != RootFilesystem::Ext4) {
+        let name = format!("{}.img.gz", root.name());
+        let compressed = place.write_root(Disk { format: DiskFormat::RawGzip, root }, &name);
+        let (disk, part) = (place.dir.path().join("disk.img"), place.dir.path().join("root.img"));
+        run(Command::new("gzip").args(["-d", "-c"]).arg(&compressed).stdout(Stdio::from(File::create(&disk).unwrap())));
+        let table = text(sbin("sfdisk").arg("--verify").arg(&disk));
+        assert!(table.contains("No errors detected"), "{table}");
+        let copy = ["bs=1M", "skip=34", "conv=sparse", "status=none"];
+        run(Command::new("dd").args(copy).arg(format!("if={}", disk.display())).arg(format!("of={}", part.display())));
+        run(&mut checker(root, &part));
+        let found = text(sbin("blkid").args(["-p", "-o", "export"]).arg(&part));
+        let value = |key: &str| found.lines().find_map(|line| line.strip_prefix(key)).unwrap().to_owned();
+        assert_eq!((value("LABEL="), value("TYPE=")), ("hatchery".into(), root.name().into()));
+        let (uuid, kind) = (value("UUID="), root.name());
+        for wanted in [format!("root=UUID={uuid} rootfstype={kind} rw "), format!("UUID={uuid} / {kind} ")] {
+            run(Command::new("grep").args(["--quiet", "--text", "--fixed-strings", &wanted]).arg(&part));
+        }
+    }
 }
 
 #[test]
@@ -135,8 +156,8 @@ fn an_image_without_a_boot_loader_is_refused() {
     let Some(mut place) = Place::new() else { return };
     place.tree.remove_all("usr/lib/grub");
     let out = place.dir.path().join("disk");
-    let options = WriteOptions::at(EPOCH);
-    let result = write_disk(&place.tree, &place.store, &place.boot, DiskFormat::Qcow2, &options, &out, &|_, _| true);
+    let (options, disk) = (WriteOptions::at(EPOCH), Disk { format: DiskFormat::Qcow2, root: RootFilesystem::Ext4 });
+    let result = write_disk(&place.tree, &place.store, &place.boot, disk, &options, &out, &|_, _| true);
     assert!(matches!(result, Err(Error::Boot(_))), "{result:?}");
     assert!(!out.exists());
 }

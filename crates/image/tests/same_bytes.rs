@@ -9,12 +9,12 @@ use std::process::Command;
 use common::grub::add_grub;
 use common::{EPOCH, full_tree};
 use image::{
-    BootMedia, Compression, DiskFormat, MenuWords, SquashCompressor, Store, Tree, WriteOptions, write_disk, write_iso,
-    write_squashfs, write_tar, write_zip,
+    BootMedia, Compression, Disk, DiskFormat, MenuWords, RootFilesystem, SquashCompressor, Store, Tree, WriteOptions, write_disk,
+    write_iso, write_squashfs, write_tar, write_zip,
 };
 use nix::sys::stat::{Mode, umask};
 
-const BOOTABLE: [&str; 4] = ["image.iso", "image.img.gz", "image.qcow2", "image.vmdk"];
+const BOOTABLE: [&str; 5] = ["image.iso", "image.img.gz", "image.qcow2", "image.vmdk", "btrfs.qcow2"];
 const OTHERS: [&str; 6] = ["image.zip", "image.squashfs", "image.tar.gz", "image.tar.bz2", "image.tar.xz", "image.tar.zst"];
 /// Set for the processes that write; says where.
 const OUT: &str = "HATCHERY_TEST_OUT";
@@ -51,10 +51,13 @@ fn write_all_formats() {
     write_squashfs(&tree, &store, SquashCompressor::Zstd, &options, &out.join("image.squashfs"), &go_on).unwrap();
     if with_grub {
         write_iso(&tree, &store, &boot, &options, &out.join("image.iso"), &go_on).unwrap();
-        for (name, format) in
-            [("image.img.gz", DiskFormat::RawGzip), ("image.qcow2", DiskFormat::Qcow2), ("image.vmdk", DiskFormat::Vmdk)]
-        {
-            write_disk(&tree, &store, &boot, format, &options, &out.join(name), &go_on).unwrap();
+        for (name, format, root) in [
+            ("image.img.gz", DiskFormat::RawGzip, RootFilesystem::Ext4),
+            ("image.qcow2", DiskFormat::Qcow2, RootFilesystem::Ext4),
+            ("image.vmdk", DiskFormat::Vmdk, RootFilesystem::Ext4),
+            ("btrfs.qcow2", DiskFormat::Qcow2, RootFilesystem::Btrfs),
+        ] {
+            write_disk(&tree, &store, &boot, Disk { format, root }, &options, &out.join(name), &go_on).unwrap();
         }
     }
 }

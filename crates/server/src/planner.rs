@@ -1,6 +1,6 @@
 //! The one place where the server asks the resolver for a plan.
 
-use contract::{Order, Plan};
+use contract::{Order, Plan, RootFilesystem};
 use resolver::Wanted;
 
 use crate::channels::{Channel, Snapshot};
@@ -36,15 +36,17 @@ pub fn plan(channel: &Channel, snapshot: &Snapshot, order: &Order, preset: Optio
     Ok(plan)
 }
 
-/// What is asked for by name: the preset's packages, the order's own, and what a bootable format needs. Each once, in that order.
+/// What is asked for by name: the preset's packages, the order's own, and what a bootable format and its root need. Each once, in that order.
 fn atoms(channel: &Channel, order: &Order, preset: Option<&Preset>) -> Vec<String> {
     let of_preset = preset.map(|p| p.packages.as_slice()).unwrap_or_default();
     let bootable = order.formats.iter().any(|f| f.is_bootable());
     let for_boot = if bootable { channel.config.boot_packages.as_slice() } else { &[] };
+    let for_root = order.system.root_filesystem.and_then(RootFilesystem::package);
+    let named = of_preset.iter().chain(&order.packages).chain(for_boot).map(String::as_str);
     let mut atoms: Vec<String> = Vec::new();
-    for atom in of_preset.iter().chain(&order.packages).chain(for_boot) {
-        if !atoms.contains(atom) {
-            atoms.push(atom.clone());
+    for atom in named.chain(for_root) {
+        if !atoms.iter().any(|known| known == atom) {
+            atoms.push(atom.to_owned());
         }
     }
     atoms

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use composer::boot::Start;
 use contract::{Failure, Format, Job, Step};
-use image::{BootMedia, Compression, Container, DiskFormat, SquashCompressor, Stage, Store, Tree, WriteOptions, WriteReport};
+use image::{
+    BootMedia, Compression, Container, Disk, DiskFormat, RootFilesystem, SquashCompressor, Stage, Store, Tree, WriteOptions,
+    WriteReport,
+};
 
 /// What every format is written from.
 pub(crate) struct Source<'a> {
@@ -58,7 +61,8 @@ impl Source<'_> {
     ) -> Result<Vec<String>, Failure> {
         let Source { tree, store, options, .. } = self;
         let tar = |compression| image::write_tar(tree, store, compression, options, path, progress);
-        let disk = |boot, disk| image::write_disk(tree, store, boot, disk, options, path, progress);
+        let root = root_filesystem(job.system.root_filesystem.unwrap_or_default());
+        let disk = |boot, format| image::write_disk(tree, store, boot, Disk { format, root }, options, path, progress);
         let written = match format {
             Format::TarBz2 => tar(Compression::Bzip2),
             Format::TarGz => tar(Compression::Gzip),
@@ -101,6 +105,13 @@ impl Source<'_> {
             message: format!("{format} was to be written, but nothing was prepared to boot it"),
             advice: "This is a fault of Hatchery itself; please report it.".into(),
         })
+    }
+}
+
+fn root_filesystem(ordered: contract::RootFilesystem) -> RootFilesystem {
+    match ordered {
+        contract::RootFilesystem::Ext4 => RootFilesystem::Ext4,
+        contract::RootFilesystem::Btrfs => RootFilesystem::Btrfs,
     }
 }
 

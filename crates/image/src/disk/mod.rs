@@ -1,11 +1,11 @@
-//! Disk images: a GUID partition table, GRUB for BIOS and UEFI, and the root as ext4, in the containers that virtual machines and
+//! Disk images: a GUID partition table, GRUB for BIOS and UEFI, and the root's filesystem, in the containers that virtual machines and
 //! people with a USB stick want. The disk is laid out first and then written in one pass, front to back.
 //!
 //! | partition | what | size |
 //! |---|---|---|
 //! | 1 | GRUB's core for BIOS | 1 MiB |
 //! | 2 | EFI system partition, FAT16, GRUB under the names for removable media | 32 MiB |
-//! | 3 | the root: ext4 with `/boot` | the rest, last so that it can grow |
+//! | 3 | the root with `/boot` | the rest, last so that it can grow |
 
 mod blocks;
 mod gpt;
@@ -19,11 +19,11 @@ use sha2::{Digest, Sha256};
 
 use self::gpt::{Partition, Purpose};
 use crate::compress::{Compression, Sink, compressed};
-use crate::ext4::{self, Ext4};
 use crate::fat;
 use crate::grub::{self, Boot};
 use crate::iso::BootMedia;
 use crate::menu;
+use crate::root::RootFilesystem;
 use crate::sparse::{Run, Sparse};
 use crate::store::Store;
 use crate::tar;
@@ -51,6 +51,13 @@ pub enum DiskFormat {
     Vmdk,
 }
 
+/// What kind of disk is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Disk {
+    pub format: DiskFormat,
+    pub root: RootFilesystem,
+}
+
 /// Writes a disk image. Firmware that the tree has no GRUB modules for is named in the report.
 ///
 /// # Errors
@@ -59,52 +66,48 @@ pub fn write_disk(
     tree: &Tree,
     store: &Store,
     boot: &BootMedia,
-    format: DiskFormat,
+    disk: Disk,
     options: &WriteOptions,
     out: &Path,
     progress: Progress,
 ) -> Result<WriteReport, Error> {
     boot.check()?;
     let workspace = Workspace::beside(out)?;
-    let ids = Ids::of(tree, boot, options);
-    let tree = with_boot_files(tree, store, boot, &ids)?;
+    let ids = Ids::of(tree, boot, disk.root, options);
+    let tree = with_boot_files(tree, store, boot, (&ids, disk.root))?;
     let mut meter = Meter::new(progress, tree.totals().bytes);
     meter.check()?;
     let early = format!("search --no-floppy --set=root --fs-uuid {}\nset prefix=($root)/boot/grub\n", ids.root_text());
-    let programs = grub::prepare(&tree, store, &workspace, &Boot::disk(boot, &early, options))?;
+    let programs = grub::prepare(&tree, store, &workspace, &Boot::disk(boot, disk.root, &early, options))?;
     let mut notes = programs.notes.clone();
-    let disk = lay_out(&tree, &programs, &ids, format, options, &mut notes)?;
+    let parts = lay_out(&tree, &programs, &ids, disk, options, &mut notes)?;
     let (path, file) = workspace.create("disk")?;
     let threads = options.thread_count();
-    match format {
-        DiskFormat::RawGzip => write_gzip(disk, store, &mut meter, threads, (&path, file))?,
-        DiskFormat::Qcow2 => qcow2::write(disk, store, &mut meter, threads, (&path, file))?,
-        DiskFormat::Vmdk => vmdk::write(disk, store, &mut meter, threads, (&path, file), ids.number())?,
+    match disk.format {
+        DiskFormat::RawGzip => write_gzip(parts, store, &mut meter, threads, (&path, file))?,
+        DiskFormat::Qcow2 => qcow2::write(parts, store, &mut meter, threads, (&path, file))?,
+        DiskFormat::Vmdk => vmdk::write(parts, store, &mut meter, threads, (&path, file), ids.number())?,
     }
     workspace.publish("disk")?;
     Ok(WriteReport { notes })
 }
 
 /// Identifiers that follow from what is on the disk, so that the same content has the same ones and other content has others.
-struct Ids([u8; 32]);
+pub(crate) struct Ids([u8; 32]);
 
 impl Ids {
-    fn of(tree: &Tree, boot: &BootMedia, options: &WriteOptions) -> Ids {
-        let mut hash = Sha256::new();
-        hash.update(b"hatchery disk 1");
-        for item in items(tree) {
-            hash.update(tar::headers(&item, options));
-            if let crate::entry::Kind::File { blob, .. } = &item.entry.kind {
-                hash.update(blob.to_string());
-            }
-        }
-        hash.update(boot.kernel.to_string());
-        hash.update(&boot.initramfs);
+    fn of(tree: &Tree, boot: &BootMedia, root: RootFilesystem, options: &WriteOptions) -> Ids {
+        let hash = hash_of_tree(tree, root, options).chain_update(boot.kernel.to_string()).chain_update(&boot.initramfs);
         Ids(hash.finalize().into())
     }
 
+    /// For a filesystem alone.
+    pub(crate) fn of_tree(tree: &Tree, root: RootFilesystem, options: &WriteOptions) -> Ids {
+        Ids(hash_of_tree(tree, root, options).finalize().into())
+    }
+
     /// A UUID for one purpose, marked as version 8 (RFC 9562: "custom").
-    fn uuid(&self, purpose: &str) -> [u8; 16] {
+    pub(crate) fn uuid(&self, purpose: &str) -> [u8; 16] {
         let digest = Sha256::new().chain_update(self.0).chain_update(purpose).finalize();
         let mut uuid = [0; 16];
         uuid.iter_mut().zip(digest).for_each(|(byte, from)| *byte = from);
@@ -132,22 +135,38 @@ impl Ids {
     }
 }
 
+fn hash_of_tree(tree: &Tree, root: RootFilesystem, options: &WriteOptions) -> Sha256 {
+    let mut hash = Sha256::new().chain_update(b"hatchery disk 2").chain_update([root as u8]);
+    for item in items(tree) {
+        hash.update(tar::headers(&item, options));
+        if let crate::entry::Kind::File { blob, .. } = &item.entry.kind {
+            hash.update(blob.to_string());
+        }
+    }
+    hash
+}
+
 /// The tree with kernel, initramfs, GRUB's menu, and what `/etc/fstab` must say.
-fn with_boot_files(tree: &Tree, store: &Store, boot: &BootMedia, ids: &Ids) -> Result<Tree, Error> {
+fn with_boot_files(
+    tree: &Tree,
+    store: &Store,
+    boot: &BootMedia,
+    (ids, filesystem): (&Ids, RootFilesystem),
+) -> Result<Tree, Error> {
     let mut tree = tree.clone();
     let (kernel, initramfs) = (format!("/boot/vmlinuz-{}", boot.release), format!("/boot/initramfs-{}.img", boot.release));
     let content = store.read(&boot.kernel).map_err(|e| Error::content(kernel.as_bytes(), e))?;
     tree.write_file(store, &kernel, &content, 0o644)?;
     tree.write_file(store, &initramfs, &boot.initramfs, 0o600)?;
-    let root = ids.root_text();
-    let parameters = format!("root=UUID={root} rootfstype=ext4 rw hatchery.grow");
+    let (root, kind, pass) = (ids.root_text(), filesystem.name(), filesystem.fsck_pass());
+    let parameters = format!("root=UUID={root} rootfstype={kind} rw hatchery.grow");
     let menu = menu::grub_cfg(boot, &kernel, &initramfs, &menu::disk_entries(&parameters));
     tree.write_file(store, "boot/grub/grub.cfg", menu.as_bytes(), 0o644)?;
     tree.make_dirs("boot/efi")?;
     let old = tree.read_file(store, "etc/fstab")?.unwrap_or_default();
     let mut fstab = String::from_utf8_lossy(&old).into_owned();
     for (place, line) in [
-        ("/", format!("UUID={root} / ext4 defaults,noatime 0 1\n")),
+        ("/", format!("UUID={root} / {kind} defaults,noatime 0 {pass}\n")),
         ("/boot/efi", format!("UUID={} /boot/efi vfat noauto,noatime,umask=0077 0 2\n", ids.efi_text())),
     ] {
         let known = |line: &str| !line.starts_with('#') && line.split_whitespace().nth(1) == Some(place);
@@ -167,16 +186,15 @@ fn lay_out<'a>(
     tree: &'a Tree,
     programs: &grub::BootPrograms,
     ids: &Ids,
-    format: DiskFormat,
+    kind: Disk,
     options: &WriteOptions,
     notes: &mut Vec<String>,
 ) -> Result<Sparse<'a>, Error> {
-    let least = ext4::least_size(tree);
-    let size = match format {
+    let least = kind.root.least_size(tree);
+    let size = match kind.format {
         DiskFormat::RawGzip => least,
         DiskFormat::Qcow2 | DiskFormat::Vmdk => least.max(VIRTUAL_SIZE),
     };
-    let ext4 = Ext4 { size, uuid: ids.uuid("root"), hash_seed: ids.uuid("directories"), label: "hatchery".into() };
     let mut disk = Sparse::new((ROOT_AT + size + gpt::TABLE).next_multiple_of(MIB));
     let partition = |purpose, name, start, size| Partition { purpose, id: ids.uuid(name), name, start, size };
     let partitions = [
@@ -195,7 +213,7 @@ fn lay_out<'a>(
     gpt::put_table(&mut disk, ids.uuid("disk"), &partitions, &boot_code);
     let volume = fat::Volume { label: "EFI", serial: ids.number(), least: EFI_SIZE as usize };
     disk.put_bytes(EFI_AT, fat::filesystem(&volume, &grub::efi_folder(&programs.efi))?);
-    disk.embed(ROOT_AT, ext4::filesystem(tree, options, &ext4, notes)?);
+    disk.embed(ROOT_AT, kind.root.lay_out(tree, (ids, size), options, notes)?);
     Ok(disk)
 }
 

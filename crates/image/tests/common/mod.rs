@@ -2,11 +2,13 @@
 #![allow(dead_code)]
 
 pub mod grub;
+pub mod random;
+pub mod seen;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use image::{Entry, Kind, Store, Tree};
+use image::{Entry, Kind, RootFilesystem, Store, Tree};
 
 /// 2026-11-21 23:41:01 UTC.
 pub const EPOCH: i64 = 1_795_304_461;
@@ -114,6 +116,24 @@ pub fn run(command: &mut Command) -> Output {
     let said = String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
     output
+}
+
+/// Tools of /sbin, which an ordinary user's PATH may lack.
+pub fn sbin(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
+    command
+}
+
+/// The program that looks for mistakes in a filesystem, changing nothing.
+pub fn checker(filesystem: RootFilesystem, image: &Path) -> Command {
+    let (program, args): (_, &[&str]) = match filesystem {
+        RootFilesystem::Ext4 => ("e2fsck", &["-f", "-n"]),
+        RootFilesystem::Btrfs => ("btrfs", &["check", "--readonly", "--check-data-csum"]),
+    };
+    let mut command = sbin(program);
+    command.args(args).arg(image);
+    command
 }
 
 /// Whether a program is there; prints a line when a test has to do without.

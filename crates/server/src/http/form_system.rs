@@ -22,14 +22,23 @@ pub struct SystemInput {
     pub network_gateways: String,
     pub network_dns: String,
     pub kernel_cmdline: String,
+    /// The name of one; empty: ext4.
+    pub root_filesystem: String,
     /// Lines of fstab(5).
     pub fstab: String,
     pub first_boot: String,
 }
 
 /// The errors that are shown at a field of ours, by the field of the order that they name.
-pub const SHOWN: &[&str] =
-    &["system.locales", "system.users", "system.network", "system.kernel_cmdline", "system.fstab", "system.first_boot"];
+pub const SHOWN: &[&str] = &[
+    "system.locales",
+    "system.users",
+    "system.network",
+    "system.kernel_cmdline",
+    "system.root_filesystem",
+    "system.fstab",
+    "system.first_boot",
+];
 
 impl SystemInput {
     /// Takes a field of the form, if it is one of ours.
@@ -50,7 +59,7 @@ impl SystemInput {
         *self == SystemInput::default()
     }
 
-    fn fields_mut(&mut self) -> [(&'static str, &mut String); 12] {
+    fn fields_mut(&mut self) -> [(&'static str, &mut String); 13] {
         [
             ("locales", &mut self.locales),
             ("user_name", &mut self.user_name),
@@ -62,6 +71,7 @@ impl SystemInput {
             ("network_gateways", &mut self.network_gateways),
             ("network_dns", &mut self.network_dns),
             ("kernel_cmdline", &mut self.kernel_cmdline),
+            ("root_filesystem", &mut self.root_filesystem),
             ("fstab", &mut self.fstab),
             ("first_boot", &mut self.first_boot),
         ]
@@ -73,6 +83,7 @@ impl SystemInput {
         system.users.extend(self.user(system)?);
         system.network = self.network()?;
         system.kernel_cmdline = optional(&self.kernel_cmdline);
+        system.root_filesystem = optional(&self.root_filesystem).map(|name| name.parse()).transpose()?;
         system.fstab = lines(&self.fstab).into_iter().filter(|line| !line.starts_with('#')).collect();
         system.first_boot = optional(&self.first_boot);
         Ok(())
@@ -154,6 +165,7 @@ mod tests {
             ("network_gateways", "192.0.2.1"),
             ("fstab", "# mine\r\nLABEL=data /data ext4 noatime 0 2\r\n"),
             ("first_boot", "echo hello\r\n"),
+            ("root_filesystem", "btrfs"),
         ]);
         let mut system = System { root_password_hash: Some("$6$saltsalt$hash".into()), ..System::default() };
         input.apply(&mut system).unwrap();
@@ -163,7 +175,8 @@ mod tests {
         assert_eq!(system.network.unwrap().addresses.len(), 2);
         assert_eq!(system.fstab, ["LABEL=data /data ext4 noatime 0 2"]);
         assert_eq!(system.first_boot.as_deref(), Some("echo hello"));
-        assert_eq!(input.values().len(), 12);
+        assert_eq!(system.root_filesystem, Some(contract::RootFilesystem::Btrfs));
+        assert_eq!(input.values().len(), 13);
     }
 
     #[test]
@@ -177,6 +190,7 @@ mod tests {
         assert_eq!(field(&[("network_gateways", "gateway")]), "system.network");
         assert_eq!(field(&[("user_groups", "wheel")]), "system.users");
         assert_eq!(field(&[("kernel_cmdline", "a;b")]), "system.kernel_cmdline");
+        assert_eq!(field(&[("root_filesystem", "zfs")]), "system.root_filesystem");
         for field in [field(&[("fstab", "x")]), field(&[("locales", "../x")])] {
             assert!(SHOWN.contains(&field.as_str()), "{field}");
         }
