@@ -186,6 +186,9 @@ fn cases() -> Vec<(&'static str, TroubleKind, Explanation)> {
     let mut base = source("sys-apps/systemd-250 ; RDEPEND=!!sys-fs/udev");
     base.installed = Some(Installed { entries: index("sys-fs/udev-200").entries });
     case("blocker-of-the-base", Blocker, explain(base, &["sys-apps/systemd"]));
+    let mut base = source("sys-apps/systemd-250 ; RDEPEND=!sys-fs/udev");
+    base.installed = Some(Installed { entries: index("sys-fs/udev-200\n sys-fs/lvm2-2 ; RDEPEND=sys-fs/udev").entries });
+    case("blocker-of-what-the-base-needs", Blocker, explain(base, &["sys-apps/systemd"]));
     found
 }
 

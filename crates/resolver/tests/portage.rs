@@ -50,8 +50,17 @@ fn portage_would_change_nothing_of_plans_of_real_binhosts() {
         std::fs::write(binhost.join("Packages"), common::index_text(recording)).unwrap();
         let Some(portage) = Portage::of_image(&image, ("gentoo", &trees.path(&recording.tree)), &[&binhost]) else { return };
         portage.would_change_nothing("@selected");
+        by_every_flag(&plan, &installed, &binhost, ("gentoo", &trees.path(&recording.tree)));
     }
     assert!(written_in_all > 0, "no binhost was built with other flags than its profile's: this shows nothing");
+}
+
+/// Of a channel without a profile, whatever profile its user takes then.
+fn by_every_flag(plan: &Plan, installed: &[&Entry], binhost: &Path, repository: (&str, &Path)) {
+    let plan = Plan { portage: None, ..plan.clone() };
+    let dir = tempfile::tempdir().unwrap();
+    let Some(portage) = Portage::of_image(&write_image(dir.path(), &plan, installed), repository, &[binhost]) else { return };
+    portage.would_change_nothing("@selected");
 }
 
 /// A tar of what Portage reads: its configuration as images have it, and the records of the packages.

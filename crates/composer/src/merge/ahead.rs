@@ -10,7 +10,7 @@ use gentoo::binpkg::BinaryPackage;
 use image::Store;
 
 use super::package::Image;
-use super::phases::Scripts;
+use super::scripts::Scripts;
 use super::{FetchError, no_package};
 use crate::ComposeError;
 

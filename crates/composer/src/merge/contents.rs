@@ -1,6 +1,6 @@
 //! CONTENTS: the record of a package's files (`vartree.py: dblink.getcontents`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What CONTENTS says of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,22 @@ pub enum Node {
 
 /// The paths of a package, without the leading slash, in order.
 pub type Contents = BTreeMap<Vec<u8>, Node>;
+
+/// In what order the lines are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As Portage meets the files when it merges them (`vartree.py: mergeme`): what is in a directory right after it, and last the links
+    /// that led nowhere then. Files of one directory are by name, for which Portage takes the order that the disk has them in.
+    Merged { dangling: BTreeSet<Vec<u8>> },
+    /// By path, as Portage writes a record that it changes (`vartree.py: write_contents`).
+    Sorted,
+}
+
+impl Default for Order {
+    fn default() -> Order {
+        Order::Merged { dangling: BTreeSet::new() }
+    }
+}
 
 /// Reads CONTENTS; lines that make no sense are passed over, as Portage does after it has complained.
 pub fn parse(text: &[u8]) -> Contents {
@@ -79,8 +95,13 @@ pub fn line(path: &[u8], node: &Node) -> String {
 }
 
 /// All lines.
-pub fn text(contents: &Contents) -> String {
-    contents.iter().map(|(path, node)| line(path, node)).collect()
+pub fn text(contents: &Contents, order: &Order) -> String {
+    let mut nodes: Vec<(&Vec<u8>, &Node)> = contents.iter().collect();
+    if let Order::Merged { dangling } = order {
+        nodes.sort_by(|(a, _), (b, _)| a.split(|b| *b == b'/').cmp(b.split(|b| *b == b'/')));
+        nodes.sort_by_key(|(path, _)| dangling.contains(*path));
+    }
+    nodes.into_iter().map(|(path, node)| line(path, node)).collect()
 }
 
 fn escaped(bytes: &[u8]) -> String {
@@ -105,9 +126,13 @@ mod tests {
         assert_eq!(contents[b"usr/l".as_slice()], Node::Sym { target: b"a b -> c".to_vec(), mtime: 5 });
         assert_eq!(contents.iter().map(|(path, node)| line(path, node)).collect::<Vec<_>>().len(), 4);
         assert_eq!(
-            text(&contents),
+            text(&contents, &Order::Sorted),
             "fif /run/pipe\ndir /usr\nobj /usr/a file 0123456789abcdef0123456789abcdef 1700000000\nsym /usr/l -> a b -> c 5\n"
         );
+        let walked = parse(b"dir /a\ndir /a/b\nfif /a/b/x\nfif /a/b-c\nsym /a/l -> x 5\nsym /a/m -> b 5\n");
+        let dangling = BTreeSet::from([b"a/l".to_vec()]);
+        let told = "dir /a\ndir /a/b\nfif /a/b/x\nfif /a/b-c\nsym /a/m -> b 5\nsym /a/l -> x 5\n";
+        assert_eq!(text(&walked, &Order::Merged { dangling }), told);
         assert!(parse(b"obj /x\nwhat /y\nsym /z 3\ndir \n\xff\n").is_empty());
         assert_eq!(line(b"caf\xe9", &Node::Dir), "dir /caf\\xe9\n");
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use image::{Entry, Kind, LinkId, Store, Tree};
 
 use super::config_memory::ConfigMemory;
-use super::contents::{Contents, Node};
+use super::contents::{Contents, Node, Order};
 use super::package::{Image, shown};
 use super::protect::{Decision, Replaced};
 use crate::ComposeError;
@@ -18,8 +18,19 @@ pub type Owners = HashMap<Vec<u8>, String>;
 pub struct Merged {
     /// What goes into CONTENTS.
     pub contents: Contents,
+    pub order: Order,
     /// What a person should know: files that stood in the way, protected configuration.
     pub remarks: Vec<String>,
+}
+
+impl Merged {
+    /// Takes in what was merged of the same package later on.
+    pub fn extend(&mut self, later: Merged) {
+        self.contents.extend(later.contents);
+        if let (Order::Merged { dangling }, Order::Merged { dangling: more }) = (&mut self.order, later.order) {
+            dangling.extend(more);
+        }
+    }
 }
 
 /// Which files are protected: CONFIG_PROTECT without CONFIG_PROTECT_MASK (make.conf(5)), as real paths.
@@ -99,7 +110,14 @@ impl Merge<'_> {
             };
             merged.contents.insert(path, node);
         }
+        merged.order = Order::Merged { dangling: self.dangling(&merged.contents) };
         Ok(merged)
+    }
+
+    /// The links of a package that lead nowhere now that it is merged.
+    fn dangling(&self, contents: &Contents) -> BTreeSet<Vec<u8>> {
+        let links = contents.iter().filter(|(_, node)| matches!(node, Node::Sym { .. }));
+        links.map(|(path, _)| path).filter(|path| self.root.lookup(path).is_err()).cloned().collect()
     }
 
     /// Looks before anything is touched.

@@ -14,9 +14,9 @@ use super::files::{Merge, Merged, Owners};
 use super::info;
 use super::install_mask::InstallMask;
 use super::package::Image;
-use super::phases::Phase;
 use super::protect::Replaced;
 use super::removal::{Removed, Unmerge};
+use super::scripts::Phase;
 use super::vdb::{self, Record, Vdb};
 use super::{Merger, Package};
 use crate::ComposeError;
@@ -143,6 +143,7 @@ impl Merger<'_> {
             cpv: &package.cpv,
             metadata: &metadata,
             contents: &package.merged.contents,
+            order: &package.merged.order,
             counter: package.counter,
             md5: package.md5.as_deref(),
             time: package.time,

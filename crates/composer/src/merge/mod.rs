@@ -20,6 +20,7 @@ mod pretend;
 mod protect;
 mod removal;
 mod running;
+pub(crate) mod scripts;
 mod skeleton;
 mod uninstall;
 pub(crate) mod vdb;
@@ -39,8 +40,8 @@ use crate::{ComposeError, Observer};
 use ahead::{Opened, read_ahead};
 use files::{Merged, Owners};
 pub(crate) use package::{Devices, Image, TarRules};
-use phases::Scripts;
 use pretend::Pretenders;
+use scripts::Scripts;
 use vdb::{Installed, Vdb};
 
 /// What to merge, and where.

@@ -7,7 +7,7 @@ use gentoo::Cpv;
 use image::{Kind, Store, Tree};
 use serde::Serialize;
 
-use super::contents::{self, Contents, Node};
+use super::contents::{self, Contents, Node, Order};
 use super::intake::slot_of;
 use super::linkage::Linkage;
 use super::removal::Removed;
@@ -82,6 +82,9 @@ impl Merger<'_> {
         needed.push(text(&package.metadata, NEEDED));
         let paths = to_preserve(&self.tree, store, needed, &old.contents, &package.merged.contents)?;
         adopt(&paths, &old.contents, &mut package.merged.contents);
+        if !paths.is_empty() {
+            package.merged.order = Order::Sorted;
+        }
         for path in &paths {
             self.owners.insert(self.tree.resolve_parent(path)?, package.cpv.to_string());
             self.observer.log(&format!("{}: /{} is kept, as other packages need it", package.cpv, String::from_utf8_lossy(path)));
@@ -309,5 +312,5 @@ fn strike(tree: &mut Tree, store: &Store, cpv: &Cpv, gone: &BTreeSet<Vec<u8>>) -
     let Some(listed) = tree.read_file(store, &path)? else { return Ok(()) };
     let mut contents = contents::parse(&listed);
     contents.retain(|path, _| !gone.contains(path));
-    Ok(tree.write_file(store, &path, contents::text(&contents).as_bytes(), 0o644)?)
+    Ok(tree.write_file(store, &path, contents::text(&contents, &Order::Sorted).as_bytes(), 0o644)?)
 }

@@ -11,7 +11,8 @@ use gentoo::binpkg::BinaryPackage;
 
 use super::ahead::check_identity;
 use super::intake::slot_of;
-use super::phases::{Phase, Replacement, Scripts, Subject};
+use super::phases::{Replacement, Subject};
+use super::scripts::{Phase, Scripts};
 use super::vdb::Vdb;
 use super::{FetchError, Merger, no_package};
 use crate::ComposeError;

@@ -8,8 +8,8 @@ use image::{Entry, Kind, Store, Tree};
 use super::config_memory::ConfigMemory;
 use super::contents::{self, Contents, Node};
 use super::files::{Owners, Protection};
-use super::phases::Scripts;
 use super::protect::{Present, fingerprint};
+use super::scripts::Scripts;
 use super::vdb;
 use crate::ComposeError;
 

@@ -2,8 +2,9 @@
 
 use super::env_update::Environment;
 use super::files::changed_paths;
-use super::phases::{Phase, Replacement, Subject};
+use super::phases::{Replacement, Subject};
 use super::removal::Removed;
+use super::scripts::Phase;
 use super::{Merger, Package};
 use crate::ComposeError;
 use crate::sandbox::{Area, Command, PhaseHost, SEARCH_PATH, SandboxError, Scan};
@@ -95,7 +96,7 @@ impl Merger<'_> {
         let changed = changed_paths(&before, &package.image.tree);
         let merged = self.merge_files(&mut package.image, &package.cpv, None, &|path| changed.contains(path))?;
         self.tell_remarks(&package.cpv, &merged);
-        package.merged.contents.extend(merged.contents);
+        package.merged.extend(merged);
         self.drop_what_preinst_removed(package)?;
         self.run_after(package)
     }

@@ -6,8 +6,8 @@ use gentoo::Cpv;
 
 use super::Merger;
 use super::contents::Contents;
-use super::phases::Phase;
 use super::removal::Removed;
+use super::scripts::Phase;
 use super::vdb;
 use crate::ComposeError;
 

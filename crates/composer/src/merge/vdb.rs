@@ -7,7 +7,7 @@ use gentoo::version::Version;
 use gentoo::{Atom, Cpv, Words};
 use image::{Entry, Store, Tree};
 
-use super::contents::{self, Contents};
+use super::contents::{self, Contents, Order};
 use crate::ComposeError;
 
 const VDB: &str = "var/db/pkg";
@@ -185,6 +185,7 @@ pub struct Record<'a> {
     pub cpv: &'a Cpv,
     pub metadata: &'a BTreeMap<String, Vec<u8>>,
     pub contents: &'a Contents,
+    pub order: &'a Order,
     pub counter: u64,
     /// MD5 of the binary package's file, where the index tells it.
     pub md5: Option<&'a str>,
@@ -211,7 +212,7 @@ pub fn write_record(tree: &mut Tree, store: &Store, record: &Record<'_>) -> Resu
         }
         put(name, content)?;
     }
-    put("CONTENTS", contents::text(record.contents).as_bytes())?;
+    put("CONTENTS", contents::text(record.contents, record.order).as_bytes())?;
     put("COUNTER", record.counter.to_string().as_bytes())?;
     if let Some(md5) = record.md5 {
         put("BINPKGMD5", format!("{md5}\n").as_bytes())?;

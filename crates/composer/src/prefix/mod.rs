@@ -17,7 +17,8 @@ use crate::merge::config_memory::ConfigMemory;
 use crate::merge::env_update::Environment;
 use crate::merge::files::{Merge, Owners, Protection};
 use crate::merge::package::Image;
-use crate::merge::phases::{Phase, Replacement, Scripts, Subject};
+use crate::merge::phases::{Replacement, Subject};
+use crate::merge::scripts::{Phase, Scripts};
 use crate::merge::vdb::{self, Installed, Record, Vdb};
 use crate::{ComposeError, FetchError, MergeRequest, Observer, Root};
 
@@ -133,6 +134,7 @@ impl<'a> Composer<'a> {
             cpv: &cpv,
             metadata: &package.metadata,
             contents: &merged.contents,
+            order: &merged.order,
             counter,
             md5: planned.md5.as_deref(),
             time,

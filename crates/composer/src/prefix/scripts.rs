@@ -3,7 +3,8 @@
 
 use image::{Store, Tree};
 
-use crate::merge::phases::{Phase, Scripts, Subject};
+use crate::merge::phases::Subject;
+use crate::merge::scripts::{Phase, Scripts};
 use crate::sandbox::{Area, PhaseHost, Scan};
 use crate::{ComposeError, MergeRequest};
 

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use nix::mount::{MsFlags, mount};
 
-use super::run::ISOLATION;
+use super::bubblewrap::ISOLATION;
 use super::seccomp::filter;
 
 /// Where the namespace's binfmt_misc is mounted, in the helper's own /tmp.

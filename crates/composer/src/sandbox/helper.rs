@@ -141,7 +141,7 @@ impl Session {
                     run(pipe, &what)?;
                     self.target.collect();
                 }
-                Request::Probe => super::run::probe(pipe)?,
+                Request::Probe => super::bubblewrap::probe(pipe)?,
                 Request::Enable { arch } => {
                     let enabled = super::foreign::enable(&arch)?;
                     pipe.tell(&enabled.map_or_else(|message| Reply::Failed { message }, |()| Reply::Done))?;

@@ -3,6 +3,7 @@
 //! The namespace is held by a helper process (this executable again, see [`helper_main`]) that keeps the root on disk while scripts
 //! need it. The composer sends it what changed in its tree, has commands run, and takes back what they changed. Nothing here needs root.
 
+mod bubblewrap;
 mod disk;
 mod foreign;
 mod helper;

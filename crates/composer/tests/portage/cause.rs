@@ -6,6 +6,8 @@ use super::{Difference, What, is_ours};
 pub enum Cause {
     /// What scripts and env-update make has the time of the run there, and of the package here, so that the same plan gives the same bytes.
     TimeOfTheRun,
+    /// Portage makes directories anew, and what is put into them changes their times: they are those of the run. Here the package's stay.
+    DirectoryTime,
     /// Portage loses the times of symbolic links in GPKG packages.
     LinkTime,
     /// Portage keeps a copy of a record's other files in it, and caches and locks of its own.
@@ -20,10 +22,10 @@ pub enum Cause {
     /// package's script in its environment; useradd leaves its lock where it runs.
     Accounts,
     /// Portage took names, ids, programs and paths from the machine it ran on: the group of a set-id program, `dbus-uuidgen`, the folder
-    /// that its root was in.
+    /// that its root was in, the inode numbers in ldconfig's cache.
     HostOfPortage,
     /// What scripts do only inside the system they are merged into (ROOT is empty), as they are here, and not with Portage from outside:
-    /// grpconv, update-ca-certificates, the group of dbus' helper.
+    /// grpconv, update-ca-certificates, fc-cache, udev's hardware database, owners of programs and folders.
     OnlyInside,
     /// The tools of this machine that stand in for the packages a binhost lacks have a line in ld.so.conf.
     Tools,
@@ -37,6 +39,7 @@ impl Cause {
         let content = matches!(difference.what, What::Content { .. });
         match &difference.what {
             What::MadeTime { ours } if is_ours(*ours) => Some(Cause::TimeOfTheRun),
+            What::DirectoryTime => Some(Cause::DirectoryTime),
             What::LinkTime => Some(Cause::LinkTime),
             What::Missing if record && name == "metadata" => Some(Cause::PortagesOwnFiles),
             What::Missing | What::Mode { .. } if PORTAGES_OWN.contains(&path) => Some(Cause::PortagesOwnFiles),
@@ -44,14 +47,12 @@ impl Cause {
             What::Content { .. } if (record && name == "COUNTER") || path == "/var/cache/edb/counter" => Some(Cause::Counter),
             What::Surplus if path.starts_with("/var/lib/portage/world") => Some(Cause::World),
             _ if BACKUPS.contains(&path) => Some(Cause::Accounts),
-            What::Surplus if path.starts_with("/etc/ssl/certs/") => Some(Cause::OnlyInside),
-            What::Mode { .. } | What::Owner { .. } if path == "/usr/lib/dbus-1.0/dbus-daemon-launch-helper" => {
-                Some(Cause::OnlyInside)
-            }
+            What::Surplus if MADE_INSIDE.iter().any(|start| path.starts_with(start)) => Some(Cause::OnlyInside),
+            What::Mode { .. } | What::Owner { .. } if GIVEN_INSIDE.contains(&path) => Some(Cause::OnlyInside),
             What::Lines { .. } if path == "/etc/gshadow" => Some(Cause::OnlyInside),
             What::Surplus if path == "/etc/.pwd.lock" => Some(Cause::Accounts),
             What::Days if path == "/etc/shadow" => Some(Cause::Accounts),
-            What::Missing if path == "/etc/machine-id" => Some(Cause::HostOfPortage),
+            What::Missing if ["/etc/machine-id", "/var/cache/ldconfig/aux-cache"].contains(&path) => Some(Cause::HostOfPortage),
             What::Mode { .. } | What::Owner { .. } if path == "/usr/libexec/dbus-daemon-launch-helper" => {
                 Some(Cause::HostOfPortage)
             }
@@ -74,6 +75,7 @@ impl Cause {
     fn text(self) -> &'static str {
         match self {
             Cause::TimeOfTheRun => "time of what scripts and env-update make: the run's there, the package's here",
+            Cause::DirectoryTime => "times of directories: the run's there, their packages' here",
             Cause::LinkTime => "times of links, which Portage loses in GPKG packages",
             Cause::PortagesOwnFiles => "Portage's own caches, locks and directories",
             Cause::Environment => {
@@ -163,8 +165,19 @@ const OURS: [&str; 20] = [
     "ver_rs ()",
     "ver_test ()",
 ];
-/// That both have and say differently: the machine's; PR of the sample's accounts, whose own scripts need not run here, is without its `r`.
-const CHANGED: [&str; 6] = ["FEATURES", "PORTAGE_FEATURES", "LANG", "LC_COLLATE", "LC_MESSAGES", "PR"];
+/// That both have and say differently: the machine's.
+const CHANGED: [&str; 5] = ["FEATURES", "PORTAGE_FEATURES", "LANG", "LC_COLLATE", "LC_MESSAGES"];
+/// What such scripts make, by the beginning of paths, and what they give to others.
+const MADE_INSIDE: [&str; 3] = ["/etc/ssl/certs/", "/etc/udev/hwdb.bin", "/var/cache/fontconfig/"];
+const GIVEN_INSIDE: [&str; 7] = [
+    "/usr/lib/dbus-1.0/dbus-daemon-launch-helper",
+    "/var/cache/lighttpd",
+    "/var/lib/nginx",
+    "/var/lib/ntp",
+    "/var/log/chrony",
+    "/var/log/lighttpd",
+    "/var/log/nginx",
+];
 const BACKUPS: [&str; 4] = ["/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-"];
 const PORTAGES_OWN: [&str; 4] =
     ["/var/cache/edb/mtimedb", "/var/lib/portage", "/var/lib/portage/config", "/var/lib/portage/preserved_libs_registry"];

@@ -74,6 +74,8 @@ pub enum What {
         ours: String,
     },
     Links,
+    /// Of the lines of CONTENTS.
+    Order,
     Xattrs {
         theirs: String,
         ours: String,
@@ -82,6 +84,8 @@ pub enum What {
     MadeTime {
         ours: i64,
     },
+    /// Theirs is a directory that was made or changed while Portage ran.
+    DirectoryTime,
     /// Theirs is a link of a package, with the time of the run.
     LinkTime,
     Time {
@@ -136,8 +140,12 @@ pub fn compare(bench: &Bench, root: &Root, recording: &Recording, hosts_own: &BT
         if path.starts_with("/var/db/pkg/") && path.ends_with("/CONTENTS") {
             found.packages += 1;
             differing.retain(|what| !matches!(what, What::Content { .. }));
-            if contents_hash(&bench.read(root, path)) != theirs.hash {
+            let contents = bench.read(root, path);
+            if contents_hash(&contents) != theirs.hash {
                 differing.push(What::Content { theirs: theirs.size, ours: ours.size() });
+            }
+            if theirs.order.as_ref().is_some_and(|order| !super::order::is_as_recorded(&contents, order)) {
+                differing.push(What::Order);
             }
         }
         differing.into_iter().for_each(&mut add);
@@ -232,8 +240,9 @@ fn differences(theirs: &Recorded, ours: &Entry, began: i64) -> Vec<What> {
     if xattrs != theirs.xattrs {
         found.push(What::Xattrs { theirs: format!("{:?}", theirs.xattrs), ours: format!("{xattrs:?}") });
     }
-    if ours.mtime != theirs.mtime && kind != "dir" {
+    if ours.mtime != theirs.mtime {
         found.push(match theirs.mtime >= began {
+            true if kind == "dir" => What::DirectoryTime,
             true if kind == "sym" && !is_ours(ours.mtime) => What::LinkTime,
             true => What::MadeTime { ours: ours.mtime },
             false => What::Time { theirs: theirs.mtime, ours: ours.mtime },

@@ -5,6 +5,7 @@ mod cause;
 mod compare;
 mod environment;
 pub mod made;
+mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -66,6 +67,18 @@ pub struct Recorded {
     /// Of an environment.bz2: hashes of its variables and functions by name.
     #[serde(rename = "e")]
     environment: Option<BTreeMap<String, String>>,
+    /// Of a CONTENTS: in what order it is; older recordings do not tell.
+    #[serde(rename = "o")]
+    order: Option<RecordedOrder>,
+}
+
+/// What is determined of the order of Portage's CONTENTS; the rest is the order in which a disk lists a directory.
+#[derive(Clone, Debug, Deserialize)]
+struct RecordedOrder {
+    /// What is in a directory comes right after it.
+    walked: bool,
+    /// The links at the end: those that led nowhere when the others were merged, and maybe others.
+    links: Vec<String>,
 }
 
 pub struct Recording {

@@ -61,6 +61,26 @@ def contents_hash(content, began):
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
+def order(content):
+    """The links that end CONTENTS, and whether all before them is told as a walk meets it: what is in a directory right after it."""
+    lines = content.decode("utf-8", "surrogateescape").splitlines()
+    end = len(lines)
+    while end and lines[end - 1].startswith("sym "):
+        end -= 1
+    path = lambda line: re.match(r"sym (.*?) -> |obj (.*) \S+ \S+$|\S+ (.*)", line)
+    names = [next(filter(None, path(line).groups())) for line in lines]
+    open_folders, walked = ["/"], True
+    for line, name in zip(lines[:end], names):
+        folder = os.path.dirname(name)
+        if folder in open_folders:
+            del open_folders[open_folders.index(folder) + 1:]
+        else:
+            walked = False
+        if line.startswith("dir "):
+            open_folders.append(name)
+    return {"walked": walked, "links": names[end:]}
+
+
 # What bash prints with `declare -p` and `declare -f`: each begins at the start of a line.
 DECLARED = re.compile(r"(?:declare (?:-\S+ )?([A-Za-z_][A-Za-z0-9_]*)(?:=|$)|([^\s()=]+ \(\)) *$)")
 # Versions of bash print the same differently, so that all is printed anew by one.
@@ -103,7 +123,7 @@ def describe(path, shown, inodes, began):
         # 32 bits tell a difference as surely as a whole hash here, and are a quarter of the recording.
         entry["k"], entry["s"], entry["h"] = "obj", len(content), hashlib.sha256(content).hexdigest()[:8]
         if shown.startswith("/var/db/pkg/") and shown.endswith("/CONTENTS"):
-            entry["h"] = contents_hash(content, began)
+            entry["h"], entry["o"] = contents_hash(content, began), order(content)
             # Its size depends on nothing else than its lines.
             entry["s"] = 0
         if shown.startswith("/var/db/pkg/") and shown.endswith("/environment.bz2"):

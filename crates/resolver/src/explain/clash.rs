@@ -3,6 +3,7 @@
 use super::words::{cp_of, either, unique};
 use super::{Explainer, Trouble, TroubleKind, trouble};
 use crate::conflicts::Blocked;
+use crate::depstring::Item;
 use crate::graph::{Graph, Parent};
 use crate::plan::Reasons;
 use crate::search::ConflictReport;
@@ -55,7 +56,7 @@ impl Explainer<'_> {
         for (cpv, pkg) in [(&parent, blocked.parent), (&other, blocked.blocked)] {
             let chain = reasons.of(pkg);
             if chain.is_empty() {
-                because.push(format!("{cpv} is installed in the base"));
+                because.push(format!("{cpv} is installed in the base{}", self.needed_in_base(pkg)));
             }
             because.extend(
                 chain.iter().enumerate().map(|(i, r)| if i == 0 { format!("{cpv} is {r}") } else { format!("  which is {r}") }),
@@ -86,6 +87,16 @@ impl Explainer<'_> {
                 },
             )
         }
+    }
+
+    /// Who of the base cannot do without a package of it, so that the package is not removed.
+    fn needed_in_base(&self, pkg: PkgId) -> String {
+        let needs = |other: &PkgId| {
+            let wants = |item: &Item| matches!(item, Item::Atom(need) if need.atom.atom.blocker.is_none() && self.u.atom_matches(&need.atom, pkg));
+            *other != pkg && self.u.deps(*other).items().any(wants)
+        };
+        let user = self.u.names.iter().flat_map(|name| name.installed.iter().copied()).find(needs);
+        user.map(|user| format!(", where {} needs it", self.u.entry(user).cpv)).unwrap_or_default()
     }
 
     pub(super) fn asker(&self, parent: Parent) -> String {
