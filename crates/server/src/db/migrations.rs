@@ -8,7 +8,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use super::{Db, System};
 
 /// The version of the tables that this server works with.
-pub const NEWEST: i64 = 10;
+pub const NEWEST: i64 = 11;
 
 /// The oldest version that SQLite can be brought back to: what was before it is not undone, as no server of that time is in use.
 pub const OLDEST: i64 = 5;
@@ -41,6 +41,7 @@ const POSTGRES: &[Step] = &[
     (8, "limits", sql!("postgres/0008_limits.sql"), Some(sql!("postgres/0008_limits.down.sql"))),
     (9, "warm", sql!("postgres/0009_warm.sql"), Some(sql!("postgres/0009_warm.down.sql"))),
     (10, "demands", sql!("postgres/0010_demands.sql"), Some(sql!("postgres/0010_demands.down.sql"))),
+    (11, "push", sql!("postgres/0011_push.sql"), Some(sql!("postgres/0011_push.down.sql"))),
 ];
 
 const SQLITE: &[Step] = &[
@@ -54,6 +55,7 @@ const SQLITE: &[Step] = &[
     (8, "limits", sql!("sqlite/0008_limits.sql"), Some(sql!("sqlite/0008_limits.down.sql"))),
     (9, "warm", sql!("sqlite/0009_warm.sql"), Some(sql!("sqlite/0009_warm.down.sql"))),
     (10, "demands", sql!("sqlite/0010_demands.sql"), Some(sql!("sqlite/0010_demands.down.sql"))),
+    (11, "push", sql!("sqlite/0011_push.sql"), Some(sql!("sqlite/0011_push.down.sql"))),
 ];
 
 impl Db {

@@ -6,6 +6,7 @@ use sqlx::{Any, Executor, FromRow, Row as _};
 
 use super::{BuildState, Db, NewBuild, Result, addresses, builds, from_json, outbox, to_json};
 use crate::clock::now;
+use crate::notices::Subscription;
 
 /// An order to be kept.
 pub struct NewOrder<'a> {
@@ -47,6 +48,8 @@ pub struct OrderRow {
     pub request: Order,
     pub email: Option<String>,
     pub webhook: Option<String>,
+    /// A browser that is to be told.
+    pub push: Option<Subscription>,
     pub cancelled: bool,
 }
 
@@ -60,6 +63,7 @@ impl<'r> FromRow<'r, AnyRow> for OrderRow {
             request: from_json(&row.try_get::<String, _>("request")?)?,
             email: row.try_get("email")?,
             webhook: row.try_get("webhook")?,
+            push: row.try_get::<Option<String>, _>("push")?.as_deref().map(from_json).transpose()?,
             cancelled: row.try_get::<Option<i64>, _>("cancelled")?.is_some(),
         })
     }
@@ -123,10 +127,20 @@ impl Db {
 
     /// The order with this (secret) identifier.
     pub async fn order(&self, id: &str) -> Result<Option<OrderRow>> {
-        sqlx::query_as("SELECT id, build, created, title, request, email, webhook, cancelled FROM orders WHERE id = $1")
+        sqlx::query_as("SELECT id, build, created, title, request, email, webhook, push, cancelled FROM orders WHERE id = $1")
             .bind(id)
             .fetch_optional(&self.pool)
             .await
+    }
+
+    /// Has this browser told of the order from now on, instead of one that was named before.
+    pub async fn tell_browser(&self, order: &str, subscription: &Subscription) -> Result<()> {
+        sqlx::query("UPDATE orders SET push = $1 WHERE id = $2")
+            .bind(to_json(subscription)?)
+            .bind(order)
+            .execute(&self.pool)
+            .await
+            .map(drop)
     }
 
     /// A file of the order was downloaded.

@@ -34,15 +34,18 @@ impl NoticeKind {
 pub enum Way {
     Mail,
     Webhook,
+    /// Web push.
+    Push,
 }
 
 impl Way {
-    const ALL: [Way; 2] = [Way::Mail, Way::Webhook];
+    const ALL: [Way; 3] = [Way::Mail, Way::Webhook, Way::Push];
 
     pub fn name(self) -> &'static str {
         match self {
             Way::Mail => "mail",
             Way::Webhook => "webhook",
+            Way::Push => "push",
         }
     }
 }
@@ -140,7 +143,7 @@ async fn insert(tx: &mut Transaction<'static, Any>, by: &str, id: &str, kind: No
         sqlx::query(
             "INSERT INTO outbox (order_id, kind, way, created, next_try)
              SELECT id, $1, $2, $3, $3 FROM orders
-             WHERE CASE $2 WHEN 'mail' THEN email ELSE webhook END IS NOT NULL AND cancelled IS NULL
+             WHERE CASE $2 WHEN 'mail' THEN email WHEN 'webhook' THEN webhook ELSE push END IS NOT NULL AND cancelled IS NULL
                AND CASE $4 WHEN 'build' THEN build ELSE id END = $5
              ON CONFLICT DO NOTHING",
         )

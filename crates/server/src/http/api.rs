@@ -15,12 +15,15 @@ use crate::app::App;
 use crate::channels::Availability;
 use crate::client::Client;
 use crate::db::BuildState;
+use crate::notices::Subscription;
 use crate::orders::{self, Refusal};
 use crate::presets::Preset;
 use crate::status::{self, OrderStatus, Ready};
 
 /// Bytes of an order; two thousand atoms and a few dozen keys fit.
 pub const MAX_ORDER: usize = 2 << 20;
+/// Bytes of the largest subscription to web push.
+const MAX_SUBSCRIPTION: usize = 8 << 10;
 /// Shortest idempotency key: a short one could be somebody else's.
 const MIN_IDEMPOTENCY_KEY: usize = 16;
 
@@ -157,6 +160,18 @@ pub async fn again(State(app): SharedApp, Path(id): Path<String>) -> Result<Json
         ));
     }
     find(&app, &id).await.map(Json)
+}
+
+/// `PUT /api/v1/orders/{id}/push`: a browser asks to be told, with the subscription that its push service gave it.
+pub async fn push(State(app): SharedApp, Path(id): Path<String>, body: Body) -> Result<StatusCode, Problem> {
+    find(&app, &id).await?;
+    let bytes = read_body(body, MAX_SUBSCRIPTION).await?;
+    let wrong = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
+    let subscription: Subscription =
+        serde_json::from_slice(&bytes).map_err(|e| wrong(format!("This is not the subscription of a browser: {e}.")))?;
+    subscription.check().map_err(|e| wrong(format!("This subscription cannot be used: {}.", e.message)))?;
+    app.db.tell_browser(&id, &subscription).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Cancels an order, and tells whoever watches it.

@@ -11,12 +11,14 @@ use super::problem::Problem;
 
 const STYLE: &str = include_str!("../../assets/site.css");
 const LIVE: &str = include_str!("../../assets/live.js");
+const PUSH: &str = include_str!("../../assets/push.js");
+const SERVICE_WORKER: &str = include_str!("../../assets/service-worker.js");
 const ICON: &str = include_str!("../../assets/icon.svg");
 
 /// Changes whenever an asset does.
 pub static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hash = Sha256::new();
-    [STYLE, LIVE, ICON].iter().for_each(|text| hash.update(text));
+    [STYLE, LIVE, PUSH, ICON].iter().for_each(|text| hash.update(text));
     hex::encode(hash.finalize()).chars().take(12).collect()
 });
 
@@ -25,10 +27,17 @@ pub async fn asset(Path(name): Path<String>) -> Response {
     let (content_type, text) = match name.as_str() {
         "site.css" => ("text/css; charset=utf-8", STYLE),
         "live.js" => ("text/javascript; charset=utf-8", LIVE),
+        "push.js" => ("text/javascript; charset=utf-8", PUSH),
         "icon.svg" => ("image/svg+xml", ICON),
         _ => return Problem::new(StatusCode::NOT_FOUND, "There is no such file.").into_response(),
     };
     ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")], text).into_response()
+}
+
+/// `GET /service-worker.js`: what shows notices in a browser. It serves the folder that it lies in, so it lies at the top.
+pub async fn service_worker() -> Response {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")], SERVICE_WORKER)
+        .into_response()
 }
 
 /// `GET /favicon.ico`, which some browsers ask for whatever the page says.

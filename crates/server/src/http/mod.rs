@@ -55,6 +55,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/queue", get(pages::queue))
         .route("/stats", get(stats::page))
         .route("/assets/{name}", get(assets::asset))
+        .route("/service-worker.js", get(assets::service_worker))
         .route("/favicon.ico", get(assets::favicon))
         .route("/certificate.asc", get(download::certificate))
         .route("/robots.txt", get(assets::robots));
@@ -74,6 +75,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/api/v1/orders/{id}/log", get(api::log))
         .route("/api/v1/orders/{id}/cancel", post(api::cancel))
         .route("/api/v1/orders/{id}/again", post(api::again))
+        .route("/api/v1/orders/{id}/push", put(api::push))
         .route("/api/v1/orders/{id}/artifacts/{name}", get(download::artifact))
         .route("/api/v1/orders/{id}/SHA256SUMS", get(download::sha256sums))
         .route("/api/v1/orders/{id}/SHA512SUMS", get(download::sha512sums));

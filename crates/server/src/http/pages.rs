@@ -21,6 +21,7 @@ use crate::channels::Availability;
 use crate::client::Client;
 use crate::clock;
 use crate::db::{Build, BuildState, LogLine};
+use crate::notices;
 use crate::orders::{self, Refusal};
 use crate::presets::Preset;
 use crate::secret;
@@ -84,6 +85,8 @@ struct OrderPage<'a> {
     licences: BTreeMap<String, Vec<String>>,
     /// Whether there is a certificate to check signatures with.
     signs: bool,
+    /// The site's key for web push.
+    push_key: String,
 }
 
 #[derive(Template)]
@@ -207,7 +210,8 @@ pub async fn order(State(app): SharedApp, Path(id): Path<String>) -> Page {
         _ => BTreeMap::new(),
     };
     let signs = app.attestor.certificate().is_some();
-    let page = OrderPage { version: &assets::VERSION, status: &status, log, channel, licences, signs };
+    let push_key = notices::application_server_key(&app.secret).map_err(|e| Problem::internal(&e))?;
+    let page = OrderPage { version: &assets::VERSION, status: &status, log, channel, licences, signs, push_key };
     Ok(render(StatusCode::OK, &page))
 }
 

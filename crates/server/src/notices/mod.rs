@@ -1,7 +1,8 @@
-//! Giving the notices that are owed: by mail, by webhook. A notice is taken from the outbox, given, and crossed out; a crash between the last two
+//! Giving the notices that are owed: by mail, by webhook, by web push. A notice is taken from the outbox, given, and crossed out; a crash between the last two
 //! gives it again, under the same identifier, by which whoever gets it can tell.
 
 mod mail;
+mod push;
 mod webhook;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 pub use mail::Mailer;
+pub use push::{Subscription, application_server_key};
 pub use webhook::secret as webhook_secret;
 
 use crate::app::App;
@@ -110,13 +112,16 @@ async fn give(app: &App, notice: &Notice) -> crate::db::Result<Result<(), Troubl
     if notice.kind == NoticeKind::Expiring && status.state != BuildState::Ready {
         return Ok(Ok(()));
     }
+    if let (Way::Push, Some(browser)) = (notice.way, &order.push) {
+        return Ok(push::push(app, browser, notice, &status).await);
+    }
     Ok(match (notice.way, &app.mailer, order.email, order.webhook) {
         (Way::Mail, Some(mailer), Some(email), _) => {
             let token = app.db.address_token(&email).await?;
             mailer.send(&email, notice, &status, &app.public_url, &token).await
         }
         (Way::Webhook, _, _, Some(address)) => webhook::call(app, &address, notice, &status).await,
-        (Way::Mail | Way::Webhook, ..) => Err(Trouble::lasting("the order names no address for it")),
+        (Way::Mail | Way::Webhook | Way::Push, ..) => Err(Trouble::lasting("the order names no address for it")),
     })
 }
 

@@ -254,6 +254,11 @@ impl Site {
         self.post(path, "application/json", &serde_json::to_string(body).unwrap())
     }
 
+    pub fn put_json(&self, path: &str, body: &Value) -> Answer {
+        let request = self.agent.put(format!("{}{path}", self.base)).header("Content-Type", "application/json");
+        Self::read(request.send(body.to_string()))
+    }
+
     pub fn form(&self, fields: &[(&str, &str)]) -> Answer {
         let body: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         self.post("/orders", "application/x-www-form-urlencoded", &body)

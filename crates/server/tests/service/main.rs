@@ -4,6 +4,7 @@ mod backend;
 mod common;
 mod documents;
 mod fair;
+mod faults;
 mod keeping;
 mod lease;
 mod limits;

@@ -5,11 +5,18 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE_NO_PAD as URL_SAFE};
 use contract::{Format, Order};
 use hmac::{Hmac, Mac};
+use openssl::bn::{BigNum, BigNumContext};
+use openssl::derive::Deriver;
+use openssl::ec::{EcGroup, EcKey, EcPoint, PointConversionForm};
+use openssl::ecdsa::EcdsaSig;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::symm::{Cipher, decrypt_aead};
 use serde_json::Value;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use crate::common::{Setup, Site, failed, folder, order, wait_until};
 
@@ -19,6 +26,7 @@ struct Call {
     path: String,
     headers: Vec<(String, String)>,
     body: String,
+    bytes: Vec<u8>,
 }
 
 impl Call {
@@ -81,11 +89,12 @@ fn serve(stream: TcpStream, calls: &Mutex<Vec<Call>>) {
     let length = headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
-    let body = String::from_utf8(body).unwrap();
+    let bytes = body;
+    let body = String::from_utf8_lossy(&bytes).into_owned();
     let earlier = {
         let mut calls = calls.lock().unwrap();
         let earlier = calls.iter().any(|call| call.path == path);
-        calls.push(Call { path: path.clone(), headers, body });
+        calls.push(Call { path: path.clone(), headers, body, bytes });
         earlier
     };
     if path.starts_with("/silent") {
@@ -191,5 +200,121 @@ fn the_feed_of_an_order_tells_what_became_of_it() {
     assert_eq!(entries(&text), 3);
     assert!(site.get(&placed.replace("/api/v1", "")).text().contains("application/atom+xml"));
     assert_eq!(site.get("/orders/nothing/feed.atom").status, 404);
+    site.stop();
+}
+
+/// A browser: what it told its push service, and how it reads what comes.
+struct Browser {
+    key: EcKey<Private>,
+    public: Vec<u8>,
+    auth: [u8; 16],
+}
+
+impl Browser {
+    fn new() -> Browser {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        let key = EcKey::generate(&group).unwrap();
+        let public = key.public_key().to_bytes(&group, PointConversionForm::UNCOMPRESSED, &mut BigNumContext::new().unwrap());
+        Browser { key, public: public.unwrap(), auth: *b"sixteen bytes ab" }
+    }
+
+    fn subscription(&self, endpoint: &str) -> Value {
+        let keys = serde_json::json!({ "p256dh": URL_SAFE.encode(&self.public), "auth": URL_SAFE.encode(self.auth) });
+        serde_json::json!({ "endpoint": endpoint, "expirationTime": null, "keys": keys })
+    }
+
+    /// RFC 8188, section 2.1, and RFC 8291, section 3.4, from the receiver's side.
+    fn read(&self, body: &[u8]) -> Value {
+        let hkdf = |salt: &[u8], key: &[u8], info: &[&[u8]], length: usize| {
+            let mac = |key: &[u8], parts: &[&[u8]]| {
+                let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+                parts.iter().for_each(|part| mac.update(part));
+                mac.finalize().into_bytes().to_vec()
+            };
+            mac(&mac(salt, &[key]), &[info, &[&[1u8][..]]].concat())[..length].to_vec()
+        };
+        let (salt, rest) = body.split_at(16);
+        let (record, rest) = rest.split_at(4);
+        assert!(body.len() <= 4_096 && u32::from_be_bytes(record.try_into().unwrap()) >= 18);
+        let (theirs, sealed) = rest[1..].split_at(usize::from(rest[0]));
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        let point = EcPoint::from_bytes(&group, theirs, &mut BigNumContext::new().unwrap()).unwrap();
+        let peer = PKey::from_ec_key(EcKey::from_public_key(&group, &point).unwrap()).unwrap();
+        let own = PKey::from_ec_key(self.key.clone()).unwrap();
+        let mut deriver = Deriver::new(&own).unwrap();
+        deriver.set_peer(&peer).unwrap();
+        let shared = deriver.derive_to_vec().unwrap();
+        let material = hkdf(&self.auth, &shared, &[b"WebPush: info\0", &self.public, theirs], 32);
+        let key = hkdf(salt, &material, &[b"Content-Encoding: aes128gcm\0"], 16);
+        let nonce = hkdf(salt, &material, &[b"Content-Encoding: nonce\0"], 12);
+        let (sealed, tag) = sealed.split_at(sealed.len() - 16);
+        let plain = decrypt_aead(Cipher::aes_128_gcm(), &key, Some(&nonce), &[], sealed, tag).unwrap();
+        assert_eq!(plain.last(), Some(&2), "the last record's delimiter");
+        serde_json::from_slice(&plain[..plain.len() - 1]).unwrap()
+    }
+}
+
+/// What a push service does with `Authorization` (RFC 8292): the claims, if the signature is by the key that browsers were shown.
+fn claims(authorization: &str, shown: &str) -> Value {
+    let field = |name: &str| {
+        let fields = authorization.strip_prefix("vapid ").unwrap().split(',');
+        fields.filter_map(|field| field.trim().split_once('=')).find(|(n, _)| *n == name).unwrap().1.to_owned()
+    };
+    assert_eq!(field("k"), shown);
+    let token = field("t");
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let signature = URL_SAFE.decode(signature).unwrap();
+    let number = |bytes: &[u8]| BigNum::from_slice(bytes).unwrap();
+    let signature = EcdsaSig::from_private_components(number(&signature[..32]), number(&signature[32..])).unwrap();
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let point = EcPoint::from_bytes(&group, &URL_SAFE.decode(shown).unwrap(), &mut BigNumContext::new().unwrap()).unwrap();
+    let key = EcKey::from_public_key(&group, &point).unwrap();
+    assert!(signature.verify(&Sha256::digest(signed.as_bytes()), &key).unwrap());
+    let (head, claims) = signed.split_once('.').unwrap();
+    let json = |part: &str| serde_json::from_slice::<Value>(&URL_SAFE.decode(part).unwrap()).unwrap();
+    assert_eq!(json(head)["alg"], "ES256");
+    json(claims)
+}
+
+#[test]
+fn a_browser_is_told_by_web_push() {
+    let (_dir, path) = folder();
+    let receiver = Receiver::start();
+    let site = Site::start_with(&path, &inside());
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let page = site.get(&placed.replace("/api/v1", "")).text();
+    let shown = page.split_once("data-key=\"").unwrap().1.split_once('"').unwrap().0.to_owned();
+    for (file, kind) in [("/service-worker.js", "text/javascript"), ("/assets/push.js", "text/javascript")] {
+        assert!(site.get(file).header("content-type").starts_with(kind), "{file}");
+    }
+    let browser = Browser::new();
+    let wrong = serde_json::json!({ "endpoint": "https://push.example.net/", "keys": { "p256dh": "AAAA", "auth": "AAAA" } });
+    let refused = site.put_json(&format!("{placed}/push"), &wrong);
+    assert!(refused.status == 400 && refused.text().contains("keys"), "{}", refused.text());
+    assert_eq!(site.put_json("/api/v1/orders/none/push", &wrong).status, 404);
+    // The first time the push service is busy; the notice comes all the same, and once.
+    let subscription = browser.subscription(&receiver.url("/later/push"));
+    assert_eq!(site.put_json(&format!("{placed}/push"), &subscription).status, 204);
+    site.build(&site.lease().unwrap());
+    let calls = || receiver.calls.lock().unwrap().clone();
+    wait_until("the browser is told", || calls().len() == 2);
+    let call = calls().pop().unwrap();
+    let told = browser.read(&call.bytes);
+    assert_eq!(told["url"], placed.replace("/api/v1", ""));
+    assert!(told["text"].as_str().unwrap().contains("ready"), "{told}");
+    assert!(!call.body.contains("/orders/"), "the push service cannot read it");
+    assert_eq!((call.header("content-encoding"), call.header("ttl")), ("aes128gcm", "86400"));
+    let claims = claims(call.header("authorization"), &shown);
+    assert_eq!(claims["aud"], receiver.url("").trim_end_matches('/'));
+    assert!(claims["exp"].as_i64().is_some() && claims["sub"].as_str().is_some_and(|sub| !sub.is_empty()), "{claims}");
+    site.stop();
+
+    // Nothing is sent to addresses inside, unless the operator says so.
+    let site = Site::start(&path);
+    let placed = site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
+    assert_eq!(site.put_json(&format!("{placed}/push"), &browser.subscription(&receiver.url("/inside"))).status, 204);
+    site.build(&site.lease().unwrap());
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(calls().len(), 2);
     site.stop();
 }

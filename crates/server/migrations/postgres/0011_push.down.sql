@@ -1,0 +1,2 @@
+DELETE FROM outbox WHERE way = 'push';
+ALTER TABLE orders DROP COLUMN push;

@@ -1,0 +1,61 @@
+//! What a site does when its disk has no room for an image.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use contract::Format;
+
+use crate::backend::{on_s3, stored};
+use crate::common::{Setup, Site, artifact, content, folder, order, ready};
+
+/// A small disk of its own; gone when dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// None, with a line that says so, where nothing can be mounted.
+    fn mount(at: &Path, megabytes: u32) -> Option<Disk> {
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "hatchery-test"])
+            .arg(at)
+            .output()
+            .unwrap();
+        if output.status.success() {
+            return Some(Disk(at.to_owned()));
+        }
+        println!("SKIPPED: a small disk cannot be mounted here: {}", String::from_utf8_lossy(&output.stderr).trim());
+        None
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // What still has a file open there keeps it until it ends.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn an_image_that_does_not_fit_on_the_disk_leaves_nothing_behind() {
+    if on_s3() {
+        // There is nothing of the images on this disk.
+        return;
+    }
+    let (_dir, path) = folder();
+    let data = path.join("data");
+    std::fs::create_dir(&data).unwrap();
+    let Some(_disk) = Disk::mount(&data, 16) else { return };
+    let site = Site::start_with(&path, &Setup::default());
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let lease = site.lease().unwrap();
+    let name = artifact(&lease, Format::Zip).name;
+    // An image that does not fit is refused, and its beginning does not stay.
+    assert_eq!(site.upload(&lease, &name, &vec![7; 24 << 20]), 507);
+    assert_eq!(stored(&path, &lease.job.build), Vec::<String>::new());
+    assert_eq!(site.state(&placed), "building");
+    // With room again, as here, the worker's next try is good, and the order is what it would have been.
+    assert_eq!(site.upload(&lease, &name, &content(Format::Zip)), 204);
+    assert_eq!(site.end(&lease, &ready(&lease)).status, 204);
+    let file = site.get(&format!("{placed}/artifacts/{name}"));
+    assert_eq!((file.status, file.body), (200, content(Format::Zip)));
+    site.stop();
+}
