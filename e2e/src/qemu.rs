@@ -1,6 +1,8 @@
 //! The machines of `crates/machine`, as a test wants them: what goes wrong ends the test with what the console said.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 pub use machine::{Firmware, Medium, Setup, several_at_once};
@@ -47,7 +49,8 @@ impl Machine {
         let at = self.expect("assword:", at);
         self.type_line(password);
         let at = self.expect("#", at);
-        self.type_line("stty -echo; PS1=; echo shell-is-\"here\"");
+        // Bash would put codes for the terminal around each command, which have digits in them.
+        self.type_line("stty -echo; PS1=; bind 'set enable-bracketed-paste off' 2>/dev/null; echo shell-is-\"here\"");
         self.expect("shell-is-here", at)
     }
 
@@ -60,10 +63,24 @@ impl Machine {
         said.get(from..end.saturating_sub("end-of-output".len())).unwrap_or_default().replace('\r', "").trim().to_owned()
     }
 
+    /// Checks that the root's filesystem has so many GiB.
+    pub fn has_a_root_of(&mut self, expected: RangeInclusive<u32>) {
+        let size = self.run("df --output=size -BG / | tail -n 1");
+        // The terminal's own words stand before it.
+        let gigabytes = size.split_whitespace().find_map(|word| word.strip_suffix('G')?.parse::<u32>().ok());
+        assert!(gigabytes.is_some_and(|size| expected.contains(&size)), "the root has {size}");
+    }
+
     /// Saves the machine's screen as a PNG picture.
     pub fn screenshot(&self, path: &Path) {
         // QEMU writes over no file.
         let _ = std::fs::remove_file(path);
         self.0.screenshot(path).expect("a screenshot");
     }
+}
+
+/// Makes the virtual disk larger, as whoever wants more room does. It was 16 GiB.
+pub fn enlarge(disk: &Path) {
+    let output = Command::new("qemu-img").arg("resize").arg(disk).arg("40G").output().expect("qemu-img runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

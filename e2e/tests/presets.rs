@@ -1,11 +1,11 @@
-//! The presets on the sample channels, as images that boot: x86's server, and both desktops to a session on the screen. What amd64's
-//! server does is in `whole.rs`.
+//! The presets on the sample channels, as images that boot: x86's server, both desktops to a session on the screen, and the server with
+//! systemd from a disk. What amd64's server with OpenRC does is in `whole.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use e2e::qemu::{Firmware, Machine, Medium, Setup};
+use e2e::qemu::{Firmware, Machine, Medium, Setup, enlarge};
 use e2e::{hatchery, password_hash, sample_dir, user, wait_for, workspace};
 
 const PASSWORD: &str = "correct horse battery";
@@ -22,6 +22,7 @@ fn the_other_presets_boot_and_the_desktops_show_their_session() {
         ("x86-server", Firmware::SeaBios, Medium::Cd),
         ("x86-desktop", Firmware::SeaBios, Medium::UsbStick),
         ("amd64-desktop", Firmware::Ovmf, Medium::Cd),
+        ("amd64-server-systemd", Firmware::SeaBios, Medium::Disk("qcow2")),
     ];
     // A machine is emulated by one processor for the most part, so a second one boots beside it.
     let (images, waiting) = std::sync::mpsc::channel::<(&str, Firmware, Medium, PathBuf)>();
@@ -40,7 +41,7 @@ fn the_other_presets_boot_and_the_desktops_show_their_session() {
             if !is_made(preset) {
                 continue;
             }
-            images.send((preset, firmware, medium, build(&dir.path().join(preset), preset))).expect("somebody boots it");
+            images.send((preset, firmware, medium, build(&dir.path().join(preset), preset, medium))).expect("somebody boots it");
         }
         drop(images);
     });
@@ -55,13 +56,16 @@ fn is_made(preset: &str) -> bool {
     there
 }
 
-/// Orders a preset on its sample channel and builds it as an ordinary user; the path of the ISO.
-fn build(dir: &Path, preset: &str) -> PathBuf {
+/// Orders a preset on its sample channel and builds it as an ordinary user; the path of the image.
+fn build(dir: &Path, preset: &str, medium: Medium) -> PathBuf {
     fs::create_dir(dir).expect("a folder");
-    let (arch, _) = preset.split_once('-').expect("a preset begins with its architecture");
-    let channel = if arch == "amd64" { "sample".to_owned() } else { format!("sample-{arch}") };
+    let (arch, rest) = preset.split_once('-').expect("a preset begins with its architecture");
+    let of_arch = if arch == "amd64" { String::new() } else { format!("-{arch}") };
+    let of_init = if rest.ends_with("-systemd") { "-systemd" } else { "" };
+    let format = if let Medium::Disk(format) = medium { format } else { "iso" };
     let order = format!(
-        "arch = \"{arch}\"\npreset = \"{preset}\"\nchannel = \"{channel}\"\nformats = [\"iso\"]\n[system]\nroot_password_hash = \"{hash}\"\n",
+        "arch = \"{arch}\"\npreset = \"{preset}\"\nchannel = \"sample{of_arch}{of_init}\"\nformats = [\"{format}\"]\n\
+         [system]\nhostname = \"larry\"\nroot_password_hash = \"{hash}\"\nfirst_boot = \"echo it-ran-$((6*7))\"\n",
         hash = password_hash(PASSWORD)
     );
     fs::write(dir.join("order.toml"), order).expect("the order is written");
@@ -76,14 +80,19 @@ fn build(dir: &Path, preset: &str) -> PathBuf {
         .expect("hatchery runs");
     assert!(output.status.success(), "{preset}: {}", String::from_utf8_lossy(&output.stderr));
     let images = fs::read_dir(dir.join("out")).expect("images").flatten().map(|entry| entry.path());
-    images.into_iter().find(|path| path.extension().is_some_and(|e| e == "iso")).expect("an ISO")
+    let image = images.into_iter().find(|path| path.extension().is_some_and(|e| e == format)).expect("an image");
+    if matches!(medium, Medium::Disk(_)) {
+        enlarge(&image);
+    }
+    image
 }
 
 fn boots(preset: &str, firmware: Firmware, medium: Medium, iso: &Path, pictures: &Path) {
     let setup = Setup { x86: preset.starts_with("x86-"), ..Setup::of(iso, firmware, medium) };
     let Some(mut machine) = Machine::start(&setup) else { return };
     let marker = machine.expect("HATCHERY-READY", 0);
-    machine.log_in(PASSWORD, marker);
+    // With systemd the login may be there first.
+    machine.log_in(PASSWORD, if preset.ends_with("-systemd") { 0 } else { marker });
     let kernel = machine.run("uname -m");
     assert!(kernel.contains(if setup.x86 { "i686" } else { "x86_64" }), "{preset}: {kernel}");
     if preset.ends_with("-desktop") {
@@ -97,5 +106,31 @@ fn boots(preset: &str, firmware: Firmware, medium: Medium, iso: &Path, pictures:
         // What was drawn last is on the screen a moment later.
         std::thread::sleep(Duration::from_secs(5));
     }
+    if preset.ends_with("-systemd") {
+        systemd_has_done_its_part(&mut machine);
+    }
     machine.screenshot(&pictures.join(format!("{preset}.png")));
+}
+
+/// What was ordered is in force, what is each machine's own was made at its first start, and nothing has failed.
+fn systemd_has_done_its_part(machine: &mut Machine) {
+    let mut says = |command: &str, expected: &str| {
+        let said = machine.run(command);
+        assert!(said.contains(expected), "{command}: {said}");
+    };
+    says("uname -n", "larry");
+    // It waits for the first-boot script, too, and says “degraded” when anything has failed.
+    says("systemctl is-system-running --wait", "running");
+    says("systemctl is-active sshd nginx systemd-networkd systemd-resolved systemd-logind | sort | uniq -c", "5 active");
+    says("systemctl is-enabled sshd nginx systemd-networkd systemd-resolved systemd-timesyncd | sort | uniq -c", "5 enabled");
+    says("ip -4 -o address show scope global", "inet 10.0.2.15/24");
+    says("readlink /etc/resolv.conf", "systemd/resolve/stub-resolv.conf");
+    says("curl -sS -o /dev/null -w 'code-%{http_code}' http://127.0.0.1/", "code-200");
+    says("grep -q '^[0-9a-f]\\{32\\}$' /etc/machine-id && echo made-here", "made-here");
+    says("ls /etc/ssh", "ssh_host_ed25519_key");
+    says("cat /var/log/hatchery-first-boot.log", "it-ran-42");
+    says("cat /var/log/hatchery-first-boot.log", "ended with status 0");
+    says("loginctl list-sessions --no-legend", "root");
+    says("sfdisk --verify /dev/vda", "No errors detected");
+    machine.has_a_root_of(38..=40);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use e2e::browser::Browser;
 use e2e::mail::MailServer;
-use e2e::qemu::{self, Firmware, Machine, Medium, several_at_once};
+use e2e::qemu::{self, Firmware, Machine, Medium, enlarge, several_at_once};
 use e2e::site::Site;
 use e2e::{user, wait_for, workspace};
 use serde_json::Value;
@@ -199,19 +199,10 @@ fn the_lock_names_every_package(site: &Site, page: &str) {
     }
 }
 
-/// Makes the virtual disk larger, as whoever wants more room does. It was 16 GiB.
-fn enlarge(disk: &Path) {
-    let output = std::process::Command::new("qemu-img").arg("resize").arg(disk).arg("40G").output().expect("qemu-img runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Logs in and checks that the root fills the larger disk, and that the table of its partitions is in order.
 fn the_root_has_grown(machine: &mut Machine, from: usize) {
     machine.log_in(PASSWORD, from);
-    let size = machine.run("df --output=size -BG / | tail -n 1");
-    // The terminal's own words stand before it.
-    let gigabytes = size.split_whitespace().find_map(|word| word.strip_suffix('G')?.parse::<u32>().ok());
-    assert!(gigabytes.is_some_and(|size| (38..=40).contains(&size)), "the root has {size}");
+    machine.has_a_root_of(38..=40);
     let table = machine.run("sfdisk --verify /dev/vda");
     assert!(table.contains("No errors detected"), "{table}");
     assert!(machine.run("mount | grep ' / '").contains("ext4"));
@@ -226,8 +217,8 @@ fn look_around(machine: &mut Machine, from: usize, pictures: &Path) {
     assert!(machine.run("ls -d /var/db/pkg/app-editors/nano-*").contains("/var/db/pkg/app-editors/nano-"));
     let services = machine.run("rc-status default");
     assert!(services.contains("sshd") && services.contains("started"), "{services}");
-    let answer = machine.run("curl -sS -o /dev/null -w '%{http_code}' http://127.0.0.1/");
-    assert!(answer.contains("200"), "the web server answers: {answer}");
+    let answer = machine.run("curl -sS -o /dev/null -w 'code-%{http_code}' http://127.0.0.1/");
+    assert!(answer.contains("code-200"), "the web server answers: {answer}");
     assert!(machine.run("touch /etc/written && echo writable").contains("writable"));
     assert!(machine.run("cat /usr/share/hatchery-sample/README").contains("Debian"));
     // What INSTALL_MASK names is left out; a neighbour of it is there.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sample::Arch;
+use sample::{Arch, Init};
 use server::{BinhostConfig, ChannelConfig, Config};
 
 /// Where the sample channel is made and looked for.
@@ -25,7 +25,9 @@ pub fn load(config: Option<&Path>, data_dir: &Path) -> anyhow::Result<Config> {
 fn channels(data_dir: &Path) -> Vec<ChannelConfig> {
     let sample_dir = sample_dir(data_dir);
     let is_made = |arch: &Arch| *arch == Arch::Amd64 || sample_dir.join(arch.folder()).join("binhost/Packages").exists();
-    let samples = Arch::ALL.into_iter().filter(is_made).map(|arch| sample(&sample_dir, arch));
+    let made = || Arch::ALL.into_iter().filter(is_made);
+    let samples = [Init::OpenRc, Init::Systemd].into_iter().flat_map(|init| made().map(move |arch| (arch, init)));
+    let samples = samples.map(|(arch, init)| sample(&sample_dir, arch, init));
     samples.chain(Arch::ALL.into_iter().map(|arch| gentoo(data_dir, arch))).collect()
 }
 
@@ -62,29 +64,33 @@ fn gentoo(data_dir: &Path, arch: Arch) -> ChannelConfig {
 }
 
 /// The name of the sample channel of an architecture.
-pub fn sample_name(arch: Arch) -> &'static str {
-    match arch {
-        Arch::Amd64 => "sample",
-        Arch::X86 => "sample-x86",
+pub fn sample_name(arch: Arch, init: Init) -> &'static str {
+    match (arch, init) {
+        (Arch::Amd64, Init::OpenRc) => "sample",
+        (Arch::X86, Init::OpenRc) => "sample-x86",
+        (Arch::Amd64, Init::Systemd) => "sample-systemd",
+        (Arch::X86, Init::Systemd) => "sample-x86-systemd",
     }
 }
 
-/// A channel that `hatchery sample` makes.
-fn sample(dir: &Path, arch: Arch) -> ChannelConfig {
+/// A channel that `hatchery sample` makes: one binhost for both inits, which differ in the profile.
+fn sample(dir: &Path, arch: Arch, init: Init) -> ChannelConfig {
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let own = dir.join(arch.folder());
-    let title = match arch {
-        Arch::Amd64 => "Sample",
-        Arch::X86 => "Sample for x86",
+    let title = match (arch, init) {
+        (Arch::Amd64, Init::OpenRc) => "Sample",
+        (Arch::X86, Init::OpenRc) => "Sample for x86",
+        (Arch::Amd64, Init::Systemd) => "Sample with systemd",
+        (Arch::X86, Init::Systemd) => "Sample for x86 with systemd",
     };
     ChannelConfig {
-        name: sample_name(arch).into(),
+        name: sample_name(arch, init).into(),
         title: title.into(),
         arch: arch.keyword().into(),
         description: "A small Gentoo-shaped system made from Debian's binaries, for trying Hatchery.".into(),
         notice: Some("This image is a sample made from Debian's binaries by Hatchery; it is not Gentoo.".into()),
         boot_packages: vec!["sys-kernel/debian-kernel-bin".into(), "sys-boot/grub".into(), "sys-apps/busybox[static]".into()],
-        profile: Some(own.join("repo/profiles").join(arch.profile())),
+        profile: Some(own.join("repo/profiles").join(arch.profile(init))),
         repository: None,
         accept_keywords: None,
         accept_license: None,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use contract::{Format, Order};
+use sample::Init;
 use server::Presets;
 
 use crate::site::Site;
@@ -33,12 +34,17 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         bail!("there is no preset “{}”; choose from {}", args.preset, known.join(", "));
     };
     let arch = sample::Arch::named(&preset.arch).with_context(|| format!("the sample is not made for {}", preset.arch))?;
+    let samples = [Init::OpenRc, Init::Systemd].map(|init| channels::sample_name(arch, init));
+    let serves = |name: &&str| preset.channels.is_empty() || preset.channels.iter().any(|channel| channel == name);
+    let Some(channel) = samples.into_iter().find(serves) else {
+        bail!("the preset “{}” is not for the sample, but for {}", preset.name, preset.channels.join(", "));
+    };
     cmd_sample::make(&args.data_dir, arch)?;
     let address = running_site(&args)?;
     println!("The site is at {address}");
     let order = Order {
         arch: preset.arch.clone(),
-        channel: Some(channels::sample_name(arch).into()),
+        channel: Some(channel.into()),
         preset: Some(args.preset.clone()),
         formats: Format::ALL.to_vec(),
         ..Order::default()

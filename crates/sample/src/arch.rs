@@ -1,5 +1,12 @@
 //! What differs from one architecture of the sample to another.
 
+/// What runs the services of a system. Both are in one binhost; a profile decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    OpenRc,
+    Systemd,
+}
+
 /// An architecture that the sample is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arch {
@@ -32,10 +39,12 @@ impl Arch {
     }
 
     /// The profile, relative to `profiles/`, by Gentoo's name.
-    pub fn profile(self) -> &'static str {
-        match self {
-            Arch::Amd64 => "default/linux/amd64/23.0",
-            Arch::X86 => "default/linux/x86/23.0/i686",
+    pub fn profile(self, init: Init) -> &'static str {
+        match (self, init) {
+            (Arch::Amd64, Init::OpenRc) => "default/linux/amd64/23.0",
+            (Arch::Amd64, Init::Systemd) => "default/linux/amd64/23.0/systemd",
+            (Arch::X86, Init::OpenRc) => "default/linux/x86/23.0/i686",
+            (Arch::X86, Init::Systemd) => "default/linux/x86/23.0/i686/systemd",
         }
     }
 

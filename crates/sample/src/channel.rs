@@ -27,7 +27,7 @@ use crate::recipe::{self, Recipe};
 use crate::repository;
 
 /// Raised when the same recipes and Debian packages would give other packages than before.
-const CODE_VERSION: &str = "4";
+const CODE_VERSION: &str = "5";
 /// Content of builds up to this many bytes is kept in memory between looking at it and writing it.
 const HELD: u64 = 16 << 20;
 

@@ -102,6 +102,9 @@ const NEVER: &[&str] = &[
     "*.la",
 ];
 
+/// Where systemd's units are. Recipes name those that are taken.
+const UNITS: &[&str] = &["usr/lib/systemd/system/", "usr/lib/systemd/user/"];
+
 impl Content {
     /// The content of one build of a recipe, from the archives of its Debian packages and the recipe's own files.
     ///
@@ -234,7 +237,9 @@ fn is_wanted(recipe: &Recipe, build: &Build, path: &str) -> bool {
         return path.ends_with("/copyright") && !dropped;
     }
     let chosen = (recipe.keep.is_empty() || any(&recipe.keep)) && (build.keep.is_empty() || any(&build.keep));
-    chosen && !NEVER.iter().any(|g| glob(g, path)) && !dropped
+    let is_unit =
+        || UNITS.iter().filter_map(|folder| path.strip_prefix(folder)).any(|name| recipe.units.iter().any(|g| glob(g, name)));
+    chosen && !dropped && (is_unit() || !NEVER.iter().any(|g| glob(g, path)))
 }
 
 /// Several packages may be made from one of Debian's, so each keeps the copyright file in a folder of its own.

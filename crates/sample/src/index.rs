@@ -10,7 +10,7 @@ use gentoo::compression::Compression;
 use gentoo::index::{Entry, Packages};
 
 use crate::SampleError;
-use crate::arch::Arch;
+use crate::arch::{Arch, Init};
 use crate::package::{Metadata, REPOSITORY};
 use crate::plan::Target;
 
@@ -76,7 +76,7 @@ fn header(arch: Arch, packages: usize) -> BTreeMap<String, String> {
         ("FEATURES", "binpkg-multi-instance"),
         ("IUSE_IMPLICIT", &implicit),
         ("KERNEL", "linux"),
-        ("PROFILE", arch.profile()),
+        ("PROFILE", arch.profile(Init::OpenRc)),
         ("REPO", REPOSITORY),
         ("USE", &enabled),
         (

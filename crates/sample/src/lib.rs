@@ -20,7 +20,7 @@ mod recipe;
 mod repository;
 mod version;
 
-pub use arch::Arch;
+pub use arch::{Arch, Init};
 pub use channel::{Options, SampleChannel, default_dir, make};
 pub use error::SampleError;
 pub use package::REPOSITORY;

@@ -243,7 +243,10 @@ impl<'a> Providers<'a> {
                 if first.recipe.name == target.recipe.name {
                     continue;
                 }
-                let atom = self.library(target, first, providers)?;
+                let atom = match self.targets.iter().find(|t| t.recipe.libraries.contains(name)) {
+                    Some(through) => bound_atom(through),
+                    None => self.library(target, first, providers)?,
+                };
                 atoms.insert(
                     atom.clone(),
                     Atom::parse(&atom).map_err(|e| SampleError::recipe(&target.recipe.name, e.to_string()))?,
@@ -265,7 +268,7 @@ impl<'a> Providers<'a> {
         let lacking: Vec<&Target> =
             self.targets.iter().filter(|t| t.recipe.name == *name && !having.iter().any(|h| h.build_id == t.build_id)).collect();
         if lacking.is_empty() {
-            return Ok(format!("{name}:{slot}/{sub}="));
+            return Ok(bound_atom(provider));
         }
         let separates =
             |flag: &&str, on: bool| having.iter().all(|t| t.enabled(flag) == on) && lacking.iter().all(|t| t.enabled(flag) != on);
@@ -280,6 +283,12 @@ impl<'a> Providers<'a> {
         })?;
         Ok(format!("{name}:{slot}/{sub}=[{flag}]"))
     }
+}
+
+/// The atom for a package in its slot and sub-slot, as Portage binds `:=`.
+fn bound_atom(target: &Target) -> String {
+    let (slot, sub) = &target.slot;
+    format!("{}:{slot}/{sub}=", target.recipe.name)
 }
 
 /// Whether one package needs another, directly or by way of others.

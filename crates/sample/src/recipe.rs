@@ -56,6 +56,12 @@ pub struct Recipe {
     /// Globs of what is left out, after `keep`.
     #[serde(default)]
     pub drop: Vec<String>,
+    /// Units of Debian's for systemd that are taken all the same: globs below `usr/lib/systemd/system` and `usr/lib/systemd/user`.
+    #[serde(default)]
+    pub units: Vec<String>,
+    /// Sonames that several packages provide, so that whoever needs one of them depends on this package, a virtual.
+    #[serde(default)]
+    pub libraries: Vec<String>,
     /// Files that lie elsewhere than in Debian: a glob with one `*` to a path in which `*` is the same text.
     #[serde(default)]
     pub moves: BTreeMap<String, String>,
@@ -140,8 +146,10 @@ pub const FILES: &[(&str, &str)] = &[
     ("boot", include_str!("../recipes/boot.toml")),
     ("desktop", include_str!("../recipes/desktop.toml")),
     ("libraries", include_str!("../recipes/libraries.toml")),
+    ("network", include_str!("../recipes/network.toml")),
     ("server", include_str!("../recipes/server.toml")),
     ("services", include_str!("../recipes/services.toml")),
+    ("systemd", include_str!("../recipes/systemd.toml")),
     ("tools", include_str!("../recipes/tools.toml")),
     ("virtuals", include_str!("../recipes/virtuals.toml")),
 ];

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::SampleError;
-use crate::arch::Arch;
+use crate::arch::{Arch, Init};
 use crate::package::REPOSITORY;
 use crate::plan::Target;
 
@@ -18,22 +18,30 @@ pub fn write(dir: &Path, arch: Arch, targets: &[Target]) -> Result<(), SampleErr
     categories.dedup();
     let mut system: Vec<String> = targets.iter().filter(|t| t.recipe.system).map(|t| format!("*{}", t.recipe.name)).collect();
     system.dedup();
-    let (profile, keyword) = (format!("profiles/{}", arch.profile()), arch.keyword());
-    let to_base = "../".repeat(arch.profile().split('/').count());
+    let keyword = arch.keyword();
+    let profiles = [Init::OpenRc, Init::Systemd].map(|init| arch.profile(init));
+    let [openrc, systemd] = profiles.map(|profile| format!("profiles/{profile}"));
+    let [from_openrc, from_systemd] = profiles.map(|profile| "../".repeat(profile.split('/').count()));
     let files = [
         ("profiles/repo_name".to_owned(), format!("{REPOSITORY}\n")),
         ("profiles/eapi".to_owned(), "8\n".to_owned()),
         ("profiles/arch.list".to_owned(), format!("{keyword}\n")),
         ("profiles/license_groups".to_owned(), license_groups(targets)),
         ("profiles/categories".to_owned(), lines(&categories)),
-        ("profiles/profiles.desc".to_owned(), format!("{keyword}\t{}\tstable\n", arch.profile())),
+        ("profiles/profiles.desc".to_owned(), lines(&profiles.map(|profile| format!("{keyword}\t{profile}\tstable")))),
         ("metadata/layout.conf".to_owned(), layout()),
         ("profiles/base/eapi".to_owned(), "8\n".to_owned()),
         ("profiles/base/make.defaults".to_owned(), base_defaults(arch)),
         ("profiles/base/packages".to_owned(), lines(&system)),
-        (format!("{profile}/eapi"), "8\n".to_owned()),
-        (format!("{profile}/parent"), format!("{to_base}base\n")),
-        (format!("{profile}/make.defaults"), defaults(arch)),
+        (format!("{openrc}/eapi"), "8\n".to_owned()),
+        (format!("{openrc}/parent"), format!("{from_openrc}base\n")),
+        (format!("{openrc}/make.defaults"), defaults(arch)),
+        ("profiles/targets/systemd/eapi".to_owned(), "8\n".to_owned()),
+        ("profiles/targets/systemd/make.defaults".to_owned(), SYSTEMD_DEFAULTS.to_owned()),
+        ("profiles/targets/systemd/packages".to_owned(), SYSTEMD_PACKAGES.to_owned()),
+        ("profiles/targets/systemd/use.mask".to_owned(), SYSTEMD_MASK.to_owned()),
+        (format!("{systemd}/eapi"), "8\n".to_owned()),
+        (format!("{systemd}/parent"), format!("..\n{from_systemd}targets/systemd\n")),
     ];
     for (name, text) in files {
         let path = dir.join(name);
@@ -43,6 +51,10 @@ pub fn write(dir: &Path, arch: Arch, targets: &[Target]) -> Result<(), SampleErr
     }
     Ok(())
 }
+
+const SYSTEMD_DEFAULTS: &str = "USE=\"systemd udev\"\n";
+const SYSTEMD_PACKAGES: &str = "-*sys-apps/openrc\n*sys-apps/systemd\n";
+const SYSTEMD_MASK: &str = "# Where systemd runs, its own logind does.\nelogind\n";
 
 fn lines<S: AsRef<str>>(items: &[S]) -> String {
     items.iter().map(|item| format!("{}\n", item.as_ref())).collect()

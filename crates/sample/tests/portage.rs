@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::{Sample, sample, sample_of, workspace};
-use sample::Arch;
+use sample::{Arch, Init};
 use serde::Deserialize;
 
 /// A configuration of Portage that knows the sample alone, and an empty system.
@@ -19,7 +19,7 @@ struct Portage {
 }
 
 impl Portage {
-    fn find(sample: &Sample) -> Option<Portage> {
+    fn find(sample: &Sample, init: Init) -> Option<Portage> {
         let home = std::env::var_os("HOME").unwrap_or_default();
         let usual = Path::new(&home).join(".cache/hatchery-oracle/venv/bin/python");
         let python = std::env::var_os("HATCHERY_PORTAGE_PYTHON").map_or(usual, PathBuf::from);
@@ -29,7 +29,7 @@ impl Portage {
             return None;
         }
         let portage = Portage { python, work: tempfile::tempdir().unwrap() };
-        portage.configure(sample);
+        portage.configure(sample, init);
         Some(portage)
     }
 
@@ -37,13 +37,13 @@ impl Portage {
         self.work.path().join(path)
     }
 
-    fn configure(&self, sample: &Sample) {
+    fn configure(&self, sample: &Sample, init: Init) {
         for folder in ["etc/portage", "gpg", "system", "packages", "tmp", "log", "distfiles"] {
             fs::create_dir_all(self.at(folder)).unwrap();
         }
         fs::set_permissions(self.at("gpg"), fs::Permissions::from_mode(0o700)).unwrap();
         let (repo, binhost) = (sample.channel.repo_dir.display(), sample.channel.binhost_dir.display());
-        symlink(sample.channel.repo_dir.join("profiles").join(sample.arch.profile()), self.at("etc/portage/make.profile"))
+        symlink(sample.channel.repo_dir.join("profiles").join(sample.arch.profile(init)), self.at("etc/portage/make.profile"))
             .unwrap();
         let name = sample::REPOSITORY;
         let repos =
@@ -129,22 +129,30 @@ fn emerge_lists_the_system_and_the_presets_of_x86() {
 
 fn lists_the_system_and_the_presets(arch: Arch) {
     let Some(sample) = sample_of(arch) else { return };
-    let Some(portage) = Portage::find(&sample) else { return };
-    let system = portage.list(&["@system".to_owned()]);
-    assert!(system.iter().any(|p| p.starts_with("app-shells/bash-")), "{system:?}");
-    for (preset, expected) in [("server", "net-misc/openssh-"), ("desktop", "x11-wm/fluxbox-")] {
-        let text = fs::read_to_string(workspace().join(format!("presets/{preset}.toml"))).unwrap();
-        let preset: Preset = toml::from_str(&text).unwrap();
-        let boot = ["sys-kernel/debian-kernel-bin", "sys-apps/busybox[static]", "sys-boot/grub"].map(str::to_owned);
-        let list = portage.list(&preset.packages.into_iter().chain(boot).collect::<Vec<_>>());
-        assert!(list.len() >= 100 && list.iter().any(|p| p.starts_with(expected)), "{list:?}");
+    let presets = [
+        (Init::OpenRc, &[("server", "net-misc/openssh-"), ("desktop", "x11-wm/fluxbox-")][..], "sys-apps/openrc-"),
+        (Init::Systemd, &[("server-systemd", "www-servers/nginx-")][..], "sys-apps/systemd-"),
+    ];
+    for (init, presets, service_manager) in presets {
+        let Some(portage) = Portage::find(&sample, init) else { return };
+        let brings = |list: &[String], package: &str| list.iter().any(|p| p.starts_with(package));
+        let system = portage.list(&["@system".to_owned()]);
+        assert!(brings(&system, "app-shells/bash-") && brings(&system, service_manager), "{system:?}");
+        for (preset, expected) in presets {
+            let text = fs::read_to_string(workspace().join(format!("presets/{preset}.toml"))).unwrap();
+            let preset: Preset = toml::from_str(&text).unwrap();
+            let boot = ["sys-kernel/debian-kernel-bin", "sys-apps/busybox[static]", "sys-boot/grub"].map(str::to_owned);
+            let list = portage.list(&preset.packages.into_iter().chain(boot).collect::<Vec<_>>());
+            assert!(list.len() >= 100 && brings(&list, expected) && brings(&list, service_manager), "{list:?}");
+            assert_eq!(brings(&list, "sys-apps/systemd-utils-"), init == Init::OpenRc, "{list:?}");
+        }
     }
 }
 
 #[test]
 fn emerge_chooses_builds_by_use_and_heeds_blockers() {
     let Some(sample) = sample() else { return };
-    let Some(portage) = Portage::find(&sample) else { return };
+    let Some(portage) = Portage::find(&sample, Init::OpenRc) else { return };
     let one = |atom: &str| portage.list(&[atom.to_owned()]).join(" ");
     assert!(one("app-editors/vim[minimal]").contains("app-editors/vim-"));
     assert!(one("app-alternatives/sh[dash]").contains("app-shells/dash-"));
@@ -158,7 +166,7 @@ fn emerge_chooses_builds_by_use_and_heeds_blockers() {
 #[test]
 fn portage_verifies_the_signatures() {
     let Some(sample) = sample() else { return };
-    let Some(portage) = Portage::find(&sample) else { return };
+    let Some(portage) = Portage::find(&sample, Init::OpenRc) else { return };
     let small: Vec<PathBuf> = ["sys-libs/zlib", "acct-user/sshd", "app-alternatives/sh", "sys-apps/sed"]
         .iter()
         .map(|name| sample.find(&gentoo::Atom::parse(name).unwrap()).unwrap())

@@ -7,9 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{ChannelConfig, ConfigError};
 
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("server.toml", include_str!("../../../presets/server.toml")),
     ("desktop.toml", include_str!("../../../presets/desktop.toml")),
+    ("server-systemd.toml", include_str!("../../../presets/server-systemd.toml")),
+    ("desktop-systemd.toml", include_str!("../../../presets/desktop-systemd.toml")),
+    ("xfce.toml", include_str!("../../../presets/xfce.toml")),
+    ("xfce-systemd.toml", include_str!("../../../presets/xfce-systemd.toml")),
 ];
 
 /// A named starting point for orders of one architecture.
@@ -140,14 +144,33 @@ impl Presets {
 
 #[cfg(test)]
 mod tests {
+    use gentoo::Atom;
+
     use super::*;
 
     #[test]
     fn the_built_in_presets_are_good() {
         let presets = Presets::load(None).unwrap();
-        for name in ["amd64-server", "x86-server", "amd64-desktop", "x86-desktop"] {
-            let preset = presets.get(name).unwrap();
-            assert!(!preset.packages.is_empty() && !preset.formats.is_empty(), "{name}");
+        for preset in presets.all() {
+            let name = &preset.name;
+            assert!(!preset.formats.is_empty() && !preset.services.is_empty(), "{name}");
+            let atoms: Vec<Atom> = preset.packages.iter().map(|atom| Atom::parse(atom).unwrap()).collect();
+            let has = |package: &str| atoms.iter().any(|atom| atom.cp() == package);
+            assert!(
+                has("sys-apps/systemd") == name.ends_with("-systemd") && has("sys-apps/openrc") != has("sys-apps/systemd"),
+                "{name}"
+            );
+            assert!(!has("sys-apps/systemd") || !preset.services.iter().any(|s| s == "elogind" || s == "dhcpcd"), "{name}");
+        }
+        // Each base system, with either init, on the official channels and on the sample.
+        for (arch, base, init) in ["amd64", "x86"].iter().flat_map(|arch| {
+            ["server", "desktop"].into_iter().flat_map(move |base| ["", "-systemd"].map(|init| (*arch, base, init)))
+        }) {
+            assert!(presets.get(&format!("{arch}-{base}{init}")).is_some(), "{arch}-{base}{init}");
+            let official = if base == "desktop" { "xfce" } else { base };
+            let preset = presets.get(&format!("{arch}-{official}{init}")).unwrap();
+            let channel = if arch == "amd64" { "gentoo" } else { "gentoo-x86" };
+            assert!(preset.channels.is_empty() || preset.channels.iter().any(|c| c == channel), "{}", preset.name);
         }
     }
 
@@ -158,6 +181,6 @@ mod tests {
         std::fs::write(dir.path().join("x.toml"), text).unwrap();
         let presets = Presets::load(Some(dir.path())).unwrap();
         assert_eq!(presets.get("amd64-server").unwrap().title, "Ours");
-        assert_eq!(presets.all().len(), 4);
+        assert_eq!(presets.all().len(), Presets::load(None).unwrap().all().len());
     }
 }

@@ -74,7 +74,7 @@ pub fn configure(tree: &mut Tree, request: &ConfigureRequest<'_>, observer: &dyn
     let place = Workplace { store, work_dir: request.work_dir, arch: request.arch, observer };
     let mut files = Files::new(tree, store);
     let init = Init::of(&files);
-    let services: Vec<String> = request.services.iter().chain(&system.services).cloned().collect();
+    let services = network::services(&mut files, request.services, &system.services);
 
     make_base(&mut files, &system.fstab)?;
     accounts::set_up(&mut files, system)?;

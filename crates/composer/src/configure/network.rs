@@ -50,6 +50,23 @@ pub(super) fn set_hostname(files: &mut Files, hostname: Option<&str>, init: Opti
     files.write("etc/hosts", &text, 0o644)
 }
 
+/// The services to start: the preset's and the order's own. Where an order names one that brings up the network, those of the preset that
+/// would do so as well give way, as two of them would take turns with addresses and name servers.
+pub(super) fn services(files: &mut Files, of_preset: &[String], own: &[String]) -> Vec<String> {
+    let brings_up_network = |name: &String| {
+        let known = MANAGERS.iter().map(|(name, _)| *name).chain(OTHER_MANAGERS.iter().copied());
+        known.into_iter().any(|known| known == name) || name.strip_prefix("net.").is_some_and(|interface| interface != "lo")
+    };
+    let chosen = own.iter().find(|name| brings_up_network(name));
+    let (kept, given_way): (Vec<&String>, Vec<&String>) =
+        of_preset.iter().partition(|name| chosen.is_none() || own.contains(name) || !brings_up_network(name));
+    if let Some(chosen) = chosen.filter(|_| !given_way.is_empty()) {
+        let names: Vec<&str> = given_way.iter().map(|name| name.as_str()).collect();
+        files.say(format!("{chosen} brings up the network, so the preset's {} is not started.", names.join(", ")));
+    }
+    kept.into_iter().chain(own).cloned().collect()
+}
+
 /// Lets whatever the image has bring up the network: the service asked for, or the first one there is.
 ///
 /// # Errors
