@@ -14,17 +14,19 @@ pub enum RootFilesystem {
     #[default]
     Ext4,
     Btrfs,
+    Xfs,
 }
 
 impl RootFilesystem {
     /// All, in the order the site lists them.
-    pub const ALL: [RootFilesystem; 2] = [RootFilesystem::Ext4, RootFilesystem::Btrfs];
+    pub const ALL: [RootFilesystem; 3] = [RootFilesystem::Ext4, RootFilesystem::Btrfs, RootFilesystem::Xfs];
 
     /// The name used in orders, by mount(8) and in fstab(5).
     pub fn name(self) -> &'static str {
         match self {
             RootFilesystem::Ext4 => "ext4",
             RootFilesystem::Btrfs => "btrfs",
+            RootFilesystem::Xfs => "xfs",
         }
     }
 
@@ -33,6 +35,7 @@ impl RootFilesystem {
         match self {
             RootFilesystem::Ext4 => None,
             RootFilesystem::Btrfs => Some("sys-fs/btrfs-progs"),
+            RootFilesystem::Xfs => Some("sys-fs/xfsprogs"),
         }
     }
 
@@ -41,6 +44,7 @@ impl RootFilesystem {
         match self {
             RootFilesystem::Ext4 => "What most systems have.",
             RootFilesystem::Btrfs => "Has checksums of all data, and snapshots.",
+            RootFilesystem::Xfs => "For large files and many writers at once; it can grow, but never shrink.",
         }
     }
 }

@@ -99,6 +99,10 @@ fn of_disk(path: &Path, format: Format) -> anyhow::Result<Vec<Installed>> {
     match filesystem(&raw, root)? {
         RootFilesystem::Ext4 => of_ext4(&raw, root, &out),
         RootFilesystem::Btrfs => of_btrfs(&raw, root, &out),
+        RootFilesystem::Xfs => bail!(
+            "the root is an xfs filesystem, which no program here reads without mounting it; its package database is checked in \
+             another format of the same image"
+        ),
     }
 }
 
@@ -150,6 +154,7 @@ fn filesystem(disk: &Path, start: u64) -> anyhow::Result<RootFilesystem> {
     };
     Ok(match () {
         () if has(0x438, &[0x53, 0xef])? => RootFilesystem::Ext4,
+        () if has(0, b"XFSB")? => RootFilesystem::Xfs,
         () if has(0x1_0040, b"_BHRfS_M")? => RootFilesystem::Btrfs,
         () => bail!("the root has a filesystem that is none of Hatchery's"),
     })

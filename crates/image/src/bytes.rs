@@ -19,7 +19,7 @@ pub(crate) fn put_u64(buffer: &mut [u8], at: usize, value: u64) {
     put(buffer, at, &value.to_le_bytes());
 }
 
-/// A structure of fields one after the other, the lowest byte of a number first.
+/// A structure of fields one after the other; those with `be` have the highest byte first, the others the lowest.
 #[derive(Debug, Default)]
 pub(crate) struct Fields(Vec<u8>);
 
@@ -38,6 +38,18 @@ impl Fields {
 
     pub(crate) fn u64(self, value: u64) -> Fields {
         self.bytes(&value.to_le_bytes())
+    }
+
+    pub(crate) fn be16(self, value: u16) -> Fields {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    pub(crate) fn be32(self, value: u32) -> Fields {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    pub(crate) fn be64(self, value: u64) -> Fields {
+        self.bytes(&value.to_be_bytes())
     }
 
     pub(crate) fn bytes(mut self, bytes: &[u8]) -> Fields {

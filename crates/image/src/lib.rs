@@ -32,6 +32,7 @@ mod tool;
 mod tree;
 mod trim;
 mod write;
+mod xfs;
 mod zip;
 mod zip_notes;
 mod zip_record;

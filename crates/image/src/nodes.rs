@@ -34,6 +34,13 @@ pub(crate) struct Child<'a> {
     pub node: usize,
 }
 
+impl Node<'_> {
+    /// The directory that a directory is in; the root's is itself.
+    pub(crate) fn parent(&self) -> usize {
+        self.names.first().map_or(0, |name| name.parent)
+    }
+}
+
 pub(crate) struct Nodes<'a> {
     /// The root first, each directory before all that is in it, and what is in a directory together.
     pub list: Vec<Node<'a>>,

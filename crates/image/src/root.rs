@@ -10,6 +10,7 @@ use crate::sparse::{Run, Sparse};
 use crate::store::Store;
 use crate::tree::Tree;
 use crate::write::{Error, Meter, Progress, Workspace, WriteOptions, WriteReport};
+use crate::xfs::{self, Xfs};
 
 /// A filesystem for the root of a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,16 +18,18 @@ pub enum RootFilesystem {
     #[default]
     Ext4,
     Btrfs,
+    Xfs,
 }
 
 impl RootFilesystem {
-    pub const ALL: [RootFilesystem; 2] = [RootFilesystem::Ext4, RootFilesystem::Btrfs];
+    pub const ALL: [RootFilesystem; 3] = [RootFilesystem::Ext4, RootFilesystem::Btrfs, RootFilesystem::Xfs];
 
     /// What `mount -t` and fstab(5) call it.
     pub fn name(self) -> &'static str {
         match self {
             RootFilesystem::Ext4 => "ext4",
             RootFilesystem::Btrfs => "btrfs",
+            RootFilesystem::Xfs => "xfs",
         }
     }
 
@@ -35,14 +38,15 @@ impl RootFilesystem {
         match self {
             RootFilesystem::Ext4 => "ext2",
             RootFilesystem::Btrfs => "btrfs",
+            RootFilesystem::Xfs => "xfs",
         }
     }
 
-    /// The order in which fsck looks at it at boot, as fstab(5) has it. Btrfs looks after itself: their fsck does nothing.
+    /// The order in which fsck looks at it at boot, as fstab(5) has it. The others look after themselves: their fsck does nothing.
     pub(crate) fn fsck_pass(self) -> u8 {
         match self {
             RootFilesystem::Ext4 => 1,
-            RootFilesystem::Btrfs => 0,
+            RootFilesystem::Btrfs | RootFilesystem::Xfs => 0,
         }
     }
 
@@ -51,6 +55,7 @@ impl RootFilesystem {
         match self {
             RootFilesystem::Ext4 => ext4::least_size(tree),
             RootFilesystem::Btrfs => btrfs::least_size(tree),
+            RootFilesystem::Xfs => xfs::least_size(tree),
         }
     }
 
@@ -80,6 +85,7 @@ impl RootFilesystem {
                 };
                 btrfs::filesystem(tree, options, &Btrfs { size, identity, label }, notes)
             }
+            RootFilesystem::Xfs => xfs::filesystem(tree, options, &Xfs { size, uuid: ids.uuid("root"), label }, notes),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -96,22 +97,23 @@ fn a_raw_disk_is_sound() {
 #[test]
 fn a_disk_with_another_root_is_sound() {
     let Some(place) = Place::new() else { return };
+    if !have("qemu-img") {
+        return;
+    }
     for root in RootFilesystem::ALL.into_iter().filter(|root| *root != RootFilesystem::Ext4) {
-        let name = format!("{}.img.gz", root.name());
-        let compressed = place.write_root(Disk { format: DiskFormat::RawGzip, root }, &name);
-        let (disk, part) = (place.dir.path().join("disk.img"), place.dir.path().join("root.img"));
-        run(Command::new("gzip").args(["-d", "-c"]).arg(&compressed).stdout(Stdio::from(File::create(&disk).unwrap())));
-        let table = text(sbin("sfdisk").arg("--verify").arg(&disk));
-        assert!(table.contains("No errors detected"), "{table}");
-        let copy = ["bs=1M", "skip=34", "conv=sparse", "status=none"];
-        run(Command::new("dd").args(copy).arg(format!("if={}", disk.display())).arg(format!("of={}", part.display())));
+        let disk = place.write_root(Disk { format: DiskFormat::Qcow2, root }, &format!("{}.qcow2", root.name()));
+        let part = place.dir.path().join("root.img");
+        let inside = format!("driver=raw,offset={ROOT_AT},file.driver=qcow2,file.file.filename={}", disk.display());
+        run(Command::new("qemu-img").args(["convert", "-O", "raw", "--image-opts", &inside]).arg(&part));
         run(&mut checker(root, &part));
         let found = text(sbin("blkid").args(["-p", "-o", "export"]).arg(&part));
         let value = |key: &str| found.lines().find_map(|line| line.strip_prefix(key)).unwrap().to_owned();
         assert_eq!((value("LABEL="), value("TYPE=")), ("hatchery".into(), root.name().into()));
         let (uuid, kind) = (value("UUID="), root.name());
+        let mut start = Vec::new();
+        File::open(&part).unwrap().take(128 << 20).read_to_end(&mut start).unwrap();
         for wanted in [format!("root=UUID={uuid} rootfstype={kind} rw "), format!("UUID={uuid} / {kind} ")] {
-            run(Command::new("grep").args(["--quiet", "--text", "--fixed-strings", &wanted]).arg(&part));
+            assert!(start.windows(wanted.len()).any(|bytes| bytes == wanted.as_bytes()), "{wanted}");
         }
     }
 }

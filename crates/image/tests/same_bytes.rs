@@ -14,7 +14,7 @@ use image::{
 };
 use nix::sys::stat::{Mode, umask};
 
-const BOOTABLE: [&str; 5] = ["image.iso", "image.img.gz", "image.qcow2", "image.vmdk", "btrfs.qcow2"];
+const BOOTABLE: [&str; 6] = ["image.iso", "image.img.gz", "image.qcow2", "image.vmdk", "btrfs.qcow2", "xfs.qcow2"];
 const OTHERS: [&str; 6] = ["image.zip", "image.squashfs", "image.tar.gz", "image.tar.bz2", "image.tar.xz", "image.tar.zst"];
 /// Set for the processes that write; says where.
 const OUT: &str = "HATCHERY_TEST_OUT";
@@ -56,6 +56,7 @@ fn write_all_formats() {
             ("image.qcow2", DiskFormat::Qcow2, RootFilesystem::Ext4),
             ("image.vmdk", DiskFormat::Vmdk, RootFilesystem::Ext4),
             ("btrfs.qcow2", DiskFormat::Qcow2, RootFilesystem::Btrfs),
+            ("xfs.qcow2", DiskFormat::Qcow2, RootFilesystem::Xfs),
         ] {
             write_disk(&tree, &store, &boot, Disk { format, root }, &options, &out.join(name), &go_on).unwrap();
         }

@@ -112,6 +112,7 @@ fn root_filesystem(ordered: contract::RootFilesystem) -> RootFilesystem {
     match ordered {
         contract::RootFilesystem::Ext4 => RootFilesystem::Ext4,
         contract::RootFilesystem::Btrfs => RootFilesystem::Btrfs,
+        contract::RootFilesystem::Xfs => RootFilesystem::Xfs,
     }
 }
 

@@ -130,6 +130,7 @@ pub fn checker(filesystem: RootFilesystem, image: &Path) -> Command {
     let (program, args): (_, &[&str]) = match filesystem {
         RootFilesystem::Ext4 => ("e2fsck", &["-f", "-n"]),
         RootFilesystem::Btrfs => ("btrfs", &["check", "--readonly", "--check-data-csum"]),
+        RootFilesystem::Xfs => ("xfs_repair", &["-n", "-f"]),
     };
     let mut command = sbin(program);
     command.args(args).arg(image);

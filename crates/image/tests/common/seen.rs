@@ -110,8 +110,12 @@ fn look_at(tree: &Tree, dir: &Path) -> BTreeMap<Vec<u8>, Seen> {
             _ => 'f',
         };
         let (device, minor) = (meta.rdev(), meta.rdev() & 0xff | meta.rdev() >> 12 & 0xf_ff00);
-        let xattrs =
-            xattr::list(&place).unwrap().map(|name| (name.as_bytes().to_vec(), xattr::get(&place, &name).unwrap().unwrap()));
+        // XFS shows its own form of access control lists besides the usual one.
+        let is_own = |name: &std::ffi::OsString| !name.as_bytes().starts_with(b"trusted.SGI_ACL_");
+        let xattrs = xattr::list(&place)
+            .unwrap()
+            .filter(is_own)
+            .map(|name| (name.as_bytes().to_vec(), xattr::get(&place, &name).unwrap().unwrap()));
         let seen = Seen {
             kind,
             mode: meta.mode() & 0o7777,
