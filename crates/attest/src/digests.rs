@@ -1,6 +1,9 @@
 //! Checksums, and the lists of them that `sha256sum -c` and its relatives read (coreutils, "cksum output modes").
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{Scope, ScopedJoinHandle};
 
 use blake2::Blake2b512;
 use contract::Artifact;
@@ -49,6 +52,37 @@ impl Hasher {
     }
 }
 
+/// Bytes that are passed to a thread at once.
+const PIECE: u64 = 1 << 20;
+
+/// A thread that makes one checksum.
+struct Thread<'s> {
+    pieces: SyncSender<Arc<Vec<u8>>>,
+    sum: ScopedJoinHandle<'s, String>,
+}
+
+impl<'s> Thread<'s> {
+    fn start<D: Digest>(scope: &'s Scope<'s, '_>) -> Thread<'s> {
+        let (pieces, given) = sync_channel::<Arc<Vec<u8>>>(2);
+        let sum = scope.spawn(move || {
+            let mut hasher = D::new();
+            given.into_iter().for_each(|piece| hasher.update(piece.as_slice()));
+            hex::encode(hasher.finalize())
+        });
+        Thread { pieces, sum }
+    }
+
+    /// A thread that is gone has panicked, which [`Thread::finish`] passes on.
+    fn give(&self, piece: &Arc<Vec<u8>>) {
+        let _ = self.pieces.send(piece.clone());
+    }
+
+    fn finish(self) -> String {
+        drop(self.pieces);
+        self.sum.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
 impl Digests {
     pub fn of(bytes: &[u8]) -> Digests {
         let mut hasher = Hasher::default();
@@ -56,21 +90,27 @@ impl Digests {
         hasher.finish()
     }
 
-    /// Reads to the end.
+    /// Reads to the end. Each kind has a thread of its own, as they take several times as long as reading.
     ///
     /// # Errors
     /// Those of the reader.
     pub fn read(source: &mut dyn Read) -> io::Result<Digests> {
-        let mut hasher = Hasher::default();
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match source.read(&mut buffer) {
-                Ok(0) => return Ok(hasher.finish()),
-                Ok(n) => hasher.update(buffer.get(..n).unwrap_or_default()),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
+        std::thread::scope(|scope| {
+            let (sha256, sha512, blake2b) =
+                (Thread::start::<Sha256>(scope), Thread::start::<Sha512>(scope), Thread::start::<Blake2b512>(scope));
+            let mut size = 0;
+            loop {
+                let mut piece = Vec::with_capacity(PIECE as usize);
+                let count = (&mut *source).take(PIECE).read_to_end(&mut piece)?;
+                if count == 0 {
+                    break;
+                }
+                size += count as u64;
+                let piece = Arc::new(piece);
+                [&sha256, &sha512, &blake2b].into_iter().for_each(|thread| thread.give(&piece));
             }
-        }
+            Ok(Digests { size, sha256: sha256.finish(), sha512: sha512.finish(), blake2b: blake2b.finish() })
+        })
     }
 
     pub fn of_artifact(artifact: &Artifact) -> Digests {

@@ -1,13 +1,16 @@
 //! GRUB for media and disks: its modules come out of the tree, the host's `grub-mkimage` links them into boot programs.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
 
 use crate::entry::Kind;
 use crate::fat;
+use crate::forms::FormKey;
 use crate::iso::BootMedia;
 use crate::root::RootFilesystem;
-use crate::store::Store;
+use crate::store::{BlobId, Store};
 use crate::tool;
 use crate::tree::Tree;
 use crate::write::{Error, Workspace, WriteOptions};
@@ -126,32 +129,38 @@ pub(crate) struct BootPrograms {
     pub notes: Vec<String>,
 }
 
+#[derive(Clone)]
 pub(crate) struct BiosPrograms {
     /// GRUB itself: for CDs an El Torito boot image, for disks the core that its boot sector loads.
-    pub core: PathBuf,
+    pub core: Vec<u8>,
     /// The MBR's program, for disks and USB sticks.
-    pub mbr: PathBuf,
+    pub mbr: Vec<u8>,
 }
 
-/// Makes boot programs for every firmware that the tree has modules for.
+/// The program of Debian's package grub-common that links the others.
+const MKIMAGE: (&str, &str) = ("grub-mkimage", "grub-common");
+
+/// Makes boot programs for every firmware that the tree has modules for. They are kept as forms.
 ///
 /// # Errors
 /// `Boot` when it has none, or GRUB's folder lacks a module that is needed; the errors of running grub-mkimage.
 pub(crate) fn prepare(tree: &Tree, store: &Store, workspace: &Workspace, boot: &Boot) -> Result<BootPrograms, Error> {
-    let early = workspace.path("early.cfg");
-    fs::write(&early, boot.early).map_err(|e| Error::io(&early, e))?;
     let mut programs = BootPrograms { bios: None, efi: Vec::new(), notes: Vec::new() };
+    let mut linker = Linker { store, workspace, boot, version: None };
     for platform in [Platform::Bios, Platform::Efi64, Platform::Efi32] {
-        let Some(path) = make_image(tree, store, workspace, boot, platform)? else {
+        let Some(modules) = Modules::find(tree, boot, platform) else {
             let (label, folder) = (platform.label(), platform.folder());
             programs.notes.push(format!("it does not boot on {label}: the image has no /{}/{folder}", boot.grub_dir));
             continue;
         };
-        let read = || fs::read(&path).map_err(|e| Error::io(&path, e));
+        let program = linker.program(&modules)?;
         match platform {
-            Platform::Bios => programs.bios = Some(bios_programs(workspace, boot, path)?),
-            Platform::Efi64 => programs.efi.push(("BOOTX64.EFI", read()?)),
-            Platform::Efi32 => programs.efi.push(("BOOTIA32.EFI", read()?)),
+            Platform::Bios => {
+                let mbr = modules.read(store, boot.medium.boot_sector())?;
+                programs.bios = Some(BiosPrograms { core: program, mbr });
+            }
+            Platform::Efi64 => programs.efi.push(("BOOTX64.EFI", program)),
+            Platform::Efi32 => programs.efi.push(("BOOTIA32.EFI", program)),
         }
     }
     if programs.notes.len() == 3 {
@@ -163,68 +172,105 @@ pub(crate) fn prepare(tree: &Tree, store: &Store, workspace: &Workspace, boot: &
     Ok(programs)
 }
 
-/// Links a boot program for one platform; `None` when the tree has no modules for it.
-fn make_image(
-    tree: &Tree,
-    store: &Store,
-    workspace: &Workspace,
-    boot: &Boot,
-    platform: Platform,
-) -> Result<Option<PathBuf>, Error> {
-    let source = format!("{}/{}", boot.grub_dir, platform.folder());
-    let Ok((source, _)) = tree.lookup(&source) else { return Ok(None) };
-    let modules = workspace.path(platform.folder());
-    if !extract(tree, store, &source, &modules)? {
-        return Ok(None);
-    }
-    let out = workspace.path(&format!("{}.img", platform.folder()));
-    let mut args = vec!["--directory".into(), modules.clone().into_os_string()];
-    args.extend(["--format", platform.image_format(boot.medium), "--prefix", "/boot/grub", "--config"].map(Into::into));
-    args.push(workspace.path("early.cfg").into());
-    args.extend(["--output".into(), out.clone().into_os_string()]);
-    args.extend(module_list(&modules, platform, boot.medium)?.into_iter().map(Into::into));
-    tool::run(workspace, ("grub-mkimage", "grub-common"), args, boot.options.epoch, || Ok(()))?;
-    Ok(Some(out))
+/// Links boot programs.
+struct Linker<'a> {
+    store: &'a Store,
+    workspace: &'a Workspace,
+    boot: &'a Boot<'a>,
+    /// What `grub-mkimage` says of itself, once it was asked.
+    version: Option<Vec<u8>>,
 }
 
-/// Copies the files of a folder of the tree; whether there were any.
-fn extract(tree: &Tree, store: &Store, source: &[u8], target: &Path) -> Result<bool, Error> {
-    use std::os::unix::ffi::OsStrExt;
-    fs::create_dir_all(target).map_err(|e| Error::io(target, e))?;
-    let mut any = false;
-    for (name, entry) in tree.children(source) {
-        if let Kind::File { blob, .. } = &entry.kind {
-            let path = target.join(std::ffi::OsStr::from_bytes(name));
-            let content = store.read(blob).map_err(|e| Error::content(&[source, b"/", name].concat(), e))?;
-            fs::write(&path, content).map_err(|e| Error::io(&path, e))?;
-            any = true;
+impl Linker<'_> {
+    /// Links the boot program, or finds it linked: from the same files, by the same version of the program.
+    fn program(&mut self, modules: &Modules) -> Result<Vec<u8>, Error> {
+        let list = modules.list(self.boot.medium)?;
+        let format = modules.platform.image_format(self.boot.medium);
+        let version = match &self.version {
+            Some(version) => version,
+            None => self.version.insert(tool::version(MKIMAGE)?),
+        };
+        let mut key = FormKey::of("boot program, 1");
+        key.field(version).field(format.as_bytes()).field(self.boot.early.as_bytes()).number(list.len() as u64);
+        list.iter().for_each(|module| _ = key.field(module.as_bytes()));
+        modules.files.iter().for_each(|(name, blob)| _ = key.field(name).blob(blob));
+        let (key, forms) = (key.finish(), self.store.forms().map_err(Error::store)?);
+        if let Some(known) = forms.get(&key) {
+            return Ok(known);
+        }
+        let program = self.link(modules, format, &list)?;
+        forms.put(&key, &program).map_err(Error::store)?;
+        Ok(program)
+    }
+
+    fn link(&self, modules: &Modules, format: &str, list: &[&str]) -> Result<Vec<u8>, Error> {
+        let Linker { store, workspace, boot, .. } = *self;
+        let folder = workspace.path(modules.platform.folder());
+        fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+        for name in modules.files.keys() {
+            let path = folder.join(OsStr::from_bytes(name));
+            fs::write(&path, modules.content(store, name)?).map_err(|e| Error::io(&path, e))?;
+        }
+        let (early, out) = (workspace.path("early.cfg"), folder.with_extension("img"));
+        fs::write(&early, boot.early).map_err(|e| Error::io(&early, e))?;
+        let mut args = vec!["--directory".into(), folder.into_os_string()];
+        args.extend(["--format", format, "--prefix", "/boot/grub", "--config"].map(Into::into));
+        args.extend([early.into_os_string(), "--output".into(), out.clone().into_os_string()]);
+        args.extend(list.iter().map(Into::into));
+        tool::run(workspace, MKIMAGE, args, boot.options.epoch, || Ok(()))?;
+        fs::read(&out).map_err(|e| Error::io(&out, e))
+    }
+}
+
+/// GRUB's files for one platform, as the tree has them.
+struct Modules<'a> {
+    platform: Platform,
+    source: Vec<u8>,
+    files: BTreeMap<&'a [u8], &'a BlobId>,
+}
+
+impl<'a> Modules<'a> {
+    /// `None` when there are none.
+    fn find(tree: &'a Tree, boot: &Boot, platform: Platform) -> Option<Modules<'a>> {
+        let (source, _) = tree.lookup(format!("{}/{}", boot.grub_dir, platform.folder())).ok()?;
+        let files = tree.children(&source).into_iter().filter_map(|(name, entry)| match &entry.kind {
+            Kind::File { blob, .. } => Some((name, blob)),
+            _ => None,
+        });
+        let files: BTreeMap<&[u8], &BlobId> = files.collect();
+        (!files.is_empty()).then_some(Modules { platform, source, files })
+    }
+
+    /// The modules to link in.
+    fn list(&self, medium: Medium) -> Result<Vec<&'static str>, Error> {
+        let has = |module: &&str| self.files.contains_key(format!("{module}.mod").as_bytes());
+        let own: &[&str] = match self.platform {
+            Platform::Bios => &["biosdisk"],
+            Platform::Efi64 | Platform::Efi32 => &["efi_gop"],
+        };
+        let needed: Vec<&'static str> = NEEDED.iter().chain(own).chain(&medium.modules()).copied().collect();
+        if let Some(missing) = needed.iter().find(|module| !has(module)) {
+            return Err(self.lacks(&format!("{missing}.mod")));
+        }
+        let welcome = WELCOME.into_iter().filter(|module| has(module) && !needed.contains(module)).collect::<Vec<_>>();
+        Ok(needed.into_iter().chain(welcome).collect())
+    }
+
+    fn read(&self, store: &Store, name: &str) -> Result<Vec<u8>, Error> {
+        match self.files.contains_key(name.as_bytes()) {
+            true => self.content(store, name.as_bytes()),
+            false => Err(self.lacks(name)),
         }
     }
-    Ok(any)
-}
 
-/// The modules to link in.
-fn module_list(folder: &Path, platform: Platform, medium: Medium) -> Result<Vec<&'static str>, Error> {
-    let has = |module: &&str| folder.join(format!("{module}.mod")).is_file();
-    let own: &[&str] = match platform {
-        Platform::Bios => &["biosdisk"],
-        Platform::Efi64 | Platform::Efi32 => &["efi_gop"],
-    };
-    let needed: Vec<&'static str> = NEEDED.iter().chain(own).chain(&medium.modules()).copied().collect();
-    if let Some(missing) = needed.iter().find(|module| !has(module)) {
-        let folder = platform.folder();
-        return Err(Error::Boot(format!("GRUB's folder {folder} in the image lacks {missing}.mod: sys-boot/grub is incomplete")));
+    fn content(&self, store: &Store, name: &[u8]) -> Result<Vec<u8>, Error> {
+        let Some(blob) = self.files.get(name) else { return Ok(Vec::new()) };
+        store.read(blob).map_err(|e| Error::content(&[&self.source, b"/".as_slice(), name].concat(), e))
     }
-    let welcome = WELCOME.into_iter().filter(|module| has(module) && !needed.contains(module)).collect::<Vec<_>>();
-    Ok(needed.into_iter().chain(welcome).collect())
-}
 
-fn bios_programs(workspace: &Workspace, boot: &Boot, core: PathBuf) -> Result<BiosPrograms, Error> {
-    let name = boot.medium.boot_sector();
-    let mbr = workspace.path(Platform::Bios.folder()).join(name);
-    match mbr.is_file() {
-        true => Ok(BiosPrograms { core, mbr }),
-        false => Err(Error::Boot(format!("GRUB's folder i386-pc in the image lacks {name}: sys-boot/grub is incomplete"))),
+    fn lacks(&self, name: &str) -> Error {
+        let folder = self.platform.folder();
+        Error::Boot(format!("GRUB's folder {folder} in the image lacks {name}: sys-boot/grub is incomplete"))
     }
 }
 

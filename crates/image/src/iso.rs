@@ -1,22 +1,35 @@
 //! A hybrid ISO: boots as CD and from a USB stick, on BIOS and on UEFI. The root is a squashfs image in it.
 //!
-//! `/boot/kernel`, `/boot/initramfs`, `/boot/grub/grub.cfg`, `/image.squashfs` and its checksum; `xorriso` lays it out. For BIOS there is an El Torito image
-//! and a hybrid MBR, for UEFI a FAT image, appended as GPT partition 2 and named as the second El Torito entry.
+//! ```text
+//! sector 0   MBR with GRUB's program for BIOS, GPT
+//!       16   the volume (descriptors, path tables, folders)
+//!       32   the same, as seen from partition 1, which begins at sector 16
+//!       48   boot catalog; grub.cfg, GRUB for BIOS, kernel, initramfs, the root's checksum, and from an even sector on the root
+//!            then the EFI system partition (partition 2), padding, and the GPT again
+//! ```
+//!
+//! Why not xorriso: it would copy the root, which is nearly all of the medium. Here it is squashed to its place, and what describes it is
+//! written afterwards. For BIOS there is an El Torito image and a hybrid MBR, for UEFI a FAT image, which is a GPT partition and the second
+//! El Torito entry.
 
-use std::ffi::OsString;
-use std::fs;
+mod start;
+mod volume;
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
+use self::volume::{DESCRIPTORS, Node, NodeKind, SECTOR, Volume};
+use crate::disk::gpt::{self, Partition, Purpose};
 use crate::fat;
-use crate::grub::{self, Boot, BootPrograms};
+use crate::grub::{self, BiosPrograms, Boot, BootPrograms};
 use crate::menu::{self, MenuWords};
-use crate::netboot::sha256;
 use crate::squashfs::{SquashCompressor, Squashfs};
 use crate::store::{BlobId, Store};
-use crate::tool;
 use crate::tree::Tree;
 use crate::write::{Error, Meter, Progress, Workspace, WriteOptions, WriteReport};
-use crate::zip_record::civil;
 
 /// What makes a tree bootable from a medium.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +56,20 @@ pub struct BootMedia {
 const ROOT: &str = "image.squashfs";
 const ROOT_SUM: &str = "image.squashfs.sha256";
 
+/// Where partition 1 begins, which has a volume of its own over the same files; behind the first volume's folders.
+const PARTITION: u64 = DESCRIPTORS;
+/// Where that volume's descriptors are on the medium.
+const SECOND: u64 = PARTITION + DESCRIPTORS;
+/// The first sector behind all descriptions: the boot catalog's.
+const FILES: u64 = SECOND + DESCRIPTORS;
+/// Zeros at the end: drives read ahead, and fail on the last sectors of a CD that was written track at once.
+const PADDING: u64 = 150;
+
 /// Writes a bootable ISO. Firmware that the tree has no GRUB modules for is named in the report.
 ///
 /// # Errors
-/// `Boot` when the tree has no GRUB at all or `boot` cannot be put into a menu; else those of [`Error`]. The output appears only when it
-/// is whole.
+/// `Boot` when the tree has no GRUB at all, `boot` cannot be put into a menu, or the root is too large for a folder record of ISO 9660
+/// (tens of gigabytes); else those of [`Error`]. The output appears only when it is whole.
 pub fn write_iso(
     tree: &Tree,
     store: &Store,
@@ -58,23 +80,166 @@ pub fn write_iso(
 ) -> Result<WriteReport, Error> {
     boot.check()?;
     let workspace = Workspace::beside(out)?;
-    let squashfs_work = tree.totals().bytes;
-    // Laying out is copying; it is counted as a fifth of compressing.
-    let layout_work = squashfs_work / 5;
-    let mut meter = Meter::new(progress, squashfs_work + layout_work);
+    let mut meter = Meter::new(progress, tree.totals().bytes);
     meter.check()?;
-
     let early = format!("search --no-floppy --set=root --label {}\nset prefix=($root)/boot/grub\n", boot.volume_id);
     let programs = grub::prepare(tree, store, &workspace, &Boot::iso(boot, &early, options))?;
-    let efi = efi_partition(&workspace, &programs)?;
-    let mut notes = Squashfs { tree, store, compressor: SquashCompressor::Zstd, options }.make(&workspace, ROOT, &mut meter)?;
-    let files = put_files(store, boot, &programs, &workspace)?;
-    let out = workspace.path("image.iso");
-    let args = xorriso_args(&files, &programs, efi.as_deref(), boot, options, &out);
-    lay_out(&files, args, options, &workspace, &mut meter, layout_work)?;
+    let mut medium = Medium::create(&workspace)?;
+    let files = medium.put_files(store, boot, &programs)?;
+
+    let start = medium.end;
+    let squashfs = Squashfs { tree, store, compressor: SquashCompressor::Zstd, options };
+    let root = squashfs.make_at((&medium.path, &medium.file, start * SECTOR), &mut meter)?;
+    medium.end = start + root.size.div_ceil(SECTOR);
+    let digest = root.sha256(store, (&medium.path, &medium.file, start * SECTOR))?;
+    medium.put(files.sum, sum_text(&digest).as_bytes())?;
+    let efi = medium.append_efi(&programs)?;
+    medium.describe(boot, options.epoch, &files, (start, root.size), efi, &digest)?;
     workspace.publish("image.iso")?;
-    notes.extend(programs.notes);
-    Ok(WriteReport { notes })
+    Ok(WriteReport { notes: [root.notes, programs.notes].concat() })
+}
+
+/// The root's checksum, as `sha256sum -c` reads it.
+fn sum_text(digest: &str) -> String {
+    format!("{digest}  {ROOT}\n")
+}
+
+/// A medium that is being written. All places are in sectors.
+struct Medium {
+    path: PathBuf,
+    file: File,
+    /// The first sector that nothing stands in.
+    end: u64,
+}
+
+/// Where the small files are, and GRUB's for BIOS as they are on the medium.
+struct Files {
+    config: Extent,
+    kernel: Extent,
+    initramfs: Extent,
+    sum: u64,
+    bios: Option<(Extent, BiosPrograms)>,
+}
+
+/// First sector and bytes.
+type Extent = (u64, u64);
+
+impl Medium {
+    fn create(workspace: &Workspace) -> Result<Medium, Error> {
+        let path = workspace.path("image.iso");
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(|e| Error::io(&path, e))?;
+        // The catalog has the first sector of the files.
+        Ok(Medium { path, file, end: FILES + 1 })
+    }
+
+    fn put(&self, sector: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.put_at(sector * SECTOR, bytes)
+    }
+
+    fn put_at(&self, at: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.file.write_all_at(bytes, at).map_err(|e| Error::io(&self.path, e))
+    }
+
+    /// Room at the end for so many bytes; the next is taken from an even sector on, as a page of memory has two.
+    fn take(&mut self, bytes: u64) -> u64 {
+        let sector = self.end;
+        self.end = (sector + bytes.div_ceil(SECTOR)).next_multiple_of(2);
+        sector
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<Extent, Error> {
+        let sector = self.take(bytes.len() as u64);
+        self.put(sector, bytes)?;
+        Ok((sector, bytes.len() as u64))
+    }
+
+    /// Writes all files but the root, leaving room for its checksum.
+    fn put_files(&mut self, store: &Store, boot: &BootMedia, programs: &BootPrograms) -> Result<Files, Error> {
+        let entries = menu::medium_entries(&format!("hatchery.label={}", boot.volume_id), boot.words);
+        let config = self.append(menu::grub_cfg(boot, "/boot/kernel", "/boot/initramfs", &entries).as_bytes())?;
+        let kernel = store.read(&boot.kernel).map_err(|e| Error::content(b"boot/kernel", e))?;
+        let (kernel, initramfs) = (self.append(&kernel)?, self.append(&boot.initramfs)?);
+        let bios = programs.bios.as_ref().map(|bios| self.append_bios(bios)).transpose()?;
+        Ok(Files { config, kernel, initramfs, sum: self.take(SECTOR), bios })
+    }
+
+    fn append_bios(&mut self, bios: &BiosPrograms) -> Result<(Extent, BiosPrograms), Error> {
+        let BiosPrograms { mut core, mut mbr } = bios.clone();
+        start::place_grub(&mut core, &mut mbr, self.end)?;
+        Ok((self.append(&core)?, BiosPrograms { core, mbr }))
+    }
+
+    /// The EFI system partition; `None` when there is no program for it.
+    fn append_efi(&mut self, programs: &BootPrograms) -> Result<Option<Extent>, Error> {
+        if programs.efi.is_empty() {
+            return Ok(None);
+        }
+        // Every medium has the same serial number: it is the ISO's label that tells them apart.
+        let volume = fat::Volume { label: "EFI", serial: u32::from_le_bytes(*b"HTCH"), least: 0 };
+        self.append(&fat::filesystem(&volume, &grub::efi_folder(&programs.efi))?).map(Some)
+    }
+
+    /// Writes all that says what is where, and both ends of the partition table.
+    fn describe(
+        &mut self,
+        boot: &BootMedia,
+        epoch: i64,
+        files: &Files,
+        root: Extent,
+        efi: Option<Extent>,
+        digest: &str,
+    ) -> Result<(), Error> {
+        let data_end = root.0 + root.1.div_ceil(SECTOR);
+        let sectors = self.end + PADDING;
+        let nodes = folders(files, root, sum_text(digest).len() as u64);
+        let volume = |start, catalog| Volume { id: &boot.volume_id, epoch, root: &nodes, start, sectors, catalog };
+        self.put(DESCRIPTORS, &volume(0, Some(FILES)).describe()?)?;
+        self.put(SECOND, &Volume { sectors: data_end, ..volume(PARTITION, None) }.describe()?)?;
+        self.put(FILES, &start::catalog(files.bios.as_ref().map(|((sector, _), _)| *sector), efi))?;
+
+        let id = |purpose: &str| id_of(boot, digest, purpose);
+        let part = |purpose, name, start: u64, size: u64| Partition { purpose, id: id(name), name, start: start * SECTOR, size };
+        let mut partitions = vec![part(Purpose::Data, "ISO9660", PARTITION, (data_end - PARTITION) * SECTOR)];
+        partitions.extend(efi.map(|(sector, size)| part(Purpose::EfiSystem, "EFI system", sector, size)));
+        let boot_code = files.bios.as_ref().map(|(_, bios)| bios.mbr.as_slice()).unwrap_or_default();
+        for (at, bytes) in gpt::table(sectors * SECTOR, id("disk"), &partitions, boot_code) {
+            self.put_at(at, &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// The volume's files, the folders sorted by identifier.
+fn folders(files: &Files, root: Extent, sum: u64) -> Vec<Node> {
+    let file = |identifier, name, (sector, size)| Node { identifier, name, kind: NodeKind::File { sector, size } };
+    let folder = |identifier, name, nodes| Node { identifier, name, kind: NodeKind::Folder(nodes) };
+    let mut grub = vec![file("BOOT.CAT;1", "boot.cat", (FILES, SECTOR))];
+    grub.extend(files.bios.as_ref().map(|(extent, _)| file("ELTORITO.IMG;1", "eltorito.img", *extent)));
+    grub.push(file("GRUB.CFG;1", "grub.cfg", files.config));
+    let boot = vec![
+        folder("GRUB", "grub", grub),
+        file("INITRAMFS.;1", "initramfs", files.initramfs),
+        file("KERNEL.;1", "kernel", files.kernel),
+    ];
+    vec![
+        folder("BOOT", "boot", boot),
+        file("IMAGE.SQUASHFS;1", ROOT, root),
+        file("IMAGE_SQUASHFS.SHA256;1", ROOT_SUM, (files.sum, sum)),
+    ]
+}
+
+/// A UUID that follows from what is on the medium, marked as version 8 (RFC 9562: "custom").
+fn id_of(boot: &BootMedia, digest: &str, purpose: &str) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for part in ["hatchery iso 1", &boot.volume_id, digest, purpose] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let mut uuid = [0; 16];
+    uuid.iter_mut().zip(hash.finalize()).for_each(|(byte, from)| *byte = from);
+    uuid[6] = uuid[6] & 0x0f | 0x80;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    uuid
 }
 
 impl BootMedia {
@@ -99,119 +264,6 @@ impl BootMedia {
         }
         Ok(())
     }
-}
-
-/// A file on the medium and where it is on the host.
-type Graft = (&'static str, PathBuf);
-
-fn put_files(store: &Store, boot: &BootMedia, programs: &BootPrograms, workspace: &Workspace) -> Result<Vec<Graft>, Error> {
-    let (kernel, mut file) = workspace.create("kernel")?;
-    store.copy(&boot.kernel, &mut file).map_err(|e| Error::content(b"boot/kernel", e))?;
-    let initramfs = workspace.path("initramfs");
-    fs::write(&initramfs, &boot.initramfs).map_err(|e| Error::io(&initramfs, e))?;
-    let config = workspace.path("grub.cfg");
-    let entries = menu::medium_entries(&format!("hatchery.label={}", boot.volume_id), boot.words);
-    let text = menu::grub_cfg(boot, "/boot/kernel", "/boot/initramfs", &entries);
-    fs::write(&config, text).map_err(|e| Error::io(&config, e))?;
-    let sum = workspace.path(ROOT_SUM);
-    let digest = sha256(&workspace.path(ROOT))?;
-    fs::write(&sum, format!("{digest}  {ROOT}\n")).map_err(|e| Error::io(&sum, e))?;
-    let mut files = vec![
-        ("boot/grub/grub.cfg", config),
-        ("boot/initramfs", initramfs),
-        ("boot/kernel", kernel),
-        (ROOT, workspace.path(ROOT)),
-        (ROOT_SUM, sum),
-    ];
-    if let Some(bios) = &programs.bios {
-        files.push(("boot/grub/eltorito.img", bios.core.clone()));
-    }
-    Ok(files)
-}
-
-/// The EFI system partition as a file; `None` when there is no program for it.
-fn efi_partition(workspace: &Workspace, programs: &BootPrograms) -> Result<Option<PathBuf>, Error> {
-    if programs.efi.is_empty() {
-        return Ok(None);
-    }
-    let path = workspace.path("efi.img");
-    // Every medium has the same serial number: it is the ISO's label that tells them apart.
-    let volume = fat::Volume { label: "EFI", serial: u32::from_le_bytes(*b"HTCH"), least: 0 };
-    fs::write(&path, fat::filesystem(&volume, &grub::efi_folder(&programs.efi))?).map_err(|e| Error::io(&path, e))?;
-    Ok(Some(path))
-}
-
-/// Runs xorriso, telling progress by the size of what it has written.
-fn lay_out(
-    files: &[Graft],
-    args: Vec<OsString>,
-    options: &WriteOptions,
-    workspace: &Workspace,
-    meter: &mut Meter,
-    work: u64,
-) -> Result<(), Error> {
-    let out = workspace.path("image.iso");
-    let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
-    let expected: u64 = files.iter().map(|(_, path)| size(path)).sum::<u64>().max(1);
-    let mut told = 0;
-    tool::run(workspace, ("xorriso", "xorriso"), args, options.epoch, || {
-        let done = (u128::from(size(&out).min(expected)) * u128::from(work) / u128::from(expected)) as u64;
-        let step = done.saturating_sub(told);
-        told += step;
-        meter.add(step)
-    })?;
-    meter.add(work)
-}
-
-/// The layout in the words of `xorriso -as mkisofs`; every date and identifier is given, so that none is made up.
-fn xorriso_args(
-    files: &[Graft],
-    programs: &BootPrograms,
-    efi: Option<&Path>,
-    boot: &BootMedia,
-    options: &WriteOptions,
-    out: &Path,
-) -> Vec<OsString> {
-    let mut args: Vec<OsString> = Vec::new();
-    let mut add = |words: &[&str]| args.extend(words.iter().map(OsString::from));
-    let date = iso_date(options.epoch);
-    add(&["-as", "mkisofs", "-quiet", "-r", "-iso-level", "3", "-V", &boot.volume_id]);
-    add(&[&format!("--modification-date={date}"), "--gpt_disk_guid", "modification-date", "--set_all_file_dates", &date]);
-    add(&["-partition_offset", "16"]);
-    if let Some(bios) = &programs.bios {
-        args.push("--grub2-mbr".into());
-        args.push(bios.mbr.clone().into());
-        let words =
-            ["-b", "boot/grub/eltorito.img", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", "--grub2-boot-info"];
-        args.extend(words.map(OsString::from));
-    }
-    args.extend(["-c", "boot/grub/boot.cat"].map(OsString::from));
-    if let Some(efi) = efi {
-        args.extend(["-append_partition", "2", "0xef"].map(OsString::from));
-        args.push(efi.into());
-        args.push("-appended_part_as_gpt".into());
-        if programs.bios.is_some() {
-            args.push("-eltorito-alt-boot".into());
-        }
-        args.extend(["-e", "--interval:appended_partition_2:all::", "-no-emul-boot"].map(OsString::from));
-    }
-    args.push("-o".into());
-    args.push(out.into());
-    args.push("-graft-points".into());
-    for (name, path) in files {
-        let mut graft = OsString::from(format!("{name}="));
-        graft.push(path);
-        args.push(graft);
-    }
-    args
-}
-
-/// `YYYYMMDDhhmmss00` in UTC.
-fn iso_date(epoch: i64) -> String {
-    let epoch = epoch.max(0);
-    let (year, month, day) = civil(epoch / 86_400);
-    let (hour, minute, second) = (epoch / 3600 % 24, epoch / 60 % 60, epoch % 60);
-    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}00")
 }
 
 #[cfg(test)]
@@ -262,9 +314,48 @@ mod tests {
         }
     }
 
+    /// What xorriso lists of a medium with a root of so many bytes, which are a hole; and the medium itself.
+    fn listed(root_size: u64) -> (tempfile::TempDir, Result<PathBuf, Error>) {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspace::beside(&dir.path().join("out.iso")).unwrap();
+        let mut medium = Medium::create(&workspace).unwrap();
+        let config = medium.append(b"some text").unwrap();
+        let files = Files { config, kernel: config, initramfs: config, sum: medium.take(SECTOR), bios: None };
+        let root = (medium.end, root_size);
+        medium.end += root.1.div_ceil(SECTOR);
+        let described = medium.describe(&media(), 1_795_304_461, &files, root, None, &"0".repeat(64));
+        let out = dir.path().join("out.iso");
+        (dir, described.and_then(|()| workspace.publish("image.iso")).map(|()| out))
+    }
+
+    fn xorriso(medium: &Path) -> String {
+        let mut command = std::process::Command::new("xorriso");
+        command.args(["-report_about", "WARNING", "-indev"]).arg(medium).args(["-lsl", "/", "--", "-lsl", "/boot/grub"]);
+        let output = command.env("TZ", "UTC").output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    }
+
+    /// A root of more than 4 GiB has several sections.
     #[test]
-    fn dates() {
-        assert_eq!(iso_date(1_795_304_461), "2026112123410100");
-        assert_eq!(iso_date(-5), "1970010100000000");
+    fn large_roots_are_read_by_xorriso() {
+        let (_dir, medium) = listed(9_000_000_000);
+        let said = xorriso(&medium.unwrap());
+        assert!(said.contains(" 9000000000 Nov 21 23:41 'image.squashfs'"), "{said}");
+        assert!(said.contains(" 81 Nov 21 23:41 'image.squashfs.sha256'"), "{said}");
+        assert!(said.contains(" 9 Nov 21 23:41 'grub.cfg'"), "{said}");
+        assert!(matches!(listed(1 << 46).1, Err(Error::Boot(_))));
+    }
+
+    /// What a system sees that looks into the stick's first partition.
+    #[test]
+    fn the_partition_is_a_volume_too() {
+        let (dir, medium) = listed(10_000);
+        let bytes = std::fs::read(medium.unwrap()).unwrap();
+        let partition = dir.path().join("partition");
+        std::fs::write(&partition, &bytes[(PARTITION * SECTOR) as usize..]).unwrap();
+        let said = xorriso(&partition);
+        assert!(said.contains(" 10000 Nov 21 23:41 'image.squashfs'") && said.contains("'grub.cfg'"), "{said}");
     }
 }

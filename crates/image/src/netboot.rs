@@ -1,11 +1,8 @@
 //! What a machine needs to start over the network: kernel, initramfs, the root as squashfs, and the iPXE script that names them.
 //! The files stand beside each other on a web server; the script finds them by where it came from itself.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::Path;
-
-use sha2::{Digest, Sha256};
 
 use crate::iso::BootMedia;
 use crate::squashfs::{SquashCompressor, Squashfs};
@@ -41,8 +38,9 @@ pub fn write_netboot(
     let mut meter = Meter::new(progress, tree.totals().bytes);
     let out = |ending: &str| stem.with_file_name(format!("{name}.{ending}"));
     let workspace = Workspace::beside(&out(ROOT))?;
-    let notes = Squashfs { tree, store, compressor: SquashCompressor::Zstd, options }.make(&workspace, ROOT, &mut meter)?;
-    let digest = sha256(&workspace.path(ROOT))?;
+    let squashfs = Squashfs { tree, store, compressor: SquashCompressor::Zstd, options };
+    let (made, file) = squashfs.make(&workspace, ROOT, &mut meter)?;
+    let digest = made.sha256(store, (&workspace.path(ROOT), &file, 0))?;
     let kernel = store.read(&boot.kernel).map_err(|e| Error::content(b"boot/kernel", e))?;
     let script = script(boot, name, &digest);
     workspace.publish(ROOT)?;
@@ -52,7 +50,7 @@ pub fn write_netboot(
         fs::write(&path, bytes).map_err(|e| Error::io(&path, e))?;
         workspace.publish(ending)?;
     }
-    Ok(WriteReport { notes })
+    Ok(WriteReport { notes: made.notes })
 }
 
 /// The iPXE script. `${cwuri}` is the script's own address, which the initramfs needs to find the root beside it; an iPXE from before
@@ -75,14 +73,6 @@ fn script(boot: &BootMedia, name: &str, digest: &str) -> String {
          echo This iPXE cannot tell where this script came from. Use one of 2021 or later, or give the script's address by DHCP.\n\
          shell\n"
     )
-}
-
-/// The SHA-256 of a file, in hexadecimal digits.
-pub(crate) fn sha256(path: &Path) -> Result<String, Error> {
-    let mut hash = Sha256::new();
-    let copied = File::open(path).and_then(|mut file| io::copy(&mut file, &mut hash));
-    copied.map_err(|e| Error::io(path, e))?;
-    Ok(hex::encode(hash.finalize()))
 }
 
 #[cfg(test)]

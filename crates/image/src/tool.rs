@@ -96,6 +96,16 @@ pub(crate) fn run<S: AsRef<OsStr>>(
     Tool::start(workspace, program, args, epoch)?.finish(going)
 }
 
+/// What a program says of its version.
+pub(crate) fn version((name, package): (&'static str, &str)) -> Result<Vec<u8>, Error> {
+    let output = Command::new(name).arg("--version").env("LC_ALL", "C").stdin(Stdio::null()).output();
+    let output = output.map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => Error::MissingTool { tool: name.to_owned(), package: package.to_owned() },
+        _ => Error::io(Path::new(name), e),
+    })?;
+    Ok(output.stdout)
+}
+
 /// Reads to the end and keeps the last [`SHOWN`] bytes.
 fn last_bytes(mut messages: PipeReader) -> Vec<u8> {
     let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);

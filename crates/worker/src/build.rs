@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
 use attest::Digests;
 use binhost::openpgp::Keyring;
@@ -254,36 +255,44 @@ fn write_formats(
     out_dir: &Path,
     watch: &dyn Watch,
 ) -> Result<Vec<BuiltFile>, Failure> {
-    let mut files = Vec::new();
     let options = WriteOptions { groups: groups(job, root, workshop)?, ..WriteOptions::at(plan.newest_build_time()) };
+    let Root { tree, messages, .. } = root;
     let source = Source {
-        tree: &root.tree,
+        tree,
         packages: configured.packages.as_ref(),
         store: &workshop.store,
         boot: &configured.boot,
         options: &options,
     };
     let count = job.formats.len() as u64;
-    for (index, &format) in job.formats.iter().enumerate() {
-        stop_if_cancelled(watch, Step::Write)?;
-        let name = format!("{}.{}", job.image_name, format.name());
-        watch.log(&format!("writing {name}"));
-        let path = out_dir.join(&name);
-        let progress = |done: u64, total: u64| {
-            // Each format counts for an equal share, in thousandths, as their units differ.
-            let share = if total == 0 { 0 } else { done.min(total) * 1000 / total };
-            watch.progress(Step::Write, index as u64 * 1000 + share, count * 1000, &name);
-            !watch.cancelled()
+    std::thread::scope(|scope| {
+        // A finished file is hashed while the next is written.
+        let (finished, to_describe) = mpsc::channel::<(String, Format)>();
+        let describe = |(name, format): (String, Format)| {
+            let path = out_dir.join(&name);
+            Ok(BuiltFile { artifact: describe(&path, name, format)?, path })
         };
-        let notes = source.write(job, format, &path, &progress)?;
-        root.messages.extend(notes.into_iter().map(|note| format!("{name}: {note}")));
-        for file in formats::file_names(&job.image_name, format) {
-            let path = out_dir.join(&file);
-            files.push(BuiltFile { artifact: describe(&path, file, format)?, path });
+        let described = scope.spawn(move || to_describe.into_iter().map(describe).collect::<Result<Vec<BuiltFile>, Failure>>());
+        for (index, &format) in job.formats.iter().enumerate() {
+            stop_if_cancelled(watch, Step::Write)?;
+            let name = format!("{}.{}", job.image_name, format.name());
+            watch.log(&format!("writing {name}"));
+            let progress = |done: u64, total: u64| {
+                // Each format counts for an equal share, in thousandths, as their units differ.
+                let share = if total == 0 { 0 } else { done.min(total) * 1000 / total };
+                watch.progress(Step::Write, index as u64 * 1000 + share, count * 1000, &name);
+                !watch.cancelled()
+            };
+            let notes = source.write(job, format, &out_dir.join(&name), &progress)?;
+            messages.extend(notes.into_iter().map(|note| format!("{name}: {note}")));
+            // One that has failed has ended its thread; its error comes below.
+            formats::file_names(&job.image_name, format).into_iter().for_each(|file| _ = finished.send((file, format)));
         }
-    }
-    watch.progress(Step::Write, count * 1000, count * 1000, "");
-    Ok(files)
+        drop(finished);
+        let files = described.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        watch.progress(Step::Write, count * 1000, count * 1000, "");
+        Ok(files)
+    })
 }
 
 /// Which package each file is of, where a format is written in that order.

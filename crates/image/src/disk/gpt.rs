@@ -2,11 +2,10 @@
 
 use super::SECTOR;
 use crate::bytes::{put, put_u16, put_u32, put_u64};
-use crate::sparse::Sparse;
 use crate::write::Error;
 
 /// Bytes at either end of a disk that belong to the table.
-pub(super) const TABLE: u64 = 34 * SECTOR;
+pub(crate) const TABLE: u64 = 34 * SECTOR;
 
 const ENTRIES: u64 = 128;
 const ENTRY: u64 = 128;
@@ -14,10 +13,12 @@ const HEADER_SIZE: u32 = 92;
 
 /// What a partition is for, by the GUID that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     BiosBoot,
     EfiSystem,
     Linux,
+    /// What other systems show to people: "basic data" in the words of Windows.
+    Data,
 }
 
 impl Purpose {
@@ -25,6 +26,7 @@ impl Purpose {
         match self {
             Purpose::BiosBoot => *b"Hah!IdontNeedEFI",
             Purpose::EfiSystem => guid(0xc12a_7328, 0xf81f, 0x11d2, 0xba4b_00a0_c93e_c93b),
+            Purpose::Data => guid(0xebd0_a0a2, 0xb9e5, 0x4433, 0x87c0_68b6_b726_99c7),
             Purpose::Linux => guid(0x0fc6_3daf, 0x8483, 0x4772, 0x8e79_3d69_d847_7de4),
         }
     }
@@ -41,7 +43,7 @@ fn guid(a: u32, b: u16, c: u16, d: u64) -> [u8; 16] {
 }
 
 /// A partition; places in bytes, multiples of a sector.
-pub(super) struct Partition {
+pub(crate) struct Partition {
     pub purpose: Purpose,
     pub id: [u8; 16],
     pub name: &'static str,
@@ -49,9 +51,9 @@ pub(super) struct Partition {
     pub size: u64,
 }
 
-/// Puts both copies of the table and the MBR.
-pub(super) fn put_table(disk: &mut Sparse, id: [u8; 16], partitions: &[Partition], boot_code: &[u8]) {
-    let last = disk.size() / SECTOR - 1;
+/// Both copies of the table and the MBR of a disk of this size, each with its place.
+pub(crate) fn table(size: u64, id: [u8; 16], partitions: &[Partition], boot_code: &[u8]) -> [(u64, Vec<u8>); 5] {
+    let last = size / SECTOR - 1;
     let mut entries = vec![0; (ENTRIES * ENTRY) as usize];
     for (number, partition) in partitions.iter().enumerate() {
         let at = number * ENTRY as usize;
@@ -82,11 +84,13 @@ pub(super) fn put_table(disk: &mut Sparse, id: [u8; 16], partitions: &[Partition
         put_u32(&mut bytes, 16, sum);
         bytes
     };
-    disk.put_bytes(0, protective_mbr(last, boot_code));
-    disk.put_bytes(SECTOR, header(1, last, 2));
-    disk.put_bytes(2 * SECTOR, entries.clone());
-    disk.put_bytes((last - entry_sectors) * SECTOR, entries.clone());
-    disk.put_bytes(last * SECTOR, header(last, 1, last - entry_sectors));
+    [
+        (0, protective_mbr(last, boot_code)),
+        (SECTOR, header(1, last, 2)),
+        (2 * SECTOR, entries.clone()),
+        ((last - entry_sectors) * SECTOR, entries.clone()),
+        (last * SECTOR, header(last, 1, last - entry_sectors)),
+    ]
 }
 
 fn crc32(bytes: &[u8]) -> u32 {

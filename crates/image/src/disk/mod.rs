@@ -8,11 +8,11 @@
 //! | 3 | the root with `/boot` | the rest, last so that it can grow |
 
 mod blocks;
-mod gpt;
+pub(crate) mod gpt;
 mod qcow2;
 mod vmdk;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -204,13 +204,14 @@ fn lay_out<'a>(
     ];
     let mut boot_code = Vec::new();
     if let Some(bios) = &programs.bios {
-        let read = |path: &Path| fs::read(path).map_err(|e| Error::io(path, e));
-        let mut core = read(&bios.core)?;
-        boot_code = read(&bios.mbr)?;
+        let mut core = bios.core.clone();
+        boot_code = bios.mbr.clone();
         gpt::join_grub(&mut boot_code, &mut core, BIOS_AT, BIOS_SIZE)?;
         disk.put_bytes(BIOS_AT, core);
     }
-    gpt::put_table(&mut disk, ids.uuid("disk"), &partitions, &boot_code);
+    for (at, bytes) in gpt::table(disk.size(), ids.uuid("disk"), &partitions, &boot_code) {
+        disk.put_bytes(at, bytes);
+    }
     let volume = fat::Volume { label: "EFI", serial: ids.number(), least: EFI_SIZE as usize };
     disk.put_bytes(EFI_AT, fat::filesystem(&volume, &grub::efi_folder(&programs.efi))?);
     disk.embed(ROOT_AT, kind.root.lay_out(tree, (ids, size), options, notes)?);

@@ -18,9 +18,12 @@ mod table;
 mod tables;
 mod xattr;
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use sha2::{Digest, Sha256};
 
 pub use self::codec::SquashCompressor;
 
@@ -30,6 +33,7 @@ use self::piece::{Keys, RUN};
 use self::plan::Plan;
 use self::superblock::SUPERBLOCK;
 use crate::content::Contents;
+use crate::forms::FormKey;
 use crate::store::Store;
 use crate::tree::Tree;
 use crate::write::{Error, Meter, Progress, Workspace, WriteOptions, WriteReport, write_all};
@@ -53,9 +57,9 @@ pub fn write_squashfs(
 ) -> Result<WriteReport, Error> {
     let workspace = Workspace::beside(out)?;
     let mut meter = Meter::new(progress, tree.totals().bytes);
-    let notes = Squashfs { tree, store, compressor, options }.make(&workspace, "image.squashfs", &mut meter)?;
+    let (made, _) = Squashfs { tree, store, compressor, options }.make(&workspace, "image.squashfs", &mut meter)?;
     workspace.publish("image.squashfs")?;
-    Ok(WriteReport { notes })
+    Ok(WriteReport { notes: made.notes })
 }
 
 /// An image to be made.
@@ -66,14 +70,28 @@ pub(crate) struct Squashfs<'a> {
     pub options: &'a WriteOptions,
 }
 
+/// An image that was made.
+pub(crate) struct Made {
+    /// What it cannot carry, a sentence each.
+    pub notes: Vec<String>,
+    /// Bytes.
+    pub size: u64,
+    /// Names all that its bytes are made from.
+    key: FormKey,
+}
+
 impl Squashfs<'_> {
-    /// Makes it as a file of this name in the workspace, telling progress by the bytes of the tree's files. Returns what it cannot carry,
-    /// a sentence each.
-    pub(crate) fn make(&self, workspace: &Workspace, name: &str, meter: &mut Meter) -> Result<Vec<String>, Error> {
-        let Squashfs { tree, store, compressor, options } = *self;
+    /// Makes it as a file of this name in the workspace; see [`Squashfs::make_at`].
+    pub(crate) fn make(&self, workspace: &Workspace, name: &str, meter: &mut Meter) -> Result<(Made, File), Error> {
         let path = workspace.path(name);
-        let failed = |e| Error::io(&path, e);
-        let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(|e| Error::io(&path, e))?;
+        Ok((self.make_at((&path, &file, 0), meter)?, file))
+    }
+
+    /// Makes it from a byte of a file on, telling progress by the bytes of the tree's files.
+    pub(crate) fn make_at(&self, (path, file, start): (&Path, &File, u64), meter: &mut Meter) -> Result<Made, Error> {
+        let Squashfs { tree, store, compressor, options } = *self;
+        let failed = |e| Error::io(path, e);
         let codec = Codec { compressor, block: BLOCK };
         let plan = Plan::of(tree, &options.groups, codec.block);
         let press = SquashPress {
@@ -84,16 +102,43 @@ impl Squashfs<'_> {
         };
 
         // The superblock is known last.
-        write_all(&mut &file, &path, &[0; SUPERBLOCK])?;
-        let written = data::write(&plan, &press, options.thread_count(), (&path, &file, SUPERBLOCK as u64), meter)?;
+        (&*file).seek(SeekFrom::Start(start)).map_err(failed)?;
+        write_all(&mut &*file, path, &[0; SUPERBLOCK])?;
+        let written = data::write(&plan, &press, options.thread_count(), (path, file, SUPERBLOCK as u64), meter)?;
         // Contents that several files have were told once.
         meter.add(tree.totals().bytes.saturating_sub(plan.bytes))?;
         let mut finished = tables::tables((tree, &plan, &written), codec, options, meter)?;
         let used = finished.superblock.used;
-        let padding = used.next_multiple_of(DEVICE_BLOCK) - used;
-        finished.bytes.resize(finished.bytes.len() + padding as usize, 0);
-        write_all(&mut &file, &path, &finished.bytes)?;
-        file.write_all_at(&finished.superblock.bytes(), 0).map_err(failed)?;
-        Ok(finished.notes)
+        let size = used.next_multiple_of(DEVICE_BLOCK);
+        finished.bytes.resize(finished.bytes.len() + (size - used) as usize, 0);
+        write_all(&mut &*file, path, &finished.bytes)?;
+        let superblock = finished.superblock.bytes();
+        file.write_all_at(&superblock, start).map_err(failed)?;
+        let mut key = press.keys.of_image(plan.sources());
+        key.field(&finished.bytes).field(&superblock);
+        Ok(Made { notes: finished.notes, size, key: key.finish() })
+    }
+}
+
+impl Made {
+    /// The SHA-256 of the image, which stands in this file from a byte on, in hexadecimal digits. It is kept as a form, so that the bytes
+    /// of an image that was made before are not read for it.
+    pub(crate) fn sha256(&self, store: &Store, (path, file, start): (&Path, &File, u64)) -> Result<String, Error> {
+        let forms = store.forms().map_err(Error::store)?;
+        if let Some(known) = forms.get(&self.key) {
+            return Ok(hex::encode(known));
+        }
+        let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
+        let mut at = 0;
+        while at < self.size {
+            let room = usize::try_from(self.size - at).unwrap_or(usize::MAX).min(buffer.len());
+            let bytes = buffer.get_mut(..room).unwrap_or_default();
+            file.read_exact_at(bytes, start + at).map_err(|e| Error::io(path, e))?;
+            hash.update(&*bytes);
+            at += room as u64;
+        }
+        let digest = hash.finalize();
+        forms.put(&self.key, &digest).map_err(Error::store)?;
+        Ok(hex::encode(digest))
     }
 }

@@ -51,6 +51,14 @@ impl Keys {
         Ok(Keys(hasher))
     }
 
+    /// Begins the name of a whole image with these contents.
+    pub(super) fn of_image<'a>(&self, sources: impl Iterator<Item = &'a Source<'a>>) -> KeyHasher {
+        let mut hasher = self.0.clone();
+        hasher.field(b"image");
+        sources.for_each(|source| _ = hasher.blob(source.blob).number(source.size));
+        hasher
+    }
+
     pub(super) fn key(&self, recipe: &Recipe) -> FormKey {
         let mut hasher = self.0.clone();
         match recipe {

@@ -74,6 +74,14 @@ impl<'a> Plan<'a> {
         self.parts.push(Part::Fragment(sources));
     }
 
+    /// All contents, in the order of their places. Where a fragment ends follows from them.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Source<'a>> {
+        self.parts.iter().flat_map(|part| match part {
+            Part::Blocks(source) => std::slice::from_ref(source),
+            Part::Fragment(sources) => sources.as_slice(),
+        })
+    }
+
     /// Where the content of a file is.
     pub(super) fn place(&self, blob: &BlobId, size: u64) -> Place {
         self.places.get(&(*blob, size)).copied().unwrap_or(Place::Empty)
