@@ -7,6 +7,7 @@ mod cmd_build;
 mod cmd_keep;
 mod cmd_keygen;
 mod cmd_order;
+mod cmd_package;
 mod cmd_plan;
 mod cmd_queue;
 mod cmd_sample;
@@ -60,6 +61,8 @@ enum Command {
     Access(cmd_access::Args),
     /// List what people asked for and no binhost has, for the operator
     Wishes(cmd_wishes::Args),
+    /// Make binary packages of Hatchery itself
+    Package(cmd_package::Args),
     /// Say what to build next, so that most orders that lacked something would be served
     Advise(cmd_advise::Args),
     /// Make a backup of a site, running or not
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         Command::Queue(args) => cmd_queue::run(args),
         Command::Access(args) => cmd_access::run(args),
         Command::Wishes(args) => cmd_wishes::run(args),
+        Command::Package(args) => cmd_package::run(args),
         Command::Advise(args) => cmd_advise::run(args),
         Command::Backup(args) => cmd_keep::backup(args),
         Command::Restore(args) => cmd_keep::restore(args),

@@ -106,6 +106,9 @@ impl Arch {
 
     /// The text of a recipe file for this architecture: `@MULTIARCH@`, `@LIBDIR@` and `@KERNEL@` are replaced.
     pub(crate) fn fill(self, text: &str) -> String {
-        text.replace("@MULTIARCH@", self.multiarch()).replace("@LIBDIR@", self.libdir()).replace("@KERNEL@", self.debian_kernel())
+        text.replace("@MULTIARCH@", self.multiarch())
+            .replace("@LIBDIR@", self.libdir())
+            .replace("@KERNEL@", self.debian_kernel())
+            .replace("@HATCHERY_VERSION@", env!("CARGO_PKG_VERSION"))
     }
 }

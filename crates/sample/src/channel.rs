@@ -41,6 +41,8 @@ pub struct Options {
     pub jobs: usize,
     /// A folder of recipes to use instead of the built-in ones.
     pub recipes: Option<PathBuf>,
+    /// Programs from outside that recipes name, like Hatchery's own (`hatchery`).
+    pub given: BTreeMap<String, PathBuf>,
 }
 
 /// A sample channel that is ready to serve.
@@ -70,7 +72,7 @@ pub fn make(options: &Options, progress: &mut dyn FnMut(&str, u64, u64)) -> Resu
     let arch = options.arch;
     let layout = Layout::new(&options.dir, arch)?;
     let _lock = layout.lock()?;
-    let recipes = recipe::all(options.recipes.as_deref(), arch)?;
+    let recipes = recipe::with_given(recipe::all(options.recipes.as_deref(), arch)?, &options.given)?;
     let debs = Debs::open(&layout.debs, arch, &specs(&recipes, arch))?;
     let targets = targets(&recipes, arch, &debs)?;
     debs.fetch(targets.iter().flat_map(|t| &t.debs), &mut |done, total| progress("fetch Debian's packages", done, total))?;
@@ -353,6 +355,7 @@ fn folders(dir: &Path) -> Result<Vec<PathBuf>, SampleError> {
 fn content_key(target: &Target) -> String {
     let mut parts = vec![CODE_VERSION.to_owned(), format!("{:?}{:?}", target.recipe, target.build)];
     parts.extend(target.debs.iter().map(|deb| deb.sha256.clone()));
+    parts.extend(target.recipe.found.values().map(|given| given.sha256.clone()));
     hash(&parts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 

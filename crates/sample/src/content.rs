@@ -117,6 +117,7 @@ impl Content {
             content.add_archive(recipe, archive, &wanted)?;
         }
         content.add_own(recipe, build);
+        content.add_given(recipe)?;
         content.complete();
         Ok(content)
     }
@@ -173,6 +174,15 @@ impl Content {
                 node.mode = *mode;
             }
         }
+    }
+
+    fn add_given(&mut self, recipe: &Recipe) -> Result<(), SampleError> {
+        for (path, given) in &recipe.found {
+            let bytes = std::fs::read(&given.path).map_err(SampleError::io(&given.path))?;
+            let node = Node { kind: Kind::File(bytes), mode: 0o755, owner: Owner::Root, mtime: self.newest };
+            self.nodes.insert(path.clone(), node);
+        }
+        Ok(())
     }
 
     /// Adds the directories above each path and drops hard links whose file was left out.

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use crate::SampleError;
 use crate::account::Account;
@@ -74,6 +75,13 @@ pub struct Recipe {
     /// Files of our own.
     #[serde(default)]
     pub files: BTreeMap<String, TextFile>,
+    /// Files that whoever makes the sample gives ([`crate::Options::given`]): path to the name they are given by. Without all of them the
+    /// recipe is left out.
+    #[serde(default)]
+    pub given: BTreeMap<String, String>,
+    /// What was given: path to file.
+    #[serde(skip)]
+    pub found: BTreeMap<String, Given>,
     /// Modes of Debian's files that differ here: path to mode.
     #[serde(default)]
     pub modes: BTreeMap<String, u32>,
@@ -116,6 +124,14 @@ pub struct Build {
     pub files: BTreeMap<String, TextFile>,
 }
 
+/// A program from outside.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub path: PathBuf,
+    /// Hexadecimal.
+    pub sha256: String,
+}
+
 /// A text file of our own.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -145,6 +161,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("base", include_str!("../recipes/base.toml")),
     ("boot", include_str!("../recipes/boot.toml")),
     ("desktop", include_str!("../recipes/desktop.toml")),
+    ("hatchery", include_str!("../recipes/hatchery.toml")),
     ("libraries", include_str!("../recipes/libraries.toml")),
     ("network", include_str!("../recipes/network.toml")),
     ("server", include_str!("../recipes/server.toml")),
@@ -176,6 +193,27 @@ pub fn all(folder: Option<&Path>, arch: Arch) -> Result<Vec<Recipe>, SampleError
     }
     recipes.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(recipes)
+}
+
+/// Puts in what is given, and drops the recipes that need what is not.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn with_given(recipes: Vec<Recipe>, given: &BTreeMap<String, PathBuf>) -> Result<Vec<Recipe>, SampleError> {
+    let mut kept = Vec::new();
+    for mut recipe in recipes {
+        for (at, name) in &recipe.given {
+            if let Some(path) = given.get(name) {
+                let bytes = fs::read(path).map_err(SampleError::io(path))?;
+                let sha256 = hex::encode(Sha256::digest(&bytes));
+                recipe.found.insert(at.clone(), Given { path: path.clone(), sha256 });
+            }
+        }
+        if recipe.found.len() == recipe.given.len() {
+            kept.push(recipe);
+        }
+    }
+    Ok(kept)
 }
 
 /// The texts of the recipe files, by name.

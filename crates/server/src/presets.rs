@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{ChannelConfig, ConfigError};
 
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 7] = [
+    ("hatchery.toml", include_str!("../../../presets/hatchery.toml")),
     ("server.toml", include_str!("../../../presets/server.toml")),
     ("desktop.toml", include_str!("../../../presets/desktop.toml")),
     ("server-systemd.toml", include_str!("../../../presets/server-systemd.toml")),

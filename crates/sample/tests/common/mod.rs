@@ -45,7 +45,11 @@ pub fn workspace() -> PathBuf {
 }
 
 pub fn options() -> Options {
-    Options { dir: sample::default_dir(&workspace()), arch: Arch::Amd64, jobs: 0, recipes: None }
+    let dir = sample::default_dir(&workspace());
+    // What `hatchery sample` gave, so that the tests leave the sample as they found it.
+    let own = dir.join("own/hatchery");
+    let given = own.exists().then(|| ("hatchery".to_owned(), own)).into_iter().collect();
+    Options { dir, arch: Arch::Amd64, jobs: 0, recipes: None, given }
 }
 
 #[allow(dead_code)] // Not every test binary looks at dependencies.
