@@ -10,7 +10,7 @@ fn main() -> Result<(), sample::SampleError> {
     let arch = std::env::args().nth(3).map_or(Some(sample::Arch::Amd64), |name| sample::Arch::named(&name));
     let arch = arch.unwrap_or_else(|| panic!("no such architecture"));
     let mut last = String::new();
-    let channel = sample::make(&sample::Options { dir, arch, jobs: 0, recipes }, &mut |what, done, total| {
+    let channel = sample::make(&sample::Options { dir, arch, jobs: 0, recipes, given: Default::default() }, &mut |what, done, total| {
         let line = format!("{what}: {}%", done * 100 / total.max(1));
         if line != last {
             eprintln!("{line}");

@@ -26,7 +26,11 @@ pub fn sample() -> Option<Sample> {
 /// Makes the channel, or takes the one that is there. `None`, with a printed line, on a machine that is no Debian; x86's is taken only
 /// where `scripts/test` made it, as Debian 13 has no kernel for it.
 pub fn sample_of(arch: Arch) -> Option<Sample> {
-    let options = Options { arch, ..options() };
+    let mut options = Options { arch, ..options() };
+    // Hatchery's program is for the machine that it runs on.
+    if arch != Arch::Amd64 {
+        options.given.clear();
+    }
     if arch != Arch::Amd64 && !options.dir.join(arch.folder()).join("binhost/Packages").exists() {
         println!("skipped: there is no sample channel for {}: run `hatchery sample --arch {}`", arch.keyword(), arch.keyword());
         return None;
