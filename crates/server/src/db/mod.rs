@@ -48,7 +48,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyPool, ConnectOptions, Transaction};
+use sqlx::{Any, AnyPool, ConnectOptions, Connection, Transaction};
 
 pub type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -103,9 +103,13 @@ impl Db {
         let pool = match system {
             System::Postgres => AnyPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(POSTGRES_PATIENCE),
             System::Sqlite => {
-                AnyPoolOptions::new().max_connections(SQLITE_CONNECTIONS).acquire_timeout(SQLITE_PATIENCE).after_connect(
-                    |connection, _| Box::pin(async move { sqlx::raw_sql(SQLITE_PRAGMAS).execute(connection).await.map(drop) }),
-                )
+                let pool = AnyPoolOptions::new().max_connections(SQLITE_CONNECTIONS).acquire_timeout(SQLITE_PATIENCE);
+                let pool = pool.after_connect(|connection, _| {
+                    Box::pin(async move { sqlx::raw_sql(SQLITE_PRAGMAS).execute(connection).await.map(drop) })
+                });
+                // On a full disk SQLite ends a transaction by itself, and the driver goes on believing that there is one: such a
+                // connection would refuse every further one, so it is not given out again.
+                pool.before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             }
         };
         let pool = pool.connect_with(options).await?;

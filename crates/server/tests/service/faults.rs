@@ -1,4 +1,4 @@
-//! What a site does when its disk has no room for an image.
+//! What a site does when its disk has no room for an image, or for anything.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,4 +58,43 @@ fn an_image_that_does_not_fit_on_the_disk_leaves_nothing_behind() {
     let file = site.get(&format!("{placed}/artifacts/{name}"));
     assert_eq!((file.status, file.body), (200, content(Format::Zip)));
     site.stop();
+}
+
+#[test]
+fn a_disk_that_was_full_to_the_last_byte_is_forgotten_when_it_has_room() {
+    if on_s3() {
+        return;
+    }
+    let (_dir, path) = folder();
+    let data = path.join("data");
+    std::fs::create_dir(&data).unwrap();
+    let Some(_disk) = Disk::mount(&data, 16) else { return };
+    let site = Site::start_with(&path, &Setup::default());
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let lease = site.lease().unwrap();
+    fill(&data.join("rest"));
+    let wanted = order(&["dev-vcs/git"], &[Format::Zip]);
+    // More often than there are connections, so that every one of them meets the full disk.
+    let refused = (0..24).filter(|_| site.post_json("/api/v1/orders", &wanted).status >= 500).count();
+    assert!(refused > 0, "the disk was not full");
+    std::fs::remove_file(data.join("rest")).unwrap();
+    for _ in 0..24 {
+        let answer = site.post_json("/api/v1/orders", &wanted);
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+    // What was taken before is there, and its build goes on.
+    let name = artifact(&lease, Format::Zip).name;
+    assert_eq!(site.upload(&lease, &name, &content(Format::Zip)), 204);
+    assert_eq!(site.end(&lease, &ready(&lease)).status, 204);
+    assert_eq!(site.state(&placed), "ready");
+    site.stop();
+}
+
+/// Writes until there is no room left.
+fn fill(path: &Path) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path).unwrap();
+    for block in [64 << 10, 1] {
+        while file.write_all(&vec![0; block]).is_ok() {}
+    }
 }
