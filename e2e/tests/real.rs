@@ -58,8 +58,8 @@ fn gentoos_own_binaries_boot_with_the_gaps_filled() {
             packages.as_slice(),
             // What fills the gaps; the three libraries are what packages built with Clang need without saying so.
             &["sys-libs/ncurses", "sys-apps/baselayout", "sys-apps/openrc", "sys-apps/sysvinit", "sys-apps/util-linux"],
-            // The real one is for systemd, which the sample has as well by now.
-            &["sys-auth/pambase[-systemd]"],
+            // The real ones are for systemd, which the sample has as well: these are for OpenRC.
+            &["sys-auth/pambase[-systemd]", ">=virtual/libudev-251-r2", ">=virtual/udev-217-r7"],
             &["sys-apps/shadow", "sys-apps/sed", "sys-apps/grep", "sys-apps/gawk", "sys-process/procps"],
             &["sys-libs/libcxx", "sys-libs/llvm-libunwind", "sys-libs/libomp"],
         ]
