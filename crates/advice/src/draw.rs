@@ -50,7 +50,10 @@ pub fn svg(advice: &Advice) -> String {
         y(advice.served)
     );
     let note = format!("{}: {}", count(advice.cost.builds, "build"), advice.served);
-    text.push_str(&label(x(advice.cost.builds) + 8.0, y(advice.served) + 16.0, "start", &note));
+    // Towards the right edge the words stand before the dot.
+    let at = x(advice.cost.builds);
+    let (shift, anchor) = if at > WIDTH * 0.75 { (-8.0, "end") } else { (8.0, "start") };
+    text.push_str(&label(at + shift, y(advice.served) + 16.0, anchor, &note));
     text.push_str("</svg>\n");
     text
 }
