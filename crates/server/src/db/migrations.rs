@@ -8,7 +8,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use super::{Db, System};
 
 /// The version of the tables that this server works with.
-pub const NEWEST: i64 = 11;
+pub const NEWEST: i64 = 12;
 
 /// The oldest version that SQLite can be brought back to: what was before it is not undone, as no server of that time is in use.
 pub const OLDEST: i64 = 5;
@@ -42,6 +42,7 @@ const POSTGRES: &[Step] = &[
     (9, "warm", sql!("postgres/0009_warm.sql"), Some(sql!("postgres/0009_warm.down.sql"))),
     (10, "demands", sql!("postgres/0010_demands.sql"), Some(sql!("postgres/0010_demands.down.sql"))),
     (11, "push", sql!("postgres/0011_push.sql"), Some(sql!("postgres/0011_push.down.sql"))),
+    (12, "indexes", sql!("postgres/0012_indexes.sql"), Some(sql!("postgres/0012_indexes.down.sql"))),
 ];
 
 const SQLITE: &[Step] = &[
@@ -56,6 +57,7 @@ const SQLITE: &[Step] = &[
     (9, "warm", sql!("sqlite/0009_warm.sql"), Some(sql!("sqlite/0009_warm.down.sql"))),
     (10, "demands", sql!("sqlite/0010_demands.sql"), Some(sql!("sqlite/0010_demands.down.sql"))),
     (11, "push", sql!("sqlite/0011_push.sql"), Some(sql!("sqlite/0011_push.down.sql"))),
+    (12, "indexes", sql!("sqlite/0012_indexes.sql"), Some(sql!("sqlite/0012_indexes.down.sql"))),
 ];
 
 impl Db {

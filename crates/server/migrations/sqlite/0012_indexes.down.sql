@@ -1,0 +1,2 @@
+DROP INDEX wishes_by_day;
+DROP INDEX demands_by_day;
