@@ -7,7 +7,7 @@ use std::rc::Rc;
 use gentoo::dep::Tree;
 use gentoo::index::Entry;
 use gentoo::license::License;
-use gentoo::useflags::{ImplicitIuse, PackageUse, bare_flag};
+use gentoo::useflags::{ImplicitIuse, PackageUse};
 use gentoo::{Atom, Dep};
 
 /// Most packages that are followed from one package.
@@ -203,9 +203,9 @@ pub(crate) fn defaults(ebuild: &Entry) -> BTreeSet<String> {
     ebuild.iuse.iter().filter_map(|flag| flag.strip_prefix('+')).map(str::to_owned).collect()
 }
 
-/// The names in IUSE.
+/// Whether a flag is in IUSE.
 pub(crate) fn knows(package: &Entry, flag: &str) -> bool {
-    package.iuse.iter().any(|f| bare_flag(f) == flag)
+    package.iuse_names().any(|f| f == flag)
 }
 
 /// The licences that apply to a package with these flags.

@@ -1,7 +1,7 @@
 //! A package of an image, as bills of materials tell of it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use contract::{Plan, PlannedPackage};
 use gentoo::Cpv;
@@ -18,17 +18,25 @@ const MAX_CACHE_ENTRY: u64 = 1 << 20;
 /// Looks the packages of a plan up in the metadata cache of a Gentoo repository (`metadata/md5-cache`). A version that the repository
 /// does not have any more is left out, and so is what cannot be read: another would be wrong.
 pub fn sources(plan: &Plan, repository: &Path) -> Sources {
-    let cache = repository.join("metadata/md5-cache");
     let of = |package: &PlannedPackage| {
-        let cpv = Cpv::parse(&package.cpv).ok()?;
-        let path = cache.join(&cpv.category).join(cpv.pf());
-        let small = std::fs::metadata(&path).ok().filter(|m| m.is_file() && m.len() <= MAX_CACHE_ENTRY);
-        let text = small.and_then(|_| std::fs::read_to_string(&path).ok())?;
+        let text = cache_entry(repository, &Cpv::parse(&package.cpv).ok()?)?;
         let uri = text.lines().find_map(|line| line.strip_prefix("SRC_URI="))?;
         let found = gentoo::src_uris(uri, &|flag| package.use_flags.iter().any(|f| f == flag)).ok()?;
         Some((package.cpv.clone(), found))
     };
     plan.packages.iter().filter_map(of).collect()
+}
+
+/// The metadata cache of a Gentoo repository: a folder for each category, with a file for each ebuild.
+pub fn metadata_cache(repository: &Path) -> PathBuf {
+    repository.join("metadata/md5-cache")
+}
+
+/// What the metadata cache says of an ebuild; none where it cannot be read or is larger than any ebuild's.
+pub fn cache_entry(repository: &Path, cpv: &Cpv) -> Option<String> {
+    let path = metadata_cache(repository).join(&cpv.category).join(cpv.pf());
+    let small = std::fs::metadata(&path).ok().filter(|m| m.is_file() && m.len() <= MAX_CACHE_ENTRY);
+    small.and_then(|_| std::fs::read_to_string(&path).ok())
 }
 
 pub(crate) struct Component<'a> {

@@ -16,7 +16,7 @@ pub mod verify;
 use contract::hash::FieldHasher;
 use contract::{Artifact, Plan};
 
-pub use component::{Sources, sources};
+pub use component::{Sources, cache_entry, metadata_cache, sources};
 pub use cyclonedx::cyclonedx;
 pub use digests::{Digests, Hasher, SumKind, parse_sums};
 pub use documents::{Document, DocumentError, DocumentKind, Listed, documents};
@@ -86,7 +86,8 @@ impl Facts<'_> {
     /// What bills of materials say of a stage3: not all that it brings is in the image.
     fn about_stage3(&self) -> String {
         let removed: Vec<&str> = self.plan.removals.iter().map(|removal| removal.cpv.as_str()).collect();
-        let text = "A stage3. Its packages are not listed here one by one; those that packages listed here replace are not in the image";
+        let text =
+            "A stage3. Its packages are not listed here one by one; those that packages listed here replace are not in the image";
         match removed.is_empty() {
             true => format!("{text}."),
             false => format!("{text}, nor are {}, which were removed.", removed.join(", ")),

@@ -12,7 +12,8 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::http::Counters;
 use crate::limits::Usage;
-use crate::notices::Mailer;
+use crate::notices::{Mailer, SiteKey};
+use crate::outbound::Reach;
 use crate::outlook::Outlooks;
 use crate::storage::Storage;
 use crate::workers::Workers;
@@ -28,6 +29,8 @@ pub struct App {
     pub mailer: Option<Mailer>,
     /// The site's own secret, from which others follow.
     pub secret: String,
+    /// Signs web pushes; it follows from the secret.
+    pub push_key: SiteKey,
     /// Base of the links we give out, without a slash at the end.
     pub public_url: String,
     pub worker_token: String,
@@ -41,6 +44,11 @@ pub struct App {
 }
 
 impl App {
+    /// The addresses that notices to where users want may go to.
+    pub fn reach(&self) -> Reach {
+        if self.config.webhooks_inside { Reach::Any } else { Reach::Public }
+    }
+
     /// The address of an order's page.
     pub fn order_url(&self, order: &str) -> String {
         format!("{}/orders/{order}", self.public_url)

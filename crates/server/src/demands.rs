@@ -1,6 +1,6 @@
 //! Advice for those who build binary packages: what orders asked for, put before [`advice`] together with what is known of packages.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use advice::{Advice, Demand, Known, Question, Repository, Wish};
@@ -11,9 +11,6 @@ use gentoo::{Atom, Cpv};
 use crate::app::App;
 use crate::channels::{Availability, Channel, Snapshot, Unavailable};
 use crate::db::CountedDemand;
-
-/// Largest entry of a metadata cache that is read, in bytes.
-const MAX_CACHE_ENTRY: u64 = 1 << 20;
 
 /// Why there is no advice.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +45,8 @@ pub async fn advise(app: &App, channel: &Arc<Channel>, days: u64, question: Ques
     let others: Vec<Arc<Snapshot>> = app.catalogue.channels.all().iter().filter_map(|other| like(other, channel)).collect();
     let repository = channel.repository();
     let work = move || {
-        let repository = repository.map(|path| metadata_cache(&path)).filter(|cache| cache.is_dir());
-        let ebuilds = repository.map(|cache| -> Repository { Box::new(move |cp| ebuilds(&cache, cp)) });
+        let repository = repository.filter(|path| attest::metadata_cache(path).is_dir());
+        let ebuilds = repository.map(|path| -> Repository { Box::new(move |cp| ebuilds(&path, cp)) });
         let elsewhere = others.iter().flat_map(|snapshot| snapshot.universe.entries());
         let implicit = snapshot.universe.implicit_iuse().clone();
         let known = Known::new(implicit, snapshot.universe.entries(), elsewhere, ebuilds);
@@ -81,19 +78,11 @@ fn demand(counted: &CountedDemand) -> Demand {
     Demand { orders: counted.orders, unmet: wishes(&counted.unmet), met: wishes(&counted.met) }
 }
 
-fn metadata_cache(repository: &Path) -> PathBuf {
-    repository.join("metadata/md5-cache")
-}
-
-/// The ebuilds of a name in a metadata cache; what cannot be read is left out, as a broken ebuild is for Portage.
-fn ebuilds(cache: &Path, cp: &str) -> Vec<Entry> {
+/// The ebuilds of a name in a repository's metadata cache; what cannot be read is left out, as a broken ebuild is for Portage.
+fn ebuilds(repository: &Path, cp: &str) -> Vec<Entry> {
     let Some((category, package)) = cp.split_once('/') else { return Vec::new() };
-    let files = std::fs::read_dir(cache.join(category)).into_iter().flatten().flatten();
-    let named = files.filter_map(|file| Some((format!("{category}/{}", file.file_name().to_str()?), file.path())));
-    let entry = |(cpv, path): (String, PathBuf)| {
-        let cpv = Cpv::parse(&cpv).ok().filter(|cpv| cpv.package == package)?;
-        std::fs::metadata(&path).ok().filter(|m| m.is_file() && m.len() <= MAX_CACHE_ENTRY)?;
-        advice::ebuild(&cpv.to_string(), &std::fs::read_to_string(&path).ok()?).ok()
-    };
-    named.filter_map(entry).collect()
+    let files = std::fs::read_dir(attest::metadata_cache(repository).join(category)).into_iter().flatten().flatten();
+    let named = files.filter_map(|file| Cpv::parse(&format!("{category}/{}", file.file_name().to_str()?)).ok());
+    let entry = |cpv: Cpv| advice::ebuild(&cpv.to_string(), &attest::cache_entry(repository, &cpv)?).ok();
+    named.filter(|cpv| cpv.package == package).filter_map(entry).collect()
 }

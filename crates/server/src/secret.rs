@@ -1,5 +1,6 @@
-//! Random tokens, their comparison, and password hashing.
+//! Random tokens, their comparison, authentication codes, and password hashing.
 
+use hmac::{Hmac, Mac};
 use sha_crypt::{Sha512Params, sha512_crypt_b64};
 use sha2::{Digest, Sha256};
 
@@ -39,6 +40,14 @@ pub fn token<const BYTES: usize>() -> Result<String, NoRandomness> {
 /// Whether two secrets are equal, in a time that tells nothing of where they differ: the hashes are compared, not the secrets.
 pub fn same(a: &str, b: &str) -> bool {
     Sha256::digest(a.as_bytes()) == Sha256::digest(b.as_bytes())
+}
+
+/// HMAC-SHA256 (RFC 2104) of the parts, one behind the other.
+pub fn mac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    // HMAC takes a key of any length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Vec::new() };
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().to_vec()
 }
 
 /// The crypt(5) hash of a password, SHA-512 with a fresh salt (`$6$…`), as /etc/shadow holds it.

@@ -23,7 +23,7 @@ use crate::config::{Config, ConfigError};
 use crate::db::{Db, MigrateError};
 use crate::http::Counters;
 use crate::limits::Usage;
-use crate::notices::Mailer;
+use crate::notices::{Mailer, PushError, SiteKey};
 use crate::outlook::Outlooks;
 use crate::secret::{self, NoRandomness};
 use crate::storage::Storage;
@@ -50,6 +50,8 @@ pub enum ServerError {
     Database { address: String, source: MigrateError },
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
+    #[error("the key for web pushes cannot be made: {0}")]
+    PushKey(#[from] PushError),
     #[error("the token {} cannot be used: {reason}", path.display())]
     Token { path: PathBuf, reason: String },
 }
@@ -88,6 +90,7 @@ impl Server {
             storage,
             catalogue: Catalogue::new(&config)?,
             mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
+            push_key: SiteKey::of(&secret)?,
             secret,
             public_url,
             worker_token,

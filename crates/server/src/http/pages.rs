@@ -21,7 +21,6 @@ use crate::channels::Availability;
 use crate::client::Client;
 use crate::clock;
 use crate::db::{Build, BuildState, LogLine};
-use crate::notices;
 use crate::orders::{self, Refusal};
 use crate::presets::Preset;
 use crate::secret;
@@ -210,7 +209,7 @@ pub async fn order(State(app): SharedApp, Path(id): Path<String>) -> Page {
         _ => BTreeMap::new(),
     };
     let signs = app.attestor.certificate().is_some();
-    let push_key = notices::application_server_key(&app.secret).map_err(|e| Problem::internal(&e))?;
+    let push_key = app.push_key.shown();
     let page = OrderPage { version: &assets::VERSION, status: &status, log, channel, licences, signs, push_key };
     Ok(render(StatusCode::OK, &page))
 }

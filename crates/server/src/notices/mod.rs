@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 pub use mail::Mailer;
-pub use push::{Subscription, application_server_key};
+pub use push::{PushError, SiteKey, Subscription};
 pub use webhook::secret as webhook_secret;
 
 use crate::app::App;

@@ -8,7 +8,6 @@ use axum::http::{Request, StatusCode, Uri, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use contract::OrderError;
-use hmac::{Hmac, Mac};
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::derive::Deriver;
 use openssl::ec::{EcGroup, EcKey, EcPoint, PointConversionForm};
@@ -25,7 +24,8 @@ use super::Trouble;
 use crate::app::App;
 use crate::clock::now;
 use crate::db::Notice;
-use crate::outbound::{self, Reach};
+use crate::outbound;
+use crate::secret::mac;
 use crate::status::OrderStatus;
 
 /// How long the push service may take to answer.
@@ -101,13 +101,13 @@ pub enum PushError {
 }
 
 /// The site's key for signing, made of its secret: each of its servers has the same, and nobody has to keep it.
-struct SiteKey {
+pub struct SiteKey {
     key: EcKey<Private>,
     public: Vec<u8>,
 }
 
 impl SiteKey {
-    fn of(secret: &str) -> Result<SiteKey, PushError> {
+    pub fn of(secret: &str) -> Result<SiteKey, PushError> {
         let group = p256()?;
         let (mut context, mut order) = (BigNumContext::new()?, BigNum::new()?);
         group.order(&mut order, &mut context)?;
@@ -125,6 +125,11 @@ impl SiteKey {
         Err(PushError::BadKeys)
     }
 
+    /// What browsers are shown of it (`applicationServerKey`), in Base64 for URLs.
+    pub fn shown(&self) -> String {
+        BASE64.encode(&self.public)
+    }
+
     /// The value of `Authorization` for a push service (RFC 8292, sections 2 and 3). `contact` is how its operator reaches ours.
     fn authorization(&self, origin: &str, contact: &str, now: i64) -> Result<String, PushError> {
         let part = |value: serde_json::Value| BASE64.encode(value.to_string());
@@ -132,13 +137,8 @@ impl SiteKey {
         let signed = format!("{}.{}", part(json!({ "typ": "JWT", "alg": "ES256" })), part(claims));
         let signature = EcdsaSig::sign(&Sha256::digest(signed.as_bytes()), &self.key)?;
         let bytes = [signature.r().to_vec_padded(32)?, signature.s().to_vec_padded(32)?].concat();
-        Ok(format!("vapid t={signed}.{}, k={}", BASE64.encode(bytes), BASE64.encode(&self.public)))
+        Ok(format!("vapid t={signed}.{}, k={}", BASE64.encode(bytes), self.shown()))
     }
-}
-
-/// The key that browsers are shown (`applicationServerKey`), in Base64 for URLs.
-pub fn application_server_key(secret: &str) -> Result<String, PushError> {
-    Ok(BASE64.encode(SiteKey::of(secret)?.public))
 }
 
 /// Tells a browser of an order.
@@ -152,7 +152,7 @@ pub async fn push(app: &App, to: &Subscription, notice: &Notice, status: &OrderS
     };
     let message = json!({ "title": status.image_name, "text": text, "url": format!("/orders/{}", status.id) }).to_string();
     let body = encrypt(to, message.as_bytes(), &fresh().map_err(lasting)?).map_err(lasting)?;
-    let authorization = SiteKey::of(&app.secret).and_then(|key| key.authorization(&origin(&to.endpoint)?, &contact(app), now()));
+    let authorization = origin(&to.endpoint).and_then(|origin| app.push_key.authorization(&origin, &contact(app), now()));
     let request = Request::post(&to.endpoint)
         .header(header::AUTHORIZATION, authorization.map_err(lasting)?)
         .header(header::CONTENT_TYPE, "application/octet-stream")
@@ -162,8 +162,7 @@ pub async fn push(app: &App, to: &Subscription, notice: &Notice, status: &OrderS
         .header("urgency", "normal")
         .body(Body::from(body))
         .map_err(|e| Trouble::lasting(format!("the address of the push service cannot be used: {e}")))?;
-    let reach = if app.config.webhooks_inside { Reach::Any } else { Reach::Public };
-    match outbound::send(request, reach, PATIENCE).await {
+    match outbound::send(request, app.reach(), PATIENCE).await {
         Ok(answer) if answer.status().is_success() => Ok(()),
         // The browser wants to hear no more, or is gone (RFC 8030, section 7.3).
         Ok(answer) if matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::GONE) => {
@@ -227,16 +226,13 @@ fn p256() -> Result<EcGroup, ErrorStack> {
     EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)
 }
 
-fn mac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-    // HMAC takes a key of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Vec::new() };
-    parts.iter().for_each(|part| mac.update(part));
-    mac.finalize().into_bytes().to_vec()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn application_server_key(secret: &str) -> Result<String, PushError> {
+        SiteKey::of(secret).map(|key| key.shown())
+    }
 
     #[test]
     fn a_message_is_encrypted_as_the_rfc_shows() {

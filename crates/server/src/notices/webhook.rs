@@ -7,15 +7,13 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::{Hmac, Mac};
 use serde_json::json;
-use sha2::Sha256;
 
 use super::Trouble;
 use crate::app::App;
 use crate::clock::now;
 use crate::db::Notice;
-use crate::outbound::{self, Reach};
+use crate::outbound;
 use crate::status::OrderStatus;
 
 /// How long the other side may take to answer.
@@ -32,15 +30,7 @@ fn key(site: &str, order: &str) -> Vec<u8> {
 }
 
 fn mac(key: &[u8], parts: &[&str]) -> Vec<u8> {
-    // HMAC takes a key of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Vec::new() };
-    for (at, part) in parts.iter().enumerate() {
-        if at > 0 {
-            mac.update(b".");
-        }
-        mac.update(part.as_bytes());
-    }
-    mac.finalize().into_bytes().to_vec()
+    crate::secret::mac(key, &[parts.join(".").as_bytes()])
 }
 
 /// The value of `webhook-signature`.
@@ -62,8 +52,7 @@ pub async fn call(app: &App, address: &str, notice: &Notice, status: &OrderStatu
         .header("webhook-signature", signature)
         .body(Body::from(body))
         .map_err(|e| Trouble::lasting(format!("the webhook's address cannot be used: {e}")))?;
-    let reach = if app.config.webhooks_inside { Reach::Any } else { Reach::Public };
-    match outbound::send(request, reach, PATIENCE).await {
+    match outbound::send(request, app.reach(), PATIENCE).await {
         Ok(answer) if answer.status().is_success() => Ok(()),
         Ok(answer) if answer.status() == StatusCode::GONE => Err(Trouble::lasting("the webhook answered 410 Gone")),
         Ok(answer) => Err(Trouble::passing(format!("the webhook answered {}", answer.status()))),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use contract::Format;
+use contract::lease::Lease;
 
 use crate::backend::{on_s3, stored};
 use crate::common::{Setup, Site, artifact, content, folder, order, ready};
@@ -34,60 +35,74 @@ impl Drop for Disk {
     }
 }
 
+/// A site on a small disk of its own, and an order whose build a worker has in hand.
+struct Begun {
+    site: Site,
+    placed: String,
+    lease: Lease,
+    /// The image that was ordered.
+    name: String,
+    path: PathBuf,
+    _disk: Disk,
+    _dir: tempfile::TempDir,
+}
+
+impl Begun {
+    /// None where nothing can be mounted, and with S3, as there is nothing of the images on this disk.
+    fn start() -> Option<Begun> {
+        if on_s3() {
+            return None;
+        }
+        let (_dir, path) = folder();
+        std::fs::create_dir(path.join("data")).unwrap();
+        let _disk = Disk::mount(&path.join("data"), 16)?;
+        let site = Site::start_with(&path, &Setup::default());
+        let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+        let lease = site.lease().unwrap();
+        let name = artifact(&lease, Format::Zip).name;
+        Some(Begun { site, placed, lease, name, path, _disk, _dir })
+    }
+
+    /// The worker delivers.
+    fn finish(&self) {
+        assert_eq!(self.site.upload(&self.lease, &self.name, &content(Format::Zip)), 204);
+        assert_eq!(self.site.end(&self.lease, &ready(&self.lease)).status, 204);
+    }
+}
+
 #[test]
 fn an_image_that_does_not_fit_on_the_disk_leaves_nothing_behind() {
-    if on_s3() {
-        // There is nothing of the images on this disk.
-        return;
-    }
-    let (_dir, path) = folder();
-    let data = path.join("data");
-    std::fs::create_dir(&data).unwrap();
-    let Some(_disk) = Disk::mount(&data, 16) else { return };
-    let site = Site::start_with(&path, &Setup::default());
-    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
-    let lease = site.lease().unwrap();
-    let name = artifact(&lease, Format::Zip).name;
+    let Some(begun) = Begun::start() else { return };
+    let Begun { site, placed, lease, name, path, .. } = &begun;
     // An image that does not fit is refused, and its beginning does not stay.
-    assert_eq!(site.upload(&lease, &name, &vec![7; 24 << 20]), 507);
-    assert_eq!(stored(&path, &lease.job.build), Vec::<String>::new());
-    assert_eq!(site.state(&placed), "building");
+    assert_eq!(site.upload(lease, name, &vec![7; 24 << 20]), 507);
+    assert_eq!(stored(path, &lease.job.build), Vec::<String>::new());
+    assert_eq!(site.state(placed), "building");
     // With room again, as here, the worker's next try is good, and the order is what it would have been.
-    assert_eq!(site.upload(&lease, &name, &content(Format::Zip)), 204);
-    assert_eq!(site.end(&lease, &ready(&lease)).status, 204);
+    begun.finish();
     let file = site.get(&format!("{placed}/artifacts/{name}"));
     assert_eq!((file.status, file.body), (200, content(Format::Zip)));
-    site.stop();
+    begun.site.stop();
 }
 
 #[test]
 fn a_disk_that_was_full_to_the_last_byte_is_forgotten_when_it_has_room() {
-    if on_s3() {
-        return;
-    }
-    let (_dir, path) = folder();
-    let data = path.join("data");
-    std::fs::create_dir(&data).unwrap();
-    let Some(_disk) = Disk::mount(&data, 16) else { return };
-    let site = Site::start_with(&path, &Setup::default());
-    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
-    let lease = site.lease().unwrap();
-    fill(&data.join("rest"));
+    let Some(begun) = Begun::start() else { return };
+    let (site, rest) = (&begun.site, begun.path.join("data/rest"));
+    fill(&rest);
     let wanted = order(&["dev-vcs/git"], &[Format::Zip]);
     // More often than there are connections, so that every one of them meets the full disk.
     let refused = (0..24).filter(|_| site.post_json("/api/v1/orders", &wanted).status >= 500).count();
     assert!(refused > 0, "the disk was not full");
-    std::fs::remove_file(data.join("rest")).unwrap();
+    std::fs::remove_file(rest).unwrap();
     for _ in 0..24 {
         let answer = site.post_json("/api/v1/orders", &wanted);
         assert_eq!(answer.status, 201, "{}", answer.text());
     }
     // What was taken before is there, and its build goes on.
-    let name = artifact(&lease, Format::Zip).name;
-    assert_eq!(site.upload(&lease, &name, &content(Format::Zip)), 204);
-    assert_eq!(site.end(&lease, &ready(&lease)).status, 204);
-    assert_eq!(site.state(&placed), "ready");
-    site.stop();
+    begun.finish();
+    assert_eq!(site.state(&begun.placed), "ready");
+    begun.site.stop();
 }
 
 /// Writes until there is no room left.
