@@ -2,18 +2,23 @@
 //! (QEMU). Everything lives in one temporary folder per test and ends with it.
 
 pub mod browser;
+#[path = "../../crates/server/tests/service/disk.rs"]
+pub mod disk;
 pub mod mail;
 pub mod network;
 pub mod portage;
 pub mod qemu;
+#[path = "../../crates/server/tests/service/services.rs"]
+pub mod services;
 pub mod site;
 pub mod user;
 pub mod web;
+pub mod worker;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The workspace's root folder.
 pub fn workspace() -> PathBuf {
@@ -65,4 +70,15 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<
         assert!(start.elapsed() < limit, "waited {} s for {what}", limit.as_secs());
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+/// A length of time nobody chose.
+pub fn some_time(limit: Duration) -> Duration {
+    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").subsec_nanos();
+    limit.mul_f64(f64::from(nanos % 1_000_003) / 1_000_003.0)
+}
+
+/// Where Python and what it installs for the tests are.
+pub fn test_venv() -> PathBuf {
+    std::env::var_os("HATCHERY_TEST_VENV").map_or_else(|| workspace().join("target/test-venv"), PathBuf::from)
 }

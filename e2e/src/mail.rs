@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::{free_port, wait_for, workspace};
+use crate::{free_port, test_venv, wait_for};
 
 pub struct MailServer {
     pub port: u16,
@@ -16,7 +16,7 @@ pub struct MailServer {
 impl MailServer {
     /// Starts the server; `None`, with a line that says so, where aiosmtpd is not installed.
     pub fn start(dir: &Path) -> Option<Self> {
-        let venv = std::env::var_os("HATCHERY_TEST_VENV").map_or_else(|| workspace().join("target/test-venv"), PathBuf::from);
+        let venv = test_venv();
         let python = venv.join("bin/python");
         if !Command::new(&python).args(["-c", "import aiosmtpd"]).output().is_ok_and(|o| o.status.success()) {
             eprintln!("SKIPPED: mail needs aiosmtpd in {}: run scripts/setup test", venv.display());

@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use crate::{free_port, hatchery, sample_dir, user, wait_for};
 
+/// The library that gives a process another time of day.
+pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+
 pub struct Site {
     pub url: String,
     dir: PathBuf,
@@ -16,20 +19,37 @@ pub struct Site {
     agent: ureq::Agent,
     /// It has a worker of its own, and listens on the loopback interface alone.
     whole: bool,
+    /// What its process finds in its environment besides.
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Site {
     /// Starts a site that serves the sample channel, with everything it keeps below `dir`. `extra` goes into the configuration's top.
     pub fn start(dir: &Path, extra: &str) -> Self {
-        Site::make(dir, extra, true)
+        Site::make(dir, extra, true, Vec::new())
     }
 
     /// The same without a worker, for workers that come from elsewhere: it listens on all addresses of this machine.
     pub fn without_worker(dir: &Path, extra: &str) -> Self {
-        Site::make(dir, extra, false)
+        Site::make(dir, extra, false, Vec::new())
     }
 
-    fn make(dir: &Path, extra: &str, whole: bool) -> Self {
+    /// The same on a machine whose clock is so many seconds ahead; `None`, with a line that says so, where that cannot be had.
+    pub fn without_worker_and_ahead(dir: &Path, extra: &str, seconds: u32) -> Option<Self> {
+        if !Path::new(FAKETIME).exists() {
+            eprintln!("SKIPPED: another clock needs libfaketime: run scripts/setup test");
+            return None;
+        }
+        let clock = [
+            ("LD_PRELOAD", FAKETIME.to_owned()),
+            ("FAKETIME", format!("+{seconds}")),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+            ("FAKETIME_DISABLE_SHM", "1".to_owned()),
+        ];
+        Some(Site::make(dir, extra, false, clock.into()))
+    }
+
+    fn make(dir: &Path, extra: &str, whole: bool, environment: Vec<(&'static str, String)>) -> Self {
         let port = free_port();
         let host = if whole { "127.0.0.1" } else { "0.0.0.0" };
         let sample = sample_dir();
@@ -64,6 +84,7 @@ keyring_file = "{sample}/key/certificate.asc"
             process: None,
             agent: agent.into(),
             whole,
+            environment,
         };
         site.resume();
         site
@@ -73,7 +94,10 @@ keyring_file = "{sample}/key/certificate.asc"
     pub fn resume(&mut self) {
         assert!(self.process.is_none(), "the site runs already");
         let log = std::fs::File::options().create(true).append(true).open(self.dir.join("site.log")).expect("a log");
-        let child = user::command(&hatchery())
+        // As an ordinary user from the start: libfaketime shares memory under the name of who began.
+        let child = user::command(Path::new("env"))
+            .args(self.environment.iter().map(|(name, value)| format!("{name}={value}")))
+            .arg(hatchery())
             .args(["serve", "--config"])
             .arg(self.dir.join("hatchery.toml"))
             .args(if self.whole { None } else { Some("--no-worker") })
@@ -84,7 +108,8 @@ keyring_file = "{sample}/key/certificate.asc"
             .spawn()
             .expect("the site starts");
         self.process = Some(child);
-        wait_for("the site", Duration::from_secs(60), || {
+        let what = format!("the site; its log is {}", self.dir.join("site.log").display());
+        wait_for(&what, Duration::from_secs(60), || {
             let _ = std::net::TcpStream::connect(("127.0.0.1", self.port)).ok()?;
             self.agent.get(format!("{}/healthz", self.url)).call().ok().filter(|r| r.status() == 200)
         });
@@ -107,6 +132,14 @@ keyring_file = "{sample}/key/certificate.asc"
         let mut answer = self.agent.post(format!("{}/api/v1/orders", self.url)).send_json(order).expect("the site answers");
         let body = answer.body_mut().read_json().unwrap_or(Value::Null);
         (answer.status().as_u16(), body)
+    }
+
+    /// The same under a key by which the site knows the order again when it is sent again; none when no answer came.
+    pub fn order_once(&self, order: &Value, key: &str) -> Option<(u16, Value)> {
+        let request = self.agent.post(format!("{}/api/v1/orders", self.url)).header("Idempotency-Key", key);
+        let mut answer = request.send_json(order).ok()?;
+        let body = answer.body_mut().read_json().unwrap_or(Value::Null);
+        Some((answer.status().as_u16(), body))
     }
 
     /// A path of the site, as JSON.

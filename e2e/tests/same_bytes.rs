@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use e2e::site::FAKETIME;
 use e2e::{hatchery, sample_dir, user};
 use serde_json::Value;
 
 /// A clock that is wrong by more than a year, for every program of the build that is linked to the C library.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 /// What is left out, so that twelve formats are written twice in little time: all modules of the kernel that no medium needs, texts, and
 /// large programs that nothing of the test starts.

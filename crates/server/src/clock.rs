@@ -1,12 +1,29 @@
 //! The time of day, and times, sizes and durations as people read them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{PoisonError, RwLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use contract::time::civil;
 
+/// The clock that is followed instead of this machine's: what it showed, in seconds since the epoch, and when.
+static FOLLOWED: RwLock<Option<(f64, Instant)>> = RwLock::new(None);
+/// A machine whose clock is off by more is told of. Seconds.
+const MUCH_OFF: f64 = 5.0;
+
+/// From now on the time is counted from here, `time` being seconds since the epoch, and not by this machine's clock, which may be wrong and
+/// may jump.
+pub fn follow(time: f64) {
+    let off = own() - time;
+    let mut followed = FOLLOWED.write().unwrap_or_else(PoisonError::into_inner);
+    if followed.is_none() && off.abs() > MUCH_OFF {
+        tracing::warn!(seconds = off, "this machine's clock is not that of the database, which is followed");
+    }
+    *followed = Some((time, Instant::now()));
+}
+
 /// Seconds since the epoch; 0 when the clock stands before it.
 pub fn now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX));
+    let now = exact_now() as i64;
     #[cfg(test)]
     let now = FIXED.with(|fixed| fixed.get().unwrap_or(now));
     now
@@ -27,6 +44,12 @@ pub fn advance(seconds: i64) {
 
 /// Seconds since the epoch, with their fraction; 0 when the clock stands before it.
 pub fn exact_now() -> f64 {
+    let followed = *FOLLOWED.read().unwrap_or_else(PoisonError::into_inner);
+    followed.map_or_else(own, |(time, when)| time + when.elapsed().as_secs_f64())
+}
+
+/// By this machine's own clock.
+fn own() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
 

@@ -79,6 +79,9 @@ pub struct PhaseHost {
     pub(super) areas: HashMap<Area, OnDisk>,
 }
 
+/// What Linux says of ENOSPC.
+const DISK_FULL: &str = "No space left on device";
+
 impl PhaseHost {
     /// Starts a helper with a directory of its own below `work_dir`; sweeps there first.
     pub fn start(work_dir: &Path) -> Result<PhaseHost, SandboxError> {
@@ -146,6 +149,8 @@ impl PhaseHost {
         self.ask(&Request::Enable { arch: arch.to_owned() })?;
         match self.reply()? {
             Reply::Done => Ok(()),
+            // No machine and no emulator helps against that.
+            Reply::Failed { message } if message.contains(DISK_FULL) => Err(SandboxError::Broken { message }),
             Reply::Failed { message } => Err(SandboxError::Unavailable {
                 message,
                 advice: "Take a machine of that architecture, or install QEMU's user mode (`apt install qemu-user-static`, \

@@ -6,6 +6,7 @@ mod addresses;
 mod builds;
 mod demands;
 mod documents;
+mod ending;
 mod keeping;
 mod lease;
 mod log;
@@ -28,8 +29,9 @@ pub use addresses::{Address, Word};
 pub use builds::{Build, BuildState, NewBuild, StepProgress};
 pub use demands::CountedDemand;
 pub use documents::DocumentRow;
+pub use ending::EndError;
 pub use keeping::{Gate, Keeping, Turn};
-pub use lease::{EndError, FilesToKeep, LeaseLost, Leased, Upload};
+pub use lease::{FilesToKeep, LeaseLost, Leased, Upload};
 pub(crate) use lease::{step_number, step_seconds};
 pub use log::LogLine;
 pub use migrations::{MigrateError, NEWEST};
@@ -49,6 +51,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool, ConnectOptions, Connection, Transaction};
+
+use crate::clock;
 
 pub type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -113,7 +117,21 @@ impl Db {
             }
         };
         let pool = pool.connect_with(options).await?;
-        Ok(Db { pool, system, url })
+        let db = Db { pool, system, url };
+        db.follow_clock().await?;
+        Ok(db)
+    }
+
+    /// Servers that share a database go by its clock: when theirs differ, none takes another's lease for lapsed, or a notice that another has
+    /// in hand. To be called every second or so; a server that is alone goes by its own.
+    pub async fn follow_clock(&self) -> Result<()> {
+        if self.is_shared() {
+            let time: f64 = sqlx::query_scalar("SELECT CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)")
+                .fetch_one(&self.pool)
+                .await?;
+            clock::follow(time);
+        }
+        Ok(())
     }
 
     /// Opens the database and brings its tables up to date.

@@ -3,7 +3,8 @@
 use contract::{Failure, Step};
 use sqlx::{Any, Transaction};
 
-use super::lease::{current_step, fail};
+use super::ending::fail;
+use super::lease::current_step;
 use super::{Db, Result, StepProgress, from_json, to_i64};
 use crate::clock::now;
 
@@ -40,6 +41,7 @@ impl Db {
         max_attempts: u32,
         failure_of: impl Fn(Step) -> Failure,
     ) -> Result<Lapses> {
+        self.follow_clock().await?;
         if self.queue_length().await?.1 == 0 {
             return Ok(Lapses::default());
         }

@@ -14,7 +14,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -32,6 +32,8 @@ const BURST: Duration = Duration::from_millis(200);
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// When the queue moves, so many waiting pages a second look where they are in it, so that a thousand of them leave the database to others.
 const LOOKS_PER_SECOND: u32 = 100;
+/// So many pages read the database at once, whatever moved them: its other connections are for orders and workers.
+static READERS: Semaphore = Semaphore::const_new(4);
 /// Lines of the log sent to a client that has none.
 const TAIL: u32 = 500;
 /// Lines in one event.
@@ -144,7 +146,10 @@ impl Watch {
 
     /// Tells what is new of the status. The lines of the log are told before the end is.
     async fn send_changes(&mut self) -> Result<(), Stopped> {
-        let Some(new) = status::of_order(&self.app, &self.status.id).await? else {
+        let reader = READERS.acquire().await;
+        let new = status::of_order(&self.app, &self.status.id).await?;
+        drop(reader);
+        let Some(new) = new else {
             return Err(Stopped::ServerStops);
         };
         self.send_log().await?;
@@ -163,7 +168,10 @@ impl Watch {
 
     async fn send_log(&mut self) -> Result<(), Stopped> {
         loop {
+            // A client that is slow to take what is sent holds no place.
+            let reader = READERS.acquire().await;
             let lines = self.app.db.log_after(&self.status.build, self.log_sent, LINES_PER_EVENT).await?;
+            drop(reader);
             let Some(last) = lines.last() else {
                 return Ok(());
             };

@@ -1,39 +1,13 @@
 //! What a site does when its disk has no room for an image, or for anything.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use contract::Format;
 use contract::lease::Lease;
 
 use crate::backend::{on_s3, stored};
 use crate::common::{Setup, Site, artifact, content, folder, order, ready};
-
-/// A small disk of its own; gone when dropped.
-struct Disk(PathBuf);
-
-impl Disk {
-    /// None, with a line that says so, where nothing can be mounted.
-    fn mount(at: &Path, megabytes: u32) -> Option<Disk> {
-        let output = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "hatchery-test"])
-            .arg(at)
-            .output()
-            .unwrap();
-        if output.status.success() {
-            return Some(Disk(at.to_owned()));
-        }
-        println!("SKIPPED: a small disk cannot be mounted here: {}", String::from_utf8_lossy(&output.stderr).trim());
-        None
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // What still has a file open there keeps it until it ends.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
+use crate::disk::Disk;
 
 /// A site on a small disk of its own, and an order whose build a worker has in hand.
 struct Begun {
@@ -43,7 +17,7 @@ struct Begun {
     /// The image that was ordered.
     name: String,
     path: PathBuf,
-    _disk: Disk,
+    disk: Disk,
     _dir: tempfile::TempDir,
 }
 
@@ -55,12 +29,12 @@ impl Begun {
         }
         let (_dir, path) = folder();
         std::fs::create_dir(path.join("data")).unwrap();
-        let _disk = Disk::mount(&path.join("data"), 16)?;
+        let disk = Disk::mount(&path.join("data"), 16)?;
         let site = Site::start_with(&path, &Setup::default());
         let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
         let lease = site.lease().unwrap();
         let name = artifact(&lease, Format::Zip).name;
-        Some(Begun { site, placed, lease, name, path, _disk, _dir })
+        Some(Begun { site, placed, lease, name, path, disk, _dir })
     }
 
     /// The worker delivers.
@@ -88,8 +62,7 @@ fn an_image_that_does_not_fit_on_the_disk_leaves_nothing_behind() {
 #[test]
 fn a_disk_that_was_full_to_the_last_byte_is_forgotten_when_it_has_room() {
     let Some(begun) = Begun::start() else { return };
-    let (site, rest) = (&begun.site, begun.path.join("data/rest"));
-    fill(&rest);
+    let (site, rest) = (&begun.site, begun.disk.fill());
     let wanted = order(&["dev-vcs/git"], &[Format::Zip]);
     // More often than there are connections, so that every one of them meets the full disk.
     let refused = (0..24).filter(|_| site.post_json("/api/v1/orders", &wanted).status >= 500).count();
@@ -103,13 +76,4 @@ fn a_disk_that_was_full_to_the_last_byte_is_forgotten_when_it_has_room() {
     begun.finish();
     assert_eq!(site.state(&begun.placed), "ready");
     begun.site.stop();
-}
-
-/// Writes until there is no room left.
-fn fill(path: &Path) {
-    use std::io::Write;
-    let mut file = std::fs::File::create(path).unwrap();
-    for block in [64 << 10, 1] {
-        while file.write_all(&vec![0; block]).is_ok() {}
-    }
 }

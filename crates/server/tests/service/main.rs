@@ -2,6 +2,7 @@
 
 mod backend;
 mod common;
+mod disk;
 mod documents;
 mod fair;
 mod faults;
@@ -13,6 +14,7 @@ mod mail;
 mod notices;
 mod orders;
 mod pages;
+mod services;
 mod shared;
 mod warm;
 mod wishes;

@@ -1,9 +1,6 @@
 //! Two servers on one PostgreSQL, which is killed under them.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use contract::lease::{LeaseRequest, PROTOCOL};
 use contract::{Event, Format, Step};
@@ -11,28 +8,12 @@ use contract::{Event, Format, Step};
 use crate::backend::{self, on_s3};
 use crate::common::{Setup, Site, artifact, content, folder, order, ready, wait_until};
 use crate::live::Listener;
+use crate::services;
 
 fn site_on(dir: &Path, name: &str, database: &str) -> Site {
     let dir = dir.join(name);
     std::fs::create_dir(&dir).unwrap();
     Site::start_with(&dir, &Setup { top: format!("database = '{database}'\nwebhooks_inside = true"), ..Setup::default() })
-}
-
-/// A receiver of webhooks that answers each, and keeps their identifiers.
-fn receiver() -> (String, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
-    let kept = heard.clone();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut reader = BufReader::new(stream.unwrap());
-            let lines = reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty());
-            kept.lock().unwrap().extend(lines.filter_map(|line| Some(line.strip_prefix("webhook-id: ")?.to_owned())));
-            reader.into_inner().write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap();
-        }
-    });
-    (url, heard)
 }
 
 #[test]
@@ -42,12 +23,12 @@ fn two_servers_are_one_site_and_outlive_their_database() {
         return;
     }
     let (_dir, path) = folder();
-    let Some((postgres, address)) = backend::start_postgres(&path) else { return };
+    let Some((postgres, address)) = services::start_postgres(&path) else { return };
     let port = address.rsplit(':').next().unwrap().parse().unwrap();
     backend::execute(&format!("{address}/postgres"), "CREATE DATABASE site");
     let database = format!("{address}/site");
     let (one, other) = (site_on(&path, "one", &database), site_on(&path, "other", &database));
-    let (url, heard) = receiver();
+    let (url, heard) = services::receiver();
 
     // A worker that waits at one server gets what is ordered at the other, and a page that is open there moves.
     let asks = LeaseRequest {
@@ -73,7 +54,7 @@ fn two_servers_are_one_site_and_outlive_their_database() {
     // The database is killed in the middle of the build, and comes back.
     drop(postgres);
     assert_eq!(one.get("/readyz").status, 503);
-    let _postgres = backend::run_postgres(&path.join("postgres"), port);
+    let _postgres = services::run_postgres(&path.join("postgres"), port);
     for site in [&one, &other] {
         wait_until("the server has its database again", || site.get("/readyz").status == 200);
     }

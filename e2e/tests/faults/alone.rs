@@ -1,9 +1,9 @@
 //! A site that is killed without warning, again and again, loses no order and ends with the same image.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use e2e::site::Site;
-use e2e::user;
+use e2e::{some_time, user};
 use serde_json::{Value, json};
 
 const KILLS: usize = 10;
@@ -17,12 +17,6 @@ fn order(hostname: &str) -> Value {
         "formats": ["tar.bz2"],
         "system": {"hostname": hostname},
     })
-}
-
-/// A length of time nobody chose.
-fn some_time(limit: Duration) -> Duration {
-    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").subsec_nanos();
-    limit.mul_f64(f64::from(nanos % 1_000_003) / 1_000_003.0)
 }
 
 fn fresh_site(dir: &std::path::Path) -> Site {

@@ -2,25 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use e2e::network::Namespace;
 use e2e::site::Site;
+use e2e::worker::Worker;
 use e2e::{hatchery, user, wait_for};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(180);
-
-/// A worker, ended with the test.
-struct Worker(Child);
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn order(site: &Site, hostname: &str) -> String {
     let order = json!({
@@ -58,18 +48,8 @@ fn a_network_that_is_cut_and_slow_loses_nothing_and_doubles_nothing() {
     let work = dir.path().join("work");
     std::fs::create_dir(&work).expect("a folder");
     user::give(&work);
-    let log = std::fs::File::create(dir.path().join("worker.log")).expect("a log");
-    let worker = wire
-        .command(&hatchery())
-        .args(["work", "--server", &format!("http://{}:{}", wire.address, site.port()), "--token-file"])
-        .arg(dir.path().join("data/worker.token"))
-        .arg("--dir")
-        .arg(&work)
-        .stdin(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .expect("the worker starts");
-    let worker = Worker(worker);
+    let server = format!("http://{}:{}", wire.address, site.port());
+    let worker = Worker::start(wire.command(&hatchery()), &server, &dir.path().join("data/worker.token"), &work);
 
     // Cut for longer than a lease lives (5 s): the build goes back to the queue, and the worker that comes back gets it again.
     let first = order(&site, "first");
