@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::log::LogFormat;
-use crate::{Outcome, channels};
+use crate::{Outcome, book, channels};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -41,7 +41,7 @@ pub fn run(args: Args, log: LogFormat) -> anyhow::Result<Outcome> {
 
 async fn serve(config: server::Config, with_worker: bool, log: LogFormat) -> anyhow::Result<()> {
     let data_dir = config.data_dir.clone();
-    let server = server::Server::bind(config).await?;
+    let server = server::Server::bind(config).await?.with_book(book::book()?);
     let address = format!("http://{}", server.addr());
     std::fs::write(data_dir.join("address"), &address).context("the data folder cannot be written")?;
     println!("{address}");

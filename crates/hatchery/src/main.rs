@@ -1,5 +1,6 @@
 //! The one executable of Hatchery.
 
+mod book;
 mod channels;
 mod cmd_access;
 mod cmd_advise;

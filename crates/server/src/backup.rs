@@ -48,6 +48,7 @@ pub async fn backup(config: &Config, to: &Path) -> Result<(), BackupError> {
         return Err(BackupError::Exists(to.to_owned()));
     }
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(at(parent))?;
     let unfinished = tempfile::Builder::new().prefix(".hatchery-backup-").tempdir_in(parent).map_err(at(parent))?;
     let address = database_address(config);
     let db = Db::connect(&address).await?;

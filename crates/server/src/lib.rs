@@ -37,6 +37,7 @@ pub use backup::{BackupError, backup, restore};
 pub use catalogue::{Catalogue, Planned};
 pub use config::{BinhostConfig, ChannelConfig, Config, ConfigError, MailConfig, MailSecurity, PrefixConfig, S3Config};
 pub use db::{MigrateError, NEWEST as NEWEST_TABLES};
+pub use http::{Book, Chapter};
 pub use limits::Limits;
 pub use orders::Refusal;
 pub use planner::PlanRefused;

@@ -21,7 +21,7 @@ use crate::catalogue::Catalogue;
 use crate::client::Peer;
 use crate::config::{Config, ConfigError};
 use crate::db::{Db, MigrateError};
-use crate::http::Counters;
+use crate::http::{Book, Counters};
 use crate::limits::Usage;
 use crate::notices::{Mailer, PushError, SiteKey};
 use crate::outlook::Outlooks;
@@ -61,6 +61,7 @@ pub struct Server {
     addr: SocketAddr,
     listener: TcpListener,
     app: Arc<App>,
+    book: Book,
     stop: watch::Sender<bool>,
 }
 
@@ -102,7 +103,12 @@ impl Server {
             stopping,
             config,
         };
-        Ok(Server { addr, listener, app: Arc::new(app), stop })
+        Ok(Server { addr, listener, app: Arc::new(app), book: Book::default(), stop })
+    }
+
+    /// Serves this book under `/docs`; without it there is none.
+    pub fn with_book(self, book: Book) -> Server {
+        Server { book, ..self }
     }
 
     /// The address it really listens on.
@@ -127,10 +133,10 @@ impl Server {
 
     /// Serves until `shutdown` is done; then lets open requests end for a few seconds.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Server { addr, listener, app, stop } = self;
+        let Server { addr, listener, app, book, stop } = self;
         tracing::info!(%addr, "listening");
         let mut tasks = reconcile::start(&app);
-        let router = http::router(app.clone());
+        let router = http::router(app.clone(), book);
         let graceful = GracefulShutdown::new();
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         tokio::pin!(shutdown);

@@ -4,6 +4,7 @@ mod access;
 mod advice;
 mod api;
 mod assets;
+mod book;
 mod download;
 mod events;
 mod feed;
@@ -32,6 +33,7 @@ use axum::routing::{get, post, put};
 use tokio_stream::StreamExt;
 
 use crate::app::App;
+pub use book::{Book, Chapter};
 pub use metrics::Counters;
 pub use problem::Problem;
 
@@ -39,7 +41,7 @@ pub use problem::Problem;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// All routes of the server.
-pub fn router(app: Arc<App>) -> Router {
+pub fn router(app: Arc<App>, book: Book) -> Router {
     let pages = Router::new()
         .route("/", get(pages::order_form))
         .route("/orders", post(pages::place_order))
@@ -99,6 +101,7 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(uploads)
         .layer(middleware::from_fn_with_state(app.clone(), worker::authorize));
     pages
+        .merge(book::routes(book))
         .merge(api)
         .merge(operator)
         .layer(middleware::from_fn(limit_time))

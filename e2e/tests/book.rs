@@ -1,0 +1,93 @@
+//! Every command of the book is run, chapter by chapter, as a reader would run it who has a site.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use e2e::book::{Block, blocks};
+use e2e::site::Site;
+use e2e::{hatchery, user, workspace};
+
+/// Chapters whose commands have a test of their own, by the site that they need.
+const ELSEWHERE: [&str; 2] = ["api.md", "cli.md"];
+
+/// Names that stand for the reader's own in the book's commands.
+fn as_here(script: &str, site: &Site) -> String {
+    script.replace("https://hatchery.example.org", &site.url).replace("/backups/", "backups/")
+}
+
+/// A chapter's folder: what a reader has beside the commands.
+fn prepare(dir: &Path, whole: &Path) {
+    std::fs::create_dir(dir).expect("a folder");
+    for name in ["worker.token", "operator.token"] {
+        std::fs::copy(whole.join("data").join(name), dir.join(name)).expect("the site's token");
+    }
+    // Commands that take a configuration get the site's channels with a folder of their own.
+    let config = std::fs::read_to_string(whole.join("hatchery.toml")).expect("the site's configuration");
+    let data = format!("data_dir = \"{}\"", whole.join("data").display());
+    let own = format!("data_dir = \"{}\"\npresets_dir = \"presets\"", dir.with_file_name("data").display());
+    assert!(config.contains(&data), "{config}");
+    std::fs::write(dir.join("hatchery.toml"), config.replace(&data, &own)).expect("a file");
+    std::fs::create_dir(dir.join("presets")).expect("a folder");
+}
+
+fn run_chapter(name: &str, text: &str, dir: &Path, site: &Site) {
+    let path = format!("{}:{}", hatchery().parent().expect("a folder").display(), std::env::var("PATH").unwrap_or_default());
+    for block in blocks(text) {
+        match block {
+            Block::File { path, content } => std::fs::write(dir.join(path), content).expect("a file"),
+            Block::Commands { line, script } => {
+                user::give(dir);
+                let output = user::command(Path::new("bash"))
+                    .args(["-euo", "pipefail", "-c", &as_here(&script, site)])
+                    .current_dir(dir)
+                    .env("PATH", &path)
+                    .env("HATCHERY_SERVER", &site.url)
+                    .env("HATCHERY_OPERATOR_TOKEN", dir.join("operator.token"))
+                    .env("HATCHERY_CONFIG", dir.join("hatchery.toml"))
+                    .env("HATCHERY_DIR", dir.with_file_name("data"))
+                    .stdin(Stdio::null())
+                    .output()
+                    .expect("bash runs");
+                let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+                assert!(output.status.success(), "docs/{name}, line {line}: {}\n{script}\n{said}", output.status);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_commands_of_the_book_run() {
+    let whole = tempfile::tempdir().expect("a folder");
+    let site = Site::start(whole.path(), "");
+    let chapters = tempfile::tempdir().expect("a folder");
+    user::give(chapters.path());
+    let mut run = 0;
+    let mut files: Vec<_> = std::fs::read_dir(workspace().join("docs")).expect("docs/").flatten().map(|e| e.path()).collect();
+    files.sort();
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !name.ends_with(".md") || ELSEWHERE.contains(&name.as_str()) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("a chapter");
+        let dir = chapters.path().join(&name);
+        prepare(&dir, whole.path());
+        run_chapter(&name, &text, &dir, &site);
+        run += blocks(&text).iter().filter(|block| matches!(block, Block::Commands { .. })).count();
+    }
+    assert!(run >= 12, "only {run} blocks of commands were found in docs/");
+}
+
+/// The book of `mdbook`, where it is installed, has the same chapters as the site.
+#[test]
+fn mdbook_makes_it_too() {
+    let out = tempfile::tempdir().expect("a folder");
+    let made = Command::new("mdbook").arg("build").arg(workspace()).arg("-d").arg(out.path()).output();
+    let Ok(made) = made else {
+        println!("SKIPPED: mdbook is not installed");
+        return;
+    };
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let architecture = std::fs::read_to_string(out.path().join("architecture.html")).expect("a chapter");
+    assert!(architecture.contains("An image is a pure function"), "what is included is there");
+}
