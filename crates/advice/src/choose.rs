@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 /// What something costs who runs the binhost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Cost {
     /// Binary packages more than today.
     pub builds: u64,
@@ -22,7 +22,7 @@ impl Cost {
 }
 
 /// How much may be built; none means as much as one likes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Budget {
     pub builds: Option<u64>,
     pub bytes: Option<u64>,

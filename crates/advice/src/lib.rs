@@ -35,14 +35,14 @@ pub struct Question {
 }
 
 /// A wish and how many orders had it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Wished {
     pub wish: String,
     pub orders: u64,
 }
 
 /// Something that could be built.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Buildable {
     pub kind: Kind,
     /// `=category/package-version`, or the package as asked for where no version is known.
@@ -59,9 +59,10 @@ pub struct Buildable {
 }
 
 /// What is wished of one package, and what could be built for it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct PackageAdvice {
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
     pub package: Target,
     /// Orders that lacked something of it.
     pub orders: u64,
@@ -72,7 +73,7 @@ pub struct PackageAdvice {
 }
 
 /// A point of the trade-off: with so much built, so many orders are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Point {
     pub builds: u64,
     pub bytes: u64,
@@ -82,7 +83,7 @@ pub struct Point {
 }
 
 /// The advice.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Advice {
     pub budget: Budget,
     /// Orders that lacked something.

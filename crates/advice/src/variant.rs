@@ -17,8 +17,9 @@ const MAX_VARIANTS: usize = 48;
 const TAKES_AWAY: [&str; 3] = ["minimal", "vanilla", "static"];
 
 /// How a build comes to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = BuildKind)]
 pub enum Kind {
     /// The build there is gets other flags.
     TurnOn,
@@ -29,7 +30,7 @@ pub enum Kind {
 }
 
 /// What a build adds to who installs it and to the binhost.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Adds {
     /// Packages of the binhost that are drawn in besides, by their path there.
     pub packages: Vec<String>,

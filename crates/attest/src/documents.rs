@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{Digests, Facts, GlsaReport, Run, SumKind, cyclonedx, provenance, spdx};
 
 /// The kinds of files that come with an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DocumentKind {
     Sha256Sums,

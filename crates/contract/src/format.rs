@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::order::OrderError;
 
 /// A form an image can be delivered in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum Format {
     #[serde(rename = "tar.bz2")]
     TarBz2,

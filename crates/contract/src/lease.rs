@@ -88,7 +88,7 @@ pub struct BinhostAccess {
 }
 
 /// The steps of a build, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// Packages are fetched and verified.
@@ -144,7 +144,7 @@ pub struct EventAnswer {
 }
 
 /// A finished file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Artifact {
     /// File name, a single path component.
     pub name: String,
@@ -181,7 +181,7 @@ pub enum EvidenceKind {
 }
 
 /// Why a build failed, in words a user can act on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Failure {
     pub step: Step,
     /// The package at fault (CPV), where there is one.

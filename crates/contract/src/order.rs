@@ -9,7 +9,7 @@ use crate::format::Format;
 use crate::system::System;
 
 /// An order for images of one system.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
     /// Gentoo's name of the architecture: `amd64`, `x86`.
@@ -41,7 +41,7 @@ pub struct Order {
 }
 
 /// Who is told when an image is ready or has failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Notify {
     #[serde(default, skip_serializing_if = "Option::is_none")]

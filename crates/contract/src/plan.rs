@@ -10,7 +10,7 @@ use crate::portage::PortageSettings;
 pub const PLAN_VERSION: u32 = 1;
 
 /// The exact packages of one image, in merge order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Layout version, [`PLAN_VERSION`].
@@ -55,7 +55,7 @@ pub struct Plan {
 }
 
 /// An installed package of the base that goes without another version in its place, as Portage uninstalls what a package softly blocks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Removal {
     /// `category/name-version[-rN]`.
@@ -67,7 +67,7 @@ pub struct Removal {
 }
 
 /// A stage3 tarball, as its signed DIGESTS describe it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stage3 {
     /// Path below the folder that its `latest-….txt` is in.
@@ -81,7 +81,7 @@ pub struct Stage3 {
 }
 
 /// How much a plan is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Summary {
     pub packages: u64,
@@ -110,7 +110,7 @@ impl Summary {
 }
 
 /// One binhost of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BinhostRef {
     pub name: String,
@@ -123,7 +123,7 @@ pub struct BinhostRef {
 }
 
 /// The two containers of Gentoo's binary packages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PackageFormat {
     /// GLEP 78.
@@ -133,7 +133,7 @@ pub enum PackageFormat {
 }
 
 /// One binary package of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedPackage {
     /// `category/name-version[-rN]`.
@@ -187,7 +187,7 @@ pub fn short_slot(slot: &str) -> &str {
 }
 
 /// What a package says of itself, for people and for bills of materials; nothing is decided by it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
     /// DESCRIPTION.

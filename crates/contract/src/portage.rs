@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::hash::FieldHasher;
 
 /// Settings by which a channel's packages were chosen, in the words of Portage's own files.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PortageSettings {
     /// ACCEPT_KEYWORDS (make.conf(5)); none where it is the profile's own.
@@ -19,7 +19,7 @@ pub struct PortageSettings {
 }
 
 /// Lines of files below /etc/portage (portage(5)), an atom and its words each, for the planned packages and those of the base.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PackageSettings {
     /// `package.use`: flags a package was built with or without, against what profile and make.conf would make of them.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::order::OrderError;
 
 /// A filesystem for the root of a disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RootFilesystem {
     #[default]

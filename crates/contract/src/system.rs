@@ -12,7 +12,7 @@ use crate::order::{OrderError, check_word};
 use crate::root::RootFilesystem;
 
 /// Personal settings of the image.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct System {
     /// RFC 1123 host name; none means `gentoo`.
@@ -62,19 +62,22 @@ pub struct System {
 }
 
 /// Fixed addresses of one wired interface.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
     /// The interface's name, like `eth0` or `enp1s0`; none means the first wired one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
     /// Like `192.0.2.10/24`, `2001:db8::10/64`; at least one.
+    #[schema(value_type = Vec<String>)]
     pub addresses: Vec<InterfaceAddress>,
     /// The default routes, at most one of IPv4 and one of IPv6.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
     pub gateways: Vec<IpAddr>,
     /// Name servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
     pub dns: Vec<IpAddr>,
 }
 
@@ -88,7 +91,7 @@ pub struct InterfaceAddress {
 }
 
 /// A file of the person's own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExtraFile {
     /// Absolute, without `.` and `..`. Folders on the way are made; a file that is there is replaced.
@@ -103,7 +106,7 @@ pub struct ExtraFile {
 }
 
 /// An account to be made in the image.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct User {
     pub name: String,

@@ -18,7 +18,7 @@ const BUILT_IN: [(&str, &str); 7] = [
 ];
 
 /// A named starting point for orders of one architecture.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Preset {
     pub name: String,
     pub title: String,

@@ -12,7 +12,7 @@ use crate::notices;
 use crate::orders;
 
 /// How far a step is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StepState {
     Waiting,
@@ -22,7 +22,7 @@ pub enum StepState {
 }
 
 /// One step of a build.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct StepStatus {
     pub step: Step,
     pub label: &'static str,
@@ -33,7 +33,7 @@ pub struct StepStatus {
 }
 
 /// When the image will be ready.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Ready {
     /// Seconds from now, where they can be estimated.
     pub seconds: Option<u64>,
@@ -46,7 +46,7 @@ pub struct Ready {
 }
 
 /// A file to download.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Download {
     #[serde(flatten)]
     pub artifact: Artifact,
@@ -55,7 +55,7 @@ pub struct Download {
 }
 
 /// A file beside the images.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct DocumentLink {
     pub kind: DocumentKind,
     /// What it is, for people.
@@ -72,7 +72,7 @@ pub struct DocumentLink {
 }
 
 /// An order as it stands. The secret settings are not in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct OrderStatus {
     pub id: String,
     /// Not secret: the name under which logs know the order.

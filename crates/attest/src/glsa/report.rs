@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Advisories, Affected};
 
 /// The advisories that touch an image, or that this is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum GlsaReport {
     /// Nobody looked: which is not the same as that there is nothing.
@@ -29,7 +29,7 @@ pub enum GlsaReport {
 }
 
 /// An advisory that touches a package of an image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Finding {
     pub id: String,
     pub url: String,

@@ -6,7 +6,7 @@ use super::{Db, Result, from_json, to_i64, to_json, to_u64};
 use crate::clock::now;
 
 /// Who may order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
     #[default]
@@ -16,7 +16,7 @@ pub enum Access {
 }
 
 /// What a token lets its holder do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Order, also where only invited users may.
@@ -26,7 +26,7 @@ pub enum Role {
 }
 
 /// A token as the operator sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct TokenRow {
     pub name: String,
     pub role: Role,

@@ -12,7 +12,7 @@ use super::{Db, Result, from_json, to_i64, to_json, to_u64};
 use crate::clock::now;
 
 /// Where a build stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BuildState {
     Waiting,

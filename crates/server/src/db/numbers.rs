@@ -25,7 +25,7 @@ pub struct Numbers {
 }
 
 /// Builds that failed for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Cause {
     pub step: &'static str,
     pub package: Option<String>,

@@ -13,7 +13,7 @@ const MAX_PER_DAY: i64 = 10_000;
 const MAX_TEXT: usize = 300;
 
 /// A wish and how often it was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct CountedWish {
     pub channel: String,
     /// `category/package`, with version and slot where they were asked for.

@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 
+use super::openapi::{Conflict, Malformed, Refused, TooLarge, Unauthorized, WrongMediaType};
 use super::operator::Operator;
 use super::pages::{Page, render};
 use super::problem::Problem;
@@ -53,10 +54,12 @@ pub async fn log_in(State(app): SharedApp, body: Body) -> Page {
 }
 
 /// What the operator does with tokens, and with who may order.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
+#[schema(as = AccessAct)]
 pub enum Act {
     Add {
+        #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._@+-]+$")]
         name: String,
         role: Role,
     },
@@ -69,7 +72,8 @@ pub enum Act {
 }
 
 /// Who may order, and who was invited.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = AccessView)]
 pub struct View {
     access: Access,
     tokens: Vec<TokenRow>,
@@ -78,12 +82,29 @@ pub struct View {
     token: Option<String>,
 }
 
-/// `GET /api/v1/operator/access`
+/// Who may order, and who was invited
+#[utoipa::path(
+    get,
+    path = "/api/v1/operator/access",
+    tag = "operator",
+    operation_id = "operator_access",
+    security(("operator" = [])),
+    responses((status = 200, description = "The tokens", body = View), Unauthorized),
+)]
 pub async fn access(State(app): SharedApp, _: Operator) -> Result<Json<View>, Problem> {
     Ok(Json(View { access: app.db.access().await?, tokens: app.db.tokens().await?, token: None }))
 }
 
-/// `POST /api/v1/operator/access`
+/// Gives out or takes back a token, or says who may order
+#[utoipa::path(
+    post,
+    path = "/api/v1/operator/access",
+    tag = "operator",
+    operation_id = "operator_access_act",
+    security(("operator" = [])),
+    request_body = Act,
+    responses((status = 200, description = "It was done", body = View), Malformed, Unauthorized, Conflict, TooLarge, WrongMediaType, Refused),
+)]
 pub async fn act(State(app): SharedApp, _: Operator, Json(act): Json<Act>) -> Result<Json<View>, Problem> {
     let mut made = None;
     let done = match &act {

@@ -8,10 +8,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
 
+use super::openapi::{Malformed, NotFound, Unauthorized, Unavailable};
 use super::operator::{Operator, is_logged_in};
 use super::pages::{Page, render};
 use super::problem::Problem;
-use super::{SharedApp, assets, query_field};
+use super::{SharedApp, assets, number_field, query_field};
 use crate::app::App;
 use crate::demands::{self, NoAdvice};
 
@@ -32,7 +33,7 @@ struct Asked {
 }
 
 /// The advice in words and as data.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub struct Told {
     text: String,
     #[serde(flatten)]
@@ -50,8 +51,24 @@ struct AdvicePage<'a> {
     trouble: Option<String>,
 }
 
-/// `GET /api/v1/operator/advice?channel=&days=&builds=&mebibytes=&max_added=`: what to build, with what each would add, and `package.use`.
-/// `builds` and `mebibytes` are the budget (25 builds where neither is named), `max_added` the MiB that a flag may add for everybody.
+/// What to build next, with what each would add, and `package.use`
+///
+/// `builds` and `mebibytes` are the budget: 25 builds where neither is named.
+#[utoipa::path(
+    get,
+    path = "/api/v1/operator/advice",
+    tag = "operator",
+    operation_id = "operator_advice",
+    security(("operator" = [])),
+    params(
+        ("channel" = Option<String>, Query, description = "The channel; the first where none is named"),
+        ("days" = Option<i32>, Query, minimum = 0, description = "Of so many days of orders"),
+        ("builds" = Option<i32>, Query, minimum = 0, description = "At most so many builds more"),
+        ("mebibytes" = Option<i32>, Query, minimum = 0, description = "At most so many MiB more"),
+        ("max_added" = Option<i32>, Query, minimum = 0, description = "MiB that a flag may add for everybody"),
+    ),
+    responses((status = 200, description = "The advice", body = Told), Malformed, Unauthorized, NotFound, Unavailable),
+)]
 pub async fn api(State(app): SharedApp, _: Operator, RawQuery(query): RawQuery) -> Result<Json<Told>, Problem> {
     let asked = asked(&app, query.as_deref())?;
     let advice = worked_out(&app, &asked).await?;
@@ -81,11 +98,8 @@ pub async fn page(State(app): SharedApp, headers: HeaderMap, RawQuery(query): Ra
 
 fn asked(app: &App, query: Option<&str>) -> Result<Asked, Problem> {
     let field = |name: &str| query_field(query, name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    let number = |name: &str| match field(name).map(|text| text.parse::<u64>()) {
-        None => Ok(None),
-        Some(Ok(number)) => Ok(Some(number)),
-        Some(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, format!("“{name}” must be a whole number."))),
-    };
+    // The form of the page sends fields that were left empty.
+    let number = |name: &str| if field(name).is_some() { number_field(query, name) } else { Ok(None) };
     let first = app.catalogue.channels.all().first().map(|c| c.config.name.clone());
     let mebibytes = number("mebibytes")?;
     let builds = match (number("builds")?, query_field(query, "builds").is_some() || mebibytes.is_some()) {

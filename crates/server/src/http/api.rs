@@ -1,23 +1,23 @@
-//! The REST API under `/api/v1`, and the health check.
+//! The REST API of orders.
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use contract::{Order, OrderError};
+use contract::{Order, OrderError, Plan};
 use serde::Serialize;
-use serde_json::json;
 
+use super::openapi::{
+    Conflict, Forbidden, Malformed, NotFound, OrderId, Refused, TooLarge, TooMany, Unauthorized, Unavailable, WrongMediaType,
+};
 use super::problem::Problem;
 use super::{SharedApp, read_body};
 use crate::app::App;
-use crate::channels::Availability;
 use crate::client::Client;
 use crate::db::BuildState;
 use crate::notices::Subscription;
 use crate::orders::{self, Refusal};
-use crate::presets::Preset;
 use crate::status::{self, OrderStatus, Ready};
 
 /// Bytes of an order; two thousand atoms and a few dozen keys fit.
@@ -28,59 +28,31 @@ const MAX_SUBSCRIPTION: usize = 8 << 10;
 const MIN_IDEMPOTENCY_KEY: usize = 16;
 
 /// What a new order's client is told.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct NewOrder {
+    /// The identifier; whoever has it may do with the order what its page lets do.
     id: String,
+    /// The page for people.
     url: String,
     state: BuildState,
+    /// 1 is served next; none unless the order waits.
     position: Option<u64>,
     ready: Ready,
 }
 
-/// `GET /healthz`: 200 while the database answers.
-pub async fn health(State(app): SharedApp) -> Result<Json<serde_json::Value>, Problem> {
-    app.db.ping().await?;
-    let (waiting, building) = app.db.queue_length().await?;
-    Ok(Json(json!({ "status": "ok", "waiting": waiting, "building": building, "workers": app.db.workers_present().await? })))
-}
-
-/// `GET /readyz`: 200 while this server can do all its work: the database answers and files can be kept. A balancer asks here.
-pub async fn ready(State(app): SharedApp) -> Result<Json<serde_json::Value>, Problem> {
-    let trouble = |what: &str, error: &dyn std::error::Error| {
-        tracing::error!(%error, "not ready: {what}");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("This server is not ready: {what}. Its log says more."))
-    };
-    app.db.ping().await.map_err(|e| trouble("the database does not answer", &e))?;
-    app.storage.check().await.map_err(|e| trouble("files cannot be kept", &e))?;
-    if *app.stopping.borrow() {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "This server is stopping."));
-    }
-    Ok(Json(json!({ "status": "ready" })))
-}
-
-/// `GET /api/v1/presets`
-pub async fn presets(State(app): SharedApp) -> Json<Vec<Preset>> {
-    Json(app.catalogue.presets.all().to_vec())
-}
-
-/// `GET /api/v1/channels`
-pub async fn channels(State(app): SharedApp) -> Json<serde_json::Value> {
-    let list = app.catalogue.channels.all().iter().map(|channel| {
-        let config = &channel.config;
-        let (available, packages, reason) = match channel.availability() {
-            Availability::Available(snapshot) => (Some(true), Some(snapshot.package_count), None),
-            Availability::Unavailable(unavailable) => (Some(false), None, Some(unavailable.reason)),
-            Availability::Unknown => (None, None, None),
-        };
-        json!({
-            "name": config.name, "title": config.title, "arch": config.arch, "description": config.description,
-            "available": available, "packages": packages, "reason": reason,
-        })
-    });
-    Json(list.collect())
-}
-
-/// `POST /api/v1/plan`: the plan for an order that is not placed.
+/// Plans an order without placing it: the packages it would get
+#[utoipa::path(
+    post,
+    path = "/api/v1/plan",
+    tag = "orders",
+    operation_id = "plan_only",
+    security((), ("user" = [])),
+    request_body(
+        content((Order = "application/json", example = json!({ "arch": "amd64", "preset": "amd64-server", "formats": ["iso"] })), (String = "application/toml")),
+        description = "The order, as JSON or as TOML",
+    ),
+    responses((status = 200, description = "The plan", body = Plan), Malformed, Unauthorized, TooLarge, WrongMediaType, Refused, TooMany, Unavailable),
+)]
 pub async fn plan_only(State(app): SharedApp, client: Client, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let order = order_of(&headers, body).await?;
     app.may_plan(&client.user(&app.operator_token))?;
@@ -88,7 +60,27 @@ pub async fn plan_only(State(app): SharedApp, client: Client, headers: HeaderMap
     Ok(Json(planned.plan).into_response())
 }
 
-/// `POST /api/v1/orders`
+/// Places an order
+///
+/// With an `Idempotency-Key`, the same request again leads to the same order, however often and however fast it comes; the answer is then 200
+/// with the order as it stands. The same key with another request is refused (`key-reused`). A key is kept as long as its order.
+#[utoipa::path(
+    post,
+    path = "/api/v1/orders",
+    tag = "orders",
+    operation_id = "place_order",
+    security((), ("user" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 16, max_length = 128, pattern = "^[!-~]*$", description = "What nobody could guess, such as a UUID")),
+    request_body(
+        content((Order = "application/json", example = json!({ "arch": "amd64", "preset": "amd64-server", "formats": ["iso"] })), (String = "application/toml")),
+        description = "The order, as JSON or as TOML",
+    ),
+    responses(
+        (status = 201, description = "The order was taken", body = NewOrder, headers(("Location" = String, description = "The order in the API"))),
+        (status = 200, description = "The same request came before and led to this order", body = NewOrder, headers(("Location" = String, description = "The order in the API"))),
+        Malformed, Unauthorized, Forbidden, TooLarge, WrongMediaType, Refused, TooMany, Unavailable,
+    ),
+)]
 pub async fn place(State(app): SharedApp, client: Client, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?.map(str::to_owned);
     let order = order_of(&headers, body).await?;
@@ -100,12 +92,28 @@ pub async fn place(State(app): SharedApp, client: Client, headers: HeaderMap, bo
     Ok((code, [(header::LOCATION, location)], Json(answer)).into_response())
 }
 
-/// `GET /api/v1/orders/{id}`
+/// An order as it stands
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders/{id}",
+    tag = "orders",
+    operation_id = "order",
+    params(OrderId),
+    responses((status = 200, description = "The order", body = OrderStatus), Malformed, NotFound),
+)]
 pub async fn order(State(app): SharedApp, Path(id): Path<String>) -> Result<Json<OrderStatus>, Problem> {
     find(&app, &id).await.map(Json)
 }
 
-/// `GET /api/v1/orders/{id}/plan`: the lock file.
+/// The plan of an order: the lock file
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders/{id}/plan",
+    tag = "orders",
+    operation_id = "order_plan",
+    params(OrderId),
+    responses((status = 200, description = "The plan", body = Plan), Malformed, NotFound),
+)]
 pub async fn plan(State(app): SharedApp, Path(id): Path<String>) -> Result<Response, Problem> {
     let status = find(&app, &id).await?;
     let plan = app.db.plan(&status.build).await?;
@@ -119,7 +127,15 @@ pub async fn plan(State(app): SharedApp, Path(id): Path<String>) -> Result<Respo
     Ok(response)
 }
 
-/// `GET /api/v1/orders/{id}/log`: all that is kept of the log, as text.
+/// All that is kept of the log of an order, as text
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders/{id}/log",
+    tag = "orders",
+    operation_id = "order_log",
+    params(OrderId),
+    responses((status = 200, description = "The log", body = String, content_type = "text/plain; charset=utf-8"), Malformed, NotFound),
+)]
 pub async fn log(State(app): SharedApp, Path(id): Path<String>) -> Result<Response, Problem> {
     let order = app.db.order(&id).await?.ok_or_else(Problem::no_such_order)?;
     let mut text = String::new();
@@ -138,7 +154,15 @@ pub async fn log(State(app): SharedApp, Path(id): Path<String>) -> Result<Respon
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }
 
-/// `POST /api/v1/orders/{id}/cancel`: doing so twice is no error, cancelling what has ended is.
+/// Cancels an order; doing so twice is no error, cancelling what has ended is
+#[utoipa::path(
+    post,
+    path = "/api/v1/orders/{id}/cancel",
+    tag = "orders",
+    operation_id = "cancel_order",
+    params(OrderId),
+    responses((status = 200, description = "The order is cancelled", body = OrderStatus), Malformed, NotFound, Conflict),
+)]
 pub async fn cancel(State(app): SharedApp, Path(id): Path<String>) -> Result<Json<OrderStatus>, Problem> {
     cancel_order(&app, &id).await?;
     let status = find(&app, &id).await?;
@@ -150,7 +174,15 @@ pub async fn cancel(State(app): SharedApp, Path(id): Path<String>) -> Result<Jso
     }
 }
 
-/// `POST /api/v1/orders/{id}/again`: builds again what failed or expired.
+/// Builds again what failed or expired
+#[utoipa::path(
+    post,
+    path = "/api/v1/orders/{id}/again",
+    tag = "orders",
+    operation_id = "order_again",
+    params(OrderId),
+    responses((status = 200, description = "The order waits again", body = OrderStatus), Malformed, NotFound, Conflict, Unavailable),
+)]
 pub async fn again(State(app): SharedApp, Path(id): Path<String>) -> Result<Json<OrderStatus>, Problem> {
     find(&app, &id).await?;
     if !orders::again(&app, &id).await? {
@@ -162,14 +194,23 @@ pub async fn again(State(app): SharedApp, Path(id): Path<String>) -> Result<Json
     find(&app, &id).await.map(Json)
 }
 
-/// `PUT /api/v1/orders/{id}/push`: a browser asks to be told, with the subscription that its push service gave it.
+/// Has a browser told, by the subscription that its push service gave it
+#[utoipa::path(
+    put,
+    path = "/api/v1/orders/{id}/push",
+    tag = "orders",
+    operation_id = "push",
+    params(OrderId),
+    request_body = Subscription,
+    responses((status = 204, description = "The browser will be told"), Malformed, NotFound, TooLarge, Refused),
+)]
 pub async fn push(State(app): SharedApp, Path(id): Path<String>, body: Body) -> Result<StatusCode, Problem> {
     find(&app, &id).await?;
     let bytes = read_body(body, MAX_SUBSCRIPTION).await?;
-    let wrong = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
     let subscription: Subscription =
-        serde_json::from_slice(&bytes).map_err(|e| wrong(format!("This is not the subscription of a browser: {e}.")))?;
-    subscription.check().map_err(|e| wrong(format!("This subscription cannot be used: {}.", e.message)))?;
+        serde_json::from_slice(&bytes).map_err(|e| not_understood("This is not the subscription of a browser", &e))?;
+    let unfit = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail);
+    subscription.check().map_err(|e| unfit(format!("This subscription cannot be used: {}.", e.message)))?;
     app.db.tell_browser(&id, &subscription).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -195,8 +236,7 @@ async fn order_of(headers: &HeaderMap, body: Body) -> Result<Order, Problem> {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let bytes = read_body(body, MAX_ORDER).await?;
     match kind.as_str() {
-        "application/json" => serde_json::from_slice(&bytes)
-            .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, format!("The order is not understood: {e}."))),
+        "application/json" => serde_json::from_slice(&bytes).map_err(|e| not_understood("The order is not understood", &e)),
         "application/toml" => {
             let text =
                 std::str::from_utf8(&bytes).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "The order is not UTF-8 text."))?;
@@ -207,6 +247,12 @@ async fn order_of(headers: &HeaderMap, body: Body) -> Result<Order, Problem> {
             "Send the order as JSON with “Content-Type: application/json”, or as TOML with “application/toml”.",
         )),
     }
+}
+
+/// What is no JSON is malformed; what is JSON of something else is invalid.
+fn not_understood(what: &str, error: &serde_json::Error) -> Problem {
+    let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
+    Problem::new(status, format!("{what}: {error}."))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

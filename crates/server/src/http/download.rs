@@ -14,6 +14,7 @@ use tokio_util::io::ReaderStream;
 
 use super::SharedApp;
 use super::api::find;
+use super::openapi::{Malformed, NotFound, OrderId, TooMany, Unauthorized, WrongRange};
 use super::problem::Problem;
 use crate::app::App;
 use crate::client::Client;
@@ -35,7 +36,28 @@ enum Wanted {
     Unsatisfiable,
 }
 
-/// `GET` and `HEAD /api/v1/orders/{id}/artifacts/{name}`
+/// A file of an order: an image, or what lies beside the images
+///
+/// Parts are given for one range of bytes (RFC 9110, section 14); `If-Range` takes the `ETag`, which is the SHA-256.
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders/{id}/artifacts/{name}",
+    tag = "orders",
+    operation_id = "artifact",
+    security((), ("user" = [])),
+    params(
+        OrderId,
+        ("name" = String, Path, description = "The name of the file"),
+        ("Range" = Option<String>, Header, description = "The part that is wanted, like `bytes=1000-`"),
+    ),
+    responses(
+        (status = 200, description = "The file; its media type is that of the file", body = String, content_type = "*/*"),
+        (status = 206, description = "The part", body = String, content_type = "*/*"),
+        (status = 304, description = "It is what the client has (`If-None-Match`)"),
+        (status = 307, description = "The storage has it, at an address that is good for some hours"),
+        Malformed, Unauthorized, NotFound, WrongRange, TooMany,
+    ),
+)]
 pub async fn artifact(
     State(app): SharedApp,
     method: Method,
@@ -128,7 +150,16 @@ async fn find_file(app: &App, build: &str, name: &str) -> Result<Option<Found>, 
     Ok(Some(Found { size: document.size, sha256: document.sha256, kind: Some(document.kind), content }))
 }
 
-/// `GET /certificate.asc`: what the operator's signatures can be checked with. Whoever trusts it should have it by another way too.
+/// What the operator's signatures can be checked with
+///
+/// Whoever trusts it should have it by another way too.
+#[utoipa::path(
+    get,
+    path = "/certificate.asc",
+    tag = "site",
+    operation_id = "certificate",
+    responses((status = 200, description = "An OpenPGP certificate", body = String, content_type = "application/pgp-keys"), NotFound),
+)]
 pub async fn certificate(State(app): SharedApp) -> Result<Response, Problem> {
     let Some(certificate) = app.attestor.certificate() else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "This site signs nothing: its operator named no key."));
@@ -154,13 +185,29 @@ fn sent_on(address: &str) -> Response {
     response
 }
 
-/// `GET /api/v1/orders/{id}/SHA256SUMS`, as `sha256sum -c` reads it.
+/// The checksums of the images, as `sha256sum -c` reads them
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders/{id}/SHA256SUMS",
+    tag = "orders",
+    operation_id = "sha256sums",
+    params(OrderId),
+    responses((status = 200, description = "The sums", body = String, content_type = "text/plain; charset=utf-8"), Malformed, NotFound),
+)]
 pub async fn sha256sums(State(app): SharedApp, Path(id): Path<String>) -> Result<Response, Problem> {
     let status = ready_order(&app, &id).await?;
     Ok(sums(status.artifacts.iter().map(|d| (d.artifact.sha256.as_str(), d.artifact.name.as_str()))))
 }
 
-/// `GET /api/v1/orders/{id}/SHA512SUMS`
+/// The checksums of the images, as `sha512sum -c` reads them
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders/{id}/SHA512SUMS",
+    tag = "orders",
+    operation_id = "sha512sums",
+    params(OrderId),
+    responses((status = 200, description = "The sums", body = String, content_type = "text/plain; charset=utf-8"), Malformed, NotFound),
+)]
 pub async fn sha512sums(State(app): SharedApp, Path(id): Path<String>) -> Result<Response, Problem> {
     let status = ready_order(&app, &id).await?;
     Ok(sums(status.artifacts.iter().map(|d| (d.artifact.sha512.as_str(), d.artifact.name.as_str()))))

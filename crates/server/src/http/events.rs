@@ -20,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::SharedApp;
 use super::api::find;
+use super::openapi::{Malformed, NotFound, OrderId};
 use super::problem::Problem;
 use crate::app::App;
 use crate::bus::Change;
@@ -39,7 +40,19 @@ const TAIL: u32 = 500;
 /// Lines in one event.
 const LINES_PER_EVENT: u32 = 500;
 
-/// `GET /api/v1/orders/{id}/events`
+/// The live events of an order (server-sent events)
+///
+/// First comes `snapshot` with the whole status, then the log that the client does not have yet, then what changes: `progress`, `state`, `log`. The
+/// event's id is the number of the last log line sent; a client that comes back with `Last-Event-ID` gets the lines after it. The stream
+/// ends when the order has ended.
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders/{id}/events",
+    tag = "orders",
+    operation_id = "order_events",
+    params(OrderId, ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the client got")),
+    responses((status = 200, description = "The events", body = LiveEvent, content_type = "text/event-stream"), Malformed, NotFound),
+)]
 pub async fn events(State(app): SharedApp, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
     // Listening begins before the first look, so that no change falls between them.
     let changes = app.bus.listen();
@@ -53,6 +66,19 @@ pub async fn events(State(app): SharedApp, Path(id): Path<String>, headers: Head
     // Proxies such as nginx would else hold the events back.
     response.headers_mut().insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
     Ok(response)
+}
+
+/// An event of the stream.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it describes what is written line by line")]
+struct LiveEvent {
+    /// `snapshot`, `state`, `progress` or `log`.
+    event: Option<String>,
+    /// JSON: of `snapshot`, the order as `GET /api/v1/orders/{id}` has it; of `state` and `progress`, those of its fields that change; of `log`,
+    /// `lines`.
+    data: Option<String>,
+    /// The number of the last line of the log that was sent.
+    id: Option<String>,
 }
 
 /// One client's view of one order.

@@ -11,6 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::SharedApp;
+use super::openapi::Unauthorized;
 use super::operator::Operator;
 use super::problem::Problem;
 use crate::clock::now;
@@ -78,7 +79,15 @@ impl Text {
     }
 }
 
-/// `GET /metrics`
+/// Numbers for Prometheus
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "operator",
+    operation_id = "metrics",
+    security(("operator" = [])),
+    responses((status = 200, description = "Text format 0.0.4", body = String, content_type = "text/plain; version=0.0.4; charset=utf-8"), Unauthorized),
+)]
 pub async fn metrics(State(app): SharedApp, _: Operator) -> Result<Response, Problem> {
     let numbers = app.db.numbers().await?;
     let workers = app.db.workers().await?;

@@ -12,10 +12,13 @@ mod form;
 mod form_system;
 mod mail;
 mod metrics;
+mod openapi;
 mod operator;
 mod packages;
 mod pages;
+mod paging;
 mod problem;
+mod site_api;
 mod stats;
 mod worker;
 
@@ -24,13 +27,16 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 
 use tokio_stream::StreamExt;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::app::App;
 pub use book::{Book, Chapter};
@@ -59,28 +65,9 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
         .route("/assets/{name}", get(assets::asset))
         .route("/service-worker.js", get(assets::service_worker))
         .route("/favicon.ico", get(assets::favicon))
-        .route("/certificate.asc", get(download::certificate))
         .route("/robots.txt", get(assets::robots));
-    let api = Router::new()
-        .route("/healthz", get(api::health))
-        .route("/readyz", get(api::ready))
-        .route("/metrics", get(metrics::metrics))
-        .route("/api/v1/presets", get(api::presets))
-        .route("/api/v1/channels", get(api::channels))
-        .route("/api/v1/stats", get(stats::api))
-        .route("/api/v1/packages", get(packages::search))
-        .route("/api/v1/plan", post(api::plan_only))
-        .route("/api/v1/orders", post(api::place))
-        .route("/api/v1/orders/{id}", get(api::order))
-        .route("/api/v1/orders/{id}/events", get(events::events))
-        .route("/api/v1/orders/{id}/plan", get(api::plan))
-        .route("/api/v1/orders/{id}/log", get(api::log))
-        .route("/api/v1/orders/{id}/cancel", post(api::cancel))
-        .route("/api/v1/orders/{id}/again", post(api::again))
-        .route("/api/v1/orders/{id}/push", put(api::push))
-        .route("/api/v1/orders/{id}/artifacts/{name}", get(download::artifact))
-        .route("/api/v1/orders/{id}/SHA256SUMS", get(download::sha256sums))
-        .route("/api/v1/orders/{id}/SHA512SUMS", get(download::sha512sums));
+    let (api, document) = api_routes().split_for_parts();
+    let api = api.layer(Extension(openapi::Description::of(document)));
     let workers = Router::new()
         .route("/api/worker/lease", post(worker::lease))
         .route("/api/worker/builds/{build}/events", post(worker::events))
@@ -88,12 +75,7 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
     let operator = Router::new()
         .route("/operator", get(operator::page).post(operator::log_in))
         .route("/operator/advice", get(advice::page))
-        .route("/operator/act", post(operator::act_on_page))
-        .route("/api/v1/operator/wishes", get(operator::wishes))
-        .route("/api/v1/operator/advice", get(advice::api))
-        .route("/api/v1/operator/site", get(operator::site_api))
-        .route("/api/v1/operator/access", get(access::access).post(access::act))
-        .route("/api/v1/operator/queue", get(operator::queue).post(operator::act));
+        .route("/operator/act", post(operator::act_on_page));
     // An upload takes as long as it takes; the lease says when it is lost.
     let uploads = Router::new().route("/api/worker/builds/{build}/artifacts/{name}", put(worker::upload));
     let workers = workers
@@ -108,9 +90,42 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
         .merge(workers)
         .fallback(pages::not_found)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(problems_only))
         .layer(middleware::from_fn_with_state(content_security_policy(&app), security_headers))
         .layer(middleware::from_fn_with_state(app.clone(), log_request))
         .with_state(app)
+}
+
+/// The API, with its description. What is not here is no part of it.
+fn api_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .routes(routes!(openapi::openapi))
+        .routes(routes!(site_api::health))
+        .routes(routes!(site_api::ready))
+        .routes(routes!(site_api::presets))
+        .routes(routes!(site_api::channels))
+        .routes(routes!(site_api::queue))
+        .routes(routes!(stats::api))
+        .routes(routes!(packages::search))
+        .routes(routes!(download::certificate))
+        .routes(routes!(api::plan_only))
+        .routes(routes!(api::place))
+        .routes(routes!(api::order))
+        .routes(routes!(api::plan))
+        .routes(routes!(api::log))
+        .routes(routes!(events::events))
+        .routes(routes!(api::cancel))
+        .routes(routes!(api::again))
+        .routes(routes!(api::push))
+        .routes(routes!(download::artifact))
+        .routes(routes!(download::sha256sums))
+        .routes(routes!(download::sha512sums))
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(operator::queue, operator::act))
+        .routes(routes!(operator::site_api))
+        .routes(routes!(operator::wishes))
+        .routes(routes!(advice::api))
+        .routes(routes!(access::access, access::act))
 }
 
 async fn wrong_method() -> Problem {
@@ -123,6 +138,30 @@ async fn limit_time(request: Request, next: Next) -> Response {
         Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "This took too long and was given up; please try again.")
             .into_response(),
     }
+}
+
+/// Longest error of axum's own that is passed on, in bytes.
+const MAX_ERROR: usize = 8 << 10;
+
+/// Programs get every error as a problem document: what axum says of a request that it cannot read becomes one too.
+async fn problems_only(request: Request, next: Next) -> Response {
+    let of_api = request.uri().path().starts_with("/api/");
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    if !of_api || !is_error || response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::PROBLEM_JSON) {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let text = axum::body::to_bytes(body, MAX_ERROR).await.ok().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+    let detail = text.filter(|text| !text.is_empty()).unwrap_or_else(|| "The request is not understood.".to_owned());
+    let problem = Problem::new(status, detail).into_response();
+    for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+        head.headers.remove(name);
+    }
+    let (mut new_head, body) = problem.into_parts();
+    head.headers.extend(std::mem::take(&mut new_head.headers));
+    Response::from_parts(head, body)
 }
 
 /// Logs the route, never the path or the query: they hold the secret of an order.
@@ -217,6 +256,17 @@ fn broke_off() -> Problem {
 /// A field of a query, decoded; the first one of its name.
 fn query_field(query: Option<&str>, name: &str) -> Option<String> {
     form_urlencoded::parse(query.unwrap_or_default().as_bytes()).find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
+}
+
+/// A field of a query that is a number: 0 to 2³¹ − 1, so that every client can write it.
+fn number_field(query: Option<&str>, name: &str) -> Result<Option<u64>, Problem> {
+    match query_field(query, name).map(|text| text.trim().parse::<i32>().ok().and_then(|number| u64::try_from(number).ok())) {
+        None => Ok(None),
+        Some(Some(number)) => Ok(Some(number)),
+        Some(None) => {
+            Err(Problem::new(StatusCode::BAD_REQUEST, format!("“{name}” must be a whole number up to 2147483647, or left out.")))
+        }
+    }
 }
 
 type SharedApp = State<Arc<App>>;

@@ -12,9 +12,10 @@ use contract::hash::FieldHasher;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+use super::openapi::{Conflict, Malformed, Refused, TooLarge, Unauthorized, WrongMediaType};
 use super::pages::{Page, render};
 use super::problem::Problem;
-use super::{SharedApp, assets, query_field, read_body};
+use super::{SharedApp, assets, number_field, read_body};
 use crate::app::App;
 use crate::channels::Availability;
 use crate::client::token_of;
@@ -42,8 +43,8 @@ struct OperatorPage<'a> {
 }
 
 /// How the site as a whole does.
-#[derive(Serialize)]
-struct SiteView {
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct SiteView {
     workers: Vec<WorkerView>,
     channels: Vec<ChannelView>,
     causes: Vec<Cause>,
@@ -54,7 +55,7 @@ struct SiteView {
     time: Where,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct WorkerView {
     name: String,
     /// Seconds since it was heard of.
@@ -65,7 +66,8 @@ struct WorkerView {
 }
 
 /// A channel, and why it cannot be used where it cannot.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ChannelTrouble)]
 struct ChannelView {
     name: String,
     trouble: Option<String>,
@@ -99,19 +101,25 @@ impl FromRequestParts<Arc<App>> for Operator {
     }
 }
 
-/// `GET /api/v1/operator/wishes?days=`: the wishes that could not be met, the most frequent first.
+/// The wishes that could not be met, the most frequent first
+#[utoipa::path(
+    get,
+    path = "/api/v1/operator/wishes",
+    tag = "operator",
+    operation_id = "operator_wishes",
+    security(("operator" = [])),
+    params(("days" = Option<i32>, Query, minimum = 0, description = "Of so many days; 90 where none are named")),
+    responses((status = 200, description = "The wishes", body = [CountedWish]), Malformed, Unauthorized),
+)]
 pub async fn wishes(State(app): SharedApp, _: Operator, RawQuery(query): RawQuery) -> Result<Json<Vec<CountedWish>>, Problem> {
-    let days = match query_field(query.as_deref(), "days").map(|days| days.parse()) {
-        None => DAYS,
-        Some(Ok(days)) => days,
-        Some(Err(_)) => return Err(Problem::new(StatusCode::BAD_REQUEST, "“days” must be a number of days.")),
-    };
+    let days = number_field(query.as_deref(), "days")?.unwrap_or(DAYS);
     Ok(Json(app.db.wishes(days, MAX_WISHES).await?))
 }
 
 /// What the operator does with the queue or with a build.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schema(as = QueueAct, example = json!({ "action": "pause" }))]
 pub struct Act {
     action: Action,
     /// The build, for what is done with one.
@@ -119,8 +127,9 @@ pub struct Act {
     build: String,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = QueueAction)]
 enum Action {
     /// The queue takes orders and gives out builds.
     Open,
@@ -140,7 +149,7 @@ enum Action {
 }
 
 /// The queue for its operator.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub struct QueueView {
     gate: Gate,
     workers: usize,
@@ -148,7 +157,7 @@ pub struct QueueView {
 }
 
 /// A build for the operator. It does not say who ordered it.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct BuildView {
     id: String,
     image_name: String,
@@ -164,12 +173,29 @@ struct BuildView {
 /// Builds shown to the operator.
 const ROWS: u32 = 200;
 
-/// `GET /api/v1/operator/queue`
+/// The queue for its operator
+#[utoipa::path(
+    get,
+    path = "/api/v1/operator/queue",
+    tag = "operator",
+    operation_id = "operator_queue",
+    security(("operator" = [])),
+    responses((status = 200, description = "The newest builds", body = QueueView), Unauthorized),
+)]
 pub async fn queue(State(app): SharedApp, _: Operator) -> Result<Json<QueueView>, Problem> {
     Ok(Json(view(&app).await?))
 }
 
-/// `POST /api/v1/operator/queue`
+/// Pauses, drains or opens the queue, or does something with a build
+#[utoipa::path(
+    post,
+    path = "/api/v1/operator/queue",
+    tag = "operator",
+    operation_id = "operator_act",
+    security(("operator" = [])),
+    request_body = Act,
+    responses((status = 200, description = "It was done", body = QueueView), Malformed, Unauthorized, Conflict, TooLarge, WrongMediaType, Refused),
+)]
 pub async fn act(State(app): SharedApp, _: Operator, Json(act): Json<Act>) -> Result<Json<QueueView>, Problem> {
     carry_out(&app, &act).await?;
     Ok(Json(view(&app).await?))
@@ -230,8 +256,16 @@ async fn view(app: &App) -> crate::db::Result<QueueView> {
     Ok(QueueView { gate: app.db.gate().await?, workers: app.db.workers_present().await?, builds })
 }
 
-/// `GET /api/v1/operator/site`
-pub async fn site_api(State(app): SharedApp, _: Operator) -> Result<Json<impl Serialize>, Problem> {
+/// How the site as a whole does
+#[utoipa::path(
+    get,
+    path = "/api/v1/operator/site",
+    tag = "operator",
+    operation_id = "operator_site",
+    security(("operator" = [])),
+    responses((status = 200, description = "The site", body = SiteView), Unauthorized),
+)]
+pub async fn site_api(State(app): SharedApp, _: Operator) -> Result<Json<SiteView>, Problem> {
     Ok(Json(site(&app).await?))
 }
 
@@ -266,7 +300,7 @@ async fn site(app: &App) -> crate::db::Result<SiteView> {
 const RECENT: i64 = 86_400;
 
 /// Where the time of orders goes.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct Where {
     /// Steps, and their shares of the time of building.
     steps: Vec<(&'static str, f64)>,

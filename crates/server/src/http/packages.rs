@@ -3,12 +3,14 @@
 use askama::Template;
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use contract::PlannedPackage;
 use gentoo::index::Entry;
 use serde::Serialize;
 
+use super::openapi::{Malformed, NotFound, Paged, Unavailable};
 use super::pages::{Page, render};
+use super::paging::{self, Paging};
 use super::problem::Problem;
 use super::{SharedApp, api, assets, query_field};
 use crate::app::App;
@@ -21,8 +23,17 @@ const MAX_HITS: usize = 50;
 /// Most builds told of one package.
 const MAX_BUILDS: usize = 20;
 
+/// What a search found.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct FoundPackages {
+    channel: String,
+    packages: Vec<Found>,
+    /// Where to go on, where there is more.
+    next: Option<String>,
+}
+
 /// A package that fits a search.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct Found {
     /// `category/package`.
     name: String,
@@ -32,7 +43,7 @@ struct Found {
 }
 
 /// One build of a package.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct FoundBuild {
     version: String,
     slot: String,
@@ -55,14 +66,31 @@ struct PackagesPage<'a> {
     packages: &'a [PlannedPackage],
 }
 
-/// `GET /api/v1/packages?channel=&q=`: the packages of a channel whose name or description holds the text, best match first. Without a
-/// channel, in the first one that can be read.
-pub async fn search(State(app): SharedApp, RawQuery(query): RawQuery) -> Result<Json<serde_json::Value>, Problem> {
+/// The packages of a channel whose name or description holds a text, best match first
+#[utoipa::path(
+    get,
+    path = "/api/v1/packages",
+    tag = "site",
+    operation_id = "packages",
+    params(
+        ("channel" = Option<String>, Query, description = "The channel; without one, the first that can be read"),
+        ("q" = Option<String>, Query, description = "The text; without one, nothing is found"),
+        Paged,
+    ),
+    responses(
+        (status = 200, description = "What was found", body = FoundPackages, headers(("Link" = Option<String>, description = "The next part"))),
+        Malformed, NotFound, Unavailable,
+    ),
+)]
+pub async fn search(State(app): SharedApp, RawQuery(query): RawQuery) -> Result<(HeaderMap, Json<FoundPackages>), Problem> {
+    let paging = Paging::of(query.as_deref(), MAX_HITS)?;
     let field = |name| query_field(query.as_deref(), name);
     let (channel, snapshot) = snapshot(&app, field("channel").as_deref()).await?;
     let (name, text) = (channel.config.name.clone(), field("q").unwrap_or_default());
-    let found = tokio::task::spawn_blocking(move || found(&snapshot, &text)).await.map_err(|e| Problem::internal(&e))?;
-    Ok(Json(serde_json::json!({ "channel": name, "packages": found })))
+    let found = tokio::task::spawn_blocking(move || found(&snapshot, &text, paging)).await;
+    let (packages, next) = found.map_err(|e| Problem::internal(&e))?;
+    let headers = paging::link("/api/v1/packages", query.as_deref(), next.as_deref());
+    Ok((headers, Json(FoundPackages { channel: name, packages, next })))
 }
 
 /// The channel asked for, or the first that can be read.
@@ -82,17 +110,17 @@ async fn snapshot(app: &App, name: Option<&str>) -> Result<(std::sync::Arc<Chann
     Err(reason)
 }
 
-fn found(snapshot: &Snapshot, text: &str) -> Vec<Found> {
-    snapshot
-        .universe
-        .search(text, MAX_HITS)
+fn found(snapshot: &Snapshot, text: &str, paging: Paging) -> (Vec<Found>, Option<String>) {
+    let (hits, next) = paging.cut(snapshot.universe.search(text, paging.reach()));
+    let packages = hits
         .into_iter()
         .map(|hit| Found {
             name: hit.name.to_string(),
             description: hit.best.desc.to_string(),
             builds: snapshot.universe.builds(hit.name).into_iter().take(MAX_BUILDS).map(build).collect(),
         })
-        .collect()
+        .collect();
+    (packages, next)
 }
 
 fn build(entry: &Entry) -> FoundBuild {

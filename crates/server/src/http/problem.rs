@@ -8,11 +8,106 @@ use serde::Serialize;
 use crate::limits::Limited;
 use crate::orders::Refusal;
 
-/// An error as an answer.
-#[derive(Debug, Serialize)]
+/// The media type of problem documents.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// The kinds of problems there are: the `type` of a problem document, for programs to decide by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub enum Kind {
+    /// The request is not understood.
+    #[serde(rename = "urn:hatchery:problem:malformed")]
+    Malformed,
+    /// A token is missing, wrong, or was taken back.
+    #[serde(rename = "urn:hatchery:problem:unauthorized")]
+    Unauthorized,
+    /// It is not for whoever asks: the site is for invited users, for one.
+    #[serde(rename = "urn:hatchery:problem:forbidden")]
+    Forbidden,
+    /// There is nothing at this address, or no such order.
+    #[serde(rename = "urn:hatchery:problem:not-found")]
+    NotFound,
+    /// The address takes other methods, which `Allow` names.
+    #[serde(rename = "urn:hatchery:problem:wrong-method")]
+    WrongMethod,
+    /// What it is about is not in a state for this.
+    #[serde(rename = "urn:hatchery:problem:conflict")]
+    Conflict,
+    /// The request is larger than what is taken.
+    #[serde(rename = "urn:hatchery:problem:too-large")]
+    TooLarge,
+    /// The body is of a media type that is not taken here.
+    #[serde(rename = "urn:hatchery:problem:wrong-media-type")]
+    WrongMediaType,
+    /// The file ends before the part that was asked for.
+    #[serde(rename = "urn:hatchery:problem:wrong-range")]
+    WrongRange,
+    /// A value of the request is not good; `field` names it, where it is one of an order.
+    #[serde(rename = "urn:hatchery:problem:invalid")]
+    Invalid,
+    /// No packages can be found that serve the order; `explanation` says why.
+    #[serde(rename = "urn:hatchery:problem:no-plan")]
+    NoPlan,
+    /// The system would be larger than what this site makes.
+    #[serde(rename = "urn:hatchery:problem:system-too-large")]
+    SystemTooLarge,
+    /// The idempotency key was used before with another request.
+    #[serde(rename = "urn:hatchery:problem:key-reused")]
+    KeyReused,
+    /// The program is of a version that is too old.
+    #[serde(rename = "urn:hatchery:problem:too-old")]
+    TooOld,
+    /// Too much was asked for in too short a time; `Retry-After` says when to come again.
+    #[serde(rename = "urn:hatchery:problem:limited")]
+    Limited,
+    /// The site has an error of its own.
+    #[serde(rename = "urn:hatchery:problem:internal")]
+    Internal,
+    /// A channel or the server cannot be used at the moment.
+    #[serde(rename = "urn:hatchery:problem:unavailable")]
+    Unavailable,
+    /// So many builds wait that no more orders are taken.
+    #[serde(rename = "urn:hatchery:problem:queue-full")]
+    QueueFull,
+    /// The operator has no orders taken at the moment.
+    #[serde(rename = "urn:hatchery:problem:closed")]
+    Closed,
+    /// The server's disk is full.
+    #[serde(rename = "urn:hatchery:problem:disk-full")]
+    DiskFull,
+}
+
+impl Kind {
+    /// The kind where nothing more is known than the status.
+    fn of(status: StatusCode) -> Kind {
+        match status {
+            StatusCode::UNAUTHORIZED => Kind::Unauthorized,
+            StatusCode::FORBIDDEN => Kind::Forbidden,
+            StatusCode::NOT_FOUND => Kind::NotFound,
+            StatusCode::METHOD_NOT_ALLOWED => Kind::WrongMethod,
+            StatusCode::CONFLICT => Kind::Conflict,
+            StatusCode::PAYLOAD_TOO_LARGE => Kind::TooLarge,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Kind::WrongMediaType,
+            StatusCode::RANGE_NOT_SATISFIABLE => Kind::WrongRange,
+            StatusCode::UNPROCESSABLE_ENTITY => Kind::Invalid,
+            StatusCode::UPGRADE_REQUIRED => Kind::TooOld,
+            StatusCode::TOO_MANY_REQUESTS => Kind::Limited,
+            StatusCode::SERVICE_UNAVAILABLE => Kind::Unavailable,
+            StatusCode::INSUFFICIENT_STORAGE => Kind::DiskFull,
+            other if other.is_server_error() => Kind::Internal,
+            _ => Kind::Malformed,
+        }
+    }
+}
+
+/// An error as an answer (RFC 9457).
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Problem {
     #[serde(skip)]
     status: StatusCode,
+    /// What kind of problem it is.
+    #[serde(rename = "type")]
+    kind: Kind,
+    /// The status of the answer.
     #[serde(rename = "status")]
     code: u16,
     title: &'static str,
@@ -23,6 +118,7 @@ pub struct Problem {
     field: Option<String>,
     /// The resolver's explanation as data.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     explanation: Option<serde_json::Value>,
     #[serde(skip)]
     retry_after: Option<u32>,
@@ -32,6 +128,7 @@ impl Problem {
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
         Problem {
             status,
+            kind: Kind::of(status),
             code: status.as_u16(),
             title: status.canonical_reason().unwrap_or("Error"),
             detail: detail.into(),
@@ -39,6 +136,11 @@ impl Problem {
             explanation: None,
             retry_after: None,
         }
+    }
+
+    /// The same, of a kind that the status does not tell.
+    fn of_kind(self, kind: Kind) -> Problem {
+        Problem { kind, ..self }
     }
 
     /// No order has this identifier.
@@ -98,31 +200,32 @@ impl From<Refusal> for Problem {
             }
             Refusal::NoPlan(refused) => {
                 let explanation = serde_json::to_value(&refused.explanation).ok();
-                Problem { explanation, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+                Problem { explanation, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).of_kind(Kind::NoPlan) }
             }
-            Refusal::Unavailable { .. } => {
-                Problem { retry_after: Some(60), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
-            }
-            Refusal::QueueFull { .. } => {
-                Problem { retry_after: Some(600), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
-            }
+            Refusal::Unavailable { .. } => later(60, detail),
+            Refusal::QueueFull { .. } => later(600, detail).of_kind(Kind::QueueFull),
+            Refusal::Closed => later(3_600, detail).of_kind(Kind::Closed),
             Refusal::Limited(limited) => {
                 Problem { retry_after: Some(limited.retry_after), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, detail) }
             }
-            Refusal::TooLarge { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+            Refusal::TooLarge { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).of_kind(Kind::SystemTooLarge),
             Refusal::NotInvited => Problem::new(StatusCode::FORBIDDEN, detail),
-            Refusal::Closed => Problem { retry_after: Some(3_600), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) },
-            Refusal::KeyReused => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+            Refusal::KeyReused => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).of_kind(Kind::KeyReused),
             Refusal::Internal(error) => Problem::internal(error.as_ref()),
         }
     }
+}
+
+/// It cannot be done now, but maybe after so many seconds.
+fn later(seconds: u32, detail: String) -> Problem {
+    Problem { retry_after: Some(seconds), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, retry_after) = (self.status, self.retry_after);
         let mut response = (status, Json(self)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -18,7 +18,7 @@ use crate::db;
 const DAYS: i64 = 30;
 
 /// What the site has done lately.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub struct Stats {
     days: i64,
     /// Orders that became ready.
@@ -32,7 +32,7 @@ pub struct Stats {
 }
 
 /// Times of many, in seconds.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct Times {
     median: u64,
     /// Nine of ten took no longer.
@@ -41,7 +41,7 @@ struct Times {
 }
 
 /// How the promises held.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct Promises {
     orders: usize,
     /// Shares of orders that were ready within the range, 0 to 1.
@@ -65,7 +65,8 @@ pub async fn page(State(app): SharedApp) -> Page {
     Ok(render(StatusCode::OK, &StatsPage { version: &assets::VERSION, stats: stats(&app).await? }))
 }
 
-/// `GET /api/v1/stats`
+/// How long orders take, and how often the named ranges held
+#[utoipa::path(get, path = "/api/v1/stats", tag = "site", operation_id = "stats", responses((status = 200, description = "The last 30 days", body = Stats)))]
 pub async fn api(State(app): SharedApp) -> Result<Json<Stats>, Problem> {
     Ok(Json(stats(&app).await?))
 }

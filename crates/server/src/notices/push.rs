@@ -42,7 +42,8 @@ const MAX_MESSAGE: usize = 3_000;
 const MAX_ENDPOINT: usize = 1_000;
 
 /// Where a browser wants to be told, as `PushSubscription.toJSON()` of the Push API has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = PushSubscription)]
 pub struct Subscription {
     /// The address at the push service.
     pub endpoint: String,
@@ -50,7 +51,8 @@ pub struct Subscription {
 }
 
 /// The browser's keys, in Base64 for URLs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = PushKeys)]
 pub struct Keys {
     /// Its public key: a point of P-256, uncompressed.
     pub p256dh: String,

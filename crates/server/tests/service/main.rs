@@ -1,5 +1,6 @@
 //! The service as its users and its workers meet it: a real server, spoken to over HTTP.
 
+mod api;
 mod backend;
 mod common;
 mod disk;

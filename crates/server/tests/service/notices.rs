@@ -290,7 +290,7 @@ fn a_browser_is_told_by_web_push() {
     let browser = Browser::new();
     let wrong = serde_json::json!({ "endpoint": "https://push.example.net/", "keys": { "p256dh": "AAAA", "auth": "AAAA" } });
     let refused = site.put_json(&format!("{placed}/push"), &wrong);
-    assert!(refused.status == 400 && refused.text().contains("keys"), "{}", refused.text());
+    assert!(refused.status == 422 && refused.text().contains("keys"), "{}", refused.text());
     assert_eq!(site.put_json("/api/v1/orders/none/push", &wrong).status, 404);
     // The first time the push service is busy; the notice comes all the same, and once.
     let subscription = browser.subscription(&receiver.url("/later/push"));

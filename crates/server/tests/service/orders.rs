@@ -74,7 +74,8 @@ fn refusals_say_what_to_do() {
     refused(&order(&["dev-vcs/git"], &[Format::Zip]), 503, &["order again later"]);
 
     let broken = site.post("/api/v1/orders", "application/json", "{\"arch\": 1}");
-    assert_eq!(broken.status, 400, "{}", broken.text());
+    assert_eq!(broken.status, 422, "{}", broken.text());
+    assert_eq!(site.post("/api/v1/orders", "application/json", "{\"arch\": ").status, 400);
     assert_eq!(site.post("/api/v1/orders", "text/plain", "{}").status, 415);
     let huge = format!("{{\"x\": \"{}\"}}", "x".repeat(3 << 20));
     assert_eq!(site.post("/api/v1/orders", "application/json", &huge).status, 413);

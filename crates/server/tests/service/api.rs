@@ -1,0 +1,172 @@
+//! The API as its own description has it: OpenAPI, problem documents, lists in parts.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use contract::Format;
+use serde_json::{Value, json};
+
+use crate::common::{Setup, Site, folder, operator_token, order, venv};
+
+/// A site that turns nobody away, with one order that is ready; the order's path in the API.
+fn site_with_an_order(path: &Path) -> (Site, String) {
+    let most = u32::MAX;
+    let tables = format!(
+        "[limits]\nplans_per_minute = {most}\norders_per_hour = {most}\nsite_orders_per_hour = {most}\nopen_orders = {most}\n"
+    );
+    let site = Site::start_with(path, &Setup { tables, ..Setup::default() });
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    site.build(&site.lease().unwrap());
+    (site, placed)
+}
+
+/// All `$ref` of a document.
+fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str));
+            fields.values().for_each(|value| references(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_description_is_whole() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let document = site.get("/api/v1/openapi.json").json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    assert!(found.len() > 20, "{found:?}");
+    for reference in found {
+        assert!(document.pointer(reference.strip_prefix('#').unwrap()).is_some(), "{reference} leads nowhere");
+    }
+    let mut ids = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(ids.insert(id), "{id} is there twice");
+            let said = ["summary", "tags"].iter().all(|field| !operation[*field].is_null());
+            assert!(said, "{method} {path} does not say what it is");
+            assert!(!operation["responses"]["500"]["content"]["application/problem+json"].is_null(), "{method} {path}");
+        }
+    }
+    // The documentation names every type of problem there is.
+    let documented = include_str!("../../../../docs/api.md");
+    for kind in document["components"]["schemas"]["Kind"]["enum"].as_array().unwrap() {
+        assert!(documented.contains(&format!("| `{}` |", kind.as_str().unwrap())), "{kind} is not in docs/api.md");
+    }
+    // No route of the API is made beside its description.
+    let routes = include_str!("../../src/http/mod.rs");
+    assert!(!routes.contains("\"/api/v1"), "a route is not in api_routes()");
+    site.stop();
+}
+
+#[test]
+fn every_error_is_a_problem_document() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let operator = format!("Bearer {}", operator_token(&path));
+    let with =
+        |path: &str, kind: &str, body: &str| site.post_with(path, body, &[("Authorization", &operator), ("Content-Type", kind)]);
+    let queue = "/api/v1/operator/queue";
+    let large = format!("{{\"arch\": \"{}\"}}", "x".repeat(3 << 20));
+    let answers = [
+        (404, "not-found", site.get("/api/v1/nothing")),
+        (404, "not-found", site.get("/api/v1/orders/none")),
+        (400, "malformed", site.get("/api/v1/orders/%ff")),
+        (405, "wrong-method", site.post("/api/v1/presets", "application/json", "{}")),
+        (401, "unauthorized", site.get(queue)),
+        (400, "malformed", with(queue, "application/json", "{")),
+        (415, "wrong-media-type", with(queue, "text/plain", "{}")),
+        (422, "invalid", with(queue, "application/json", "{\"action\": \"dance\"}")),
+        (409, "conflict", with(queue, "application/json", "{\"action\": \"first\", \"build\": \"none\"}")),
+        (400, "malformed", site.get("/api/v1/queue?limit=0")),
+        (415, "wrong-media-type", site.post("/api/v1/orders", "text/plain", "x")),
+        (400, "malformed", site.post("/api/v1/orders", "application/json", "{")),
+        (413, "too-large", site.post("/api/v1/orders", "application/json", &large)),
+        (422, "invalid", site.post_json("/api/v1/orders", &json!({ "arch": "amd64", "formats": ["iso"] }))),
+        (422, "no-plan", site.post_json("/api/v1/orders", &order(&["app-misc/missing"], &[Format::Zip]))),
+    ];
+    for (status, kind, answer) in answers {
+        assert_eq!(answer.status, status, "{kind}: {}", answer.text());
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{kind}: {}", answer.text());
+        let problem = answer.json();
+        assert_eq!(problem["type"], format!("urn:hatchery:problem:{kind}"), "{problem}");
+        assert_eq!(problem["status"], status, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().len() > 10, "{problem}");
+    }
+    assert_eq!(site.post("/api/v1/presets", "application/json", "{}").header("allow"), "GET,HEAD");
+    site.stop();
+}
+
+#[test]
+fn lists_are_followed_by_their_links() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    for i in 0..3 {
+        let mut wish = order(&["app-shells/bash"], &[Format::Zip]);
+        wish.system.hostname = Some(format!("host{i}"));
+        site.order(&wish);
+    }
+    let (mut next, mut positions) = ("/api/v1/queue?limit=2".to_owned(), Vec::new());
+    while !next.is_empty() {
+        let answer = site.get(&next);
+        let builds = answer.json()["builds"].as_array().unwrap().clone();
+        positions.extend(builds.iter().map(|build| build["position"].as_u64().unwrap()));
+        let link = answer.header("link");
+        next = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\"")).unwrap_or_default().to_owned();
+        assert_eq!(answer.json()["next"].is_null(), next.is_empty());
+    }
+    assert_eq!(positions, [1, 2, 3]);
+    let found = site.get("/api/v1/packages?q=sys-&limit=1").json();
+    assert_eq!((found["packages"].as_array().unwrap().len(), found["next"].as_str()), (1, Some("1")));
+    site.stop();
+}
+
+/// The settings of schemathesis. The order that is there stands for all. No schema can say which packages there are, so orders may be refused
+/// (422); and the operator may have closed the site (503).
+fn settings(site: &Site, placed: &str) -> String {
+    let id = placed.rsplit('/').next().unwrap();
+    let name = site.status(placed)["artifacts"][0]["name"].as_str().unwrap().to_owned();
+    format!(
+        "[parameters]\n\"path.id\" = \"{id}\"\n\"path.name\" = \"{name}\"\n\
+         [checks.not_a_server_error]\nexpected-statuses = [\"2xx\", \"3xx\", \"4xx\", \"503\"]\n\
+         [checks.positive_data_acceptance]\nexpected-statuses = [\"2xx\", \"3xx\", \"401\", \"403\", \"404\", \"409\", \"422\", \"503\"]\n"
+    )
+}
+
+#[test]
+fn sqlite_answers_are_as_the_description_says() {
+    let program = venv().join("bin/schemathesis");
+    if !program.exists() {
+        println!("SKIPPED: needs schemathesis in {}: run scripts/setup test", venv().display());
+        return;
+    }
+    let (_dir, path) = folder();
+    let (site, placed) = site_with_an_order(&path);
+    std::fs::write(path.join("openapi.json"), site.get("/api/v1/openapi.json").body).unwrap();
+    std::fs::write(path.join("schemathesis.toml"), settings(&site, &placed)).unwrap();
+    let authorization = format!("Authorization: Bearer {}", operator_token(&path));
+    // The operator comes last: he may close the site.
+    for tag in ["--exclude-tag", "--include-tag"] {
+        let output = Command::new(&program)
+            .args(["--config-file", "schemathesis.toml", "run", "openapi.json", "--url", &site.base, "--header", &authorization])
+            .args([tag, "operator", "--phases", "examples,coverage,fuzzing", "--max-examples", "6", "--seed", "1"])
+            .args(["--suppress-health-check", "all", "--no-color"])
+            .current_dir(&path)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        println!("{said}");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // What it looked at was there to be looked at.
+        let tested = said.split("Tested: ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
+        assert!(tested.parse::<u32>().unwrap() >= 7, "{said}");
+    }
+    site.stop();
+}
