@@ -11,7 +11,7 @@ use sample::Init;
 use server::Presets;
 
 use crate::site::Site;
-use crate::{Outcome, channels, cmd_order, cmd_sample};
+use crate::{Outcome, channels, cmd_download, cmd_sample, follow};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -58,8 +58,12 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         }
     };
     println!("Ordered {}: {}", args.preset, placed.page);
-    let ended = cmd_order::follow(&site, &placed)?;
-    let images = cmd_order::download_all(&site, &placed, &ended, &args.data_dir.join("images"))?;
+    let ended = follow::follow(&site, &placed)?;
+    match follow::outcome(&ended) {
+        Outcome::Done => {}
+        other => return Ok(other),
+    }
+    let images = cmd_download::download_all(&site, &placed, &ended, &args.data_dir.join("images"))?;
     println!("\nReady after {} s. The images:", started.elapsed().as_secs());
     for image in &images {
         println!("  {}", std::path::absolute(image)?.display());

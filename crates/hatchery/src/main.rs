@@ -5,10 +5,14 @@ mod channels;
 mod cmd_access;
 mod cmd_advise;
 mod cmd_build;
+mod cmd_download;
+mod cmd_follow;
 mod cmd_keep;
 mod cmd_keygen;
+mod cmd_manual;
 mod cmd_order;
 mod cmd_package;
+mod cmd_packages;
 mod cmd_plan;
 mod cmd_queue;
 mod cmd_sample;
@@ -18,8 +22,10 @@ mod cmd_verify;
 mod cmd_wishes;
 mod cmd_work;
 mod contents;
+mod follow;
 mod log;
 mod progress;
+mod settings;
 mod site;
 
 use std::process::ExitCode;
@@ -54,6 +60,18 @@ enum Command {
     Plan(cmd_plan::Args),
     /// Place an order on a site and follow it
     Order(cmd_order::Args),
+    /// Show how an order stands
+    Status(cmd_follow::Args),
+    /// Print the log of an order
+    Logs(cmd_follow::LogsArgs),
+    /// Download the images of an order, going on where an earlier try ended
+    Download(cmd_download::Args),
+    /// Cancel an order
+    Cancel(cmd_follow::Args),
+    /// Have an order built again that failed or whose images were removed
+    Again(cmd_follow::Args),
+    /// Look for packages on a site
+    Packages(cmd_packages::Args),
     /// Make the sample channel from Debian's packages
     Sample(cmd_sample::Args),
     /// Show and hold the queue, for the operator
@@ -74,13 +92,22 @@ enum Command {
     Migrate(cmd_keep::MigrateArgs),
     /// Do the main job once: start a site, order the sample image, wait for it
     Try(cmd_try::Args),
+    /// Print the completions for a shell
+    Completions(cmd_manual::CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    #[command(hide = true)]
+    Man(cmd_manual::ManArgs),
 }
 
 /// How a command ends when it did not fail for technical reasons.
 pub enum Outcome {
     Done,
-    /// There is no plan for what was asked; the explanation has been printed.
+    /// The order was refused, or there is no plan for what was asked; the explanation has been printed.
     NoPlan,
+    /// The build failed; why has been printed.
+    BuildFailed,
+    /// There are no images, as the order was cancelled, has expired, or is not ready; this has been printed.
+    NoImages,
 }
 
 fn main() -> ExitCode {
@@ -98,6 +125,14 @@ fn main() -> ExitCode {
         Command::Keygen(args) => cmd_keygen::run(args),
         Command::Plan(args) => cmd_plan::run(args),
         Command::Order(args) => cmd_order::run(args),
+        Command::Status(args) => cmd_follow::status(args),
+        Command::Logs(args) => cmd_follow::logs(args),
+        Command::Download(args) => cmd_download::run(args),
+        Command::Cancel(args) => cmd_follow::cancel(args),
+        Command::Again(args) => cmd_follow::again(args),
+        Command::Packages(args) => cmd_packages::run(args),
+        Command::Completions(args) => cmd_manual::completions(args),
+        Command::Man(args) => cmd_manual::man(args),
         Command::Sample(args) => cmd_sample::run(args),
         Command::Queue(args) => cmd_queue::run(args),
         Command::Access(args) => cmd_access::run(args),
@@ -112,6 +147,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::NoPlan) => ExitCode::from(2),
+        Ok(Outcome::BuildFailed) => ExitCode::from(3),
+        Ok(Outcome::NoImages) => ExitCode::from(4),
         Err(error) => {
             log.fatal(&in_words(&error));
             ExitCode::FAILURE
