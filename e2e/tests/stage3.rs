@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use binhost::openpgp::SigningKey;
-use e2e::{sample_dir, user};
+use e2e::{hatchery, sample_dir, user};
 use gentoo::gpkg::Signer;
 use serde_json::Value;
 
@@ -74,13 +74,22 @@ fn an_order_is_built_on_a_stage3() {
     fs::write(path.join("hatchery.toml"), channel(path, &on)).expect("the configuration is written");
 
     let (tarball, plan) = build(path, "out", &["app-editors/nano"]).unwrap_or_else(|error| panic!("{error}"));
-    let names = |plan: &Value| -> Vec<String> {
-        plan["packages"].as_array().expect("packages").iter().map(|p| p["cpv"].as_str().expect("a CPV").to_owned()).collect()
+    let names = |plan: &Value, key: &str| -> Vec<String> {
+        plan[key].as_array().expect("packages").iter().map(|p| p["cpv"].as_str().expect("a CPV").to_owned()).collect()
     };
-    let (of_base, over_it) = (names(&base_plan), names(&plan));
+    let (of_base, over_it) = (names(&base_plan, "packages"), names(&plan, "packages"));
     assert!(over_it.iter().any(|cpv| cpv.starts_with("app-editors/nano-")), "{over_it:?}");
     assert!(!over_it.iter().any(|cpv| of_base.contains(cpv)), "what the base has is merged again: {over_it:?}");
     assert_eq!(plan["base"]["path"], format!("{STAMP}/stage3-amd64-openrc-{STAMP}.tar.xz"));
+
+    // The lock and the bills of materials name what the base brings, and the image has just that.
+    let mut expected = of_base.clone();
+    expected.sort();
+    assert_eq!(names(&plan, "inherited"), expected);
+    let verified = Command::new(hatchery()).arg("verify").arg(&tarball).arg("--unsigned").output().expect("it runs");
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let bill = fs::read_to_string(tarball.with_extension("").with_extension("spdx.json")).expect("a bill of materials");
+    assert_eq!(bill.matches("\"pkg:ebuild/").count(), of_base.len() + over_it.len(), "{bill}");
 
     let root = path.join("root");
     fs::create_dir(&root).expect("a folder");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use contract::{Plan, PlannedPackage};
+use contract::{Origin, Plan, PlannedPackage};
 use gentoo::Cpv;
 
 use crate::licence::{Expression, expression};
@@ -15,16 +15,60 @@ pub type Sources = BTreeMap<String, Vec<String>>;
 /// Largest entry of a metadata cache that is read, in bytes.
 const MAX_CACHE_ENTRY: u64 = 1 << 20;
 
-/// Looks the packages of a plan up in the metadata cache of a Gentoo repository (`metadata/md5-cache`). A version that the repository
+/// A package that is in an image, whether the plan merges it or the base brings it.
+#[derive(Clone, Copy)]
+pub(crate) struct Content<'a> {
+    pub cpv: &'a str,
+    pub slot: &'a str,
+    pub build_id: Option<u32>,
+    pub build_time: u64,
+    pub use_flags: &'a [String],
+    pub license: &'a str,
+    pub repo: &'a str,
+    /// Where it is from; none where the base brings it.
+    pub planned: Option<&'a PlannedPackage>,
+}
+
+/// All packages of an image: those of the plan in its order, then what stays of the base.
+pub(crate) fn contents(plan: &Plan) -> impl Iterator<Item = Content<'_>> {
+    let planned = plan.packages.iter().map(|p| Content {
+        cpv: &p.cpv,
+        slot: &p.slot,
+        build_id: p.build_id,
+        build_time: p.build_time,
+        use_flags: &p.use_flags,
+        license: &p.license,
+        repo: &p.repo,
+        planned: Some(p),
+    });
+    let inherited = plan.inherited.iter().map(|p| Content {
+        cpv: &p.cpv,
+        slot: &p.slot,
+        build_id: p.build_id,
+        build_time: p.build_time,
+        use_flags: &p.use_flags,
+        license: &p.license,
+        repo: &p.repo,
+        planned: None,
+    });
+    planned.chain(inherited)
+}
+
+/// Whether all packages of an image are known: those of a base are not in plans of before they were recorded.
+pub(crate) fn is_complete(plan: &Plan) -> bool {
+    plan.base.is_none() || !plan.inherited.is_empty()
+}
+
+/// Looks the packages of an image up in the metadata cache of a Gentoo repository (`metadata/md5-cache`). A version that the repository
 /// does not have any more is left out, and so is what cannot be read: another would be wrong.
 pub fn sources(plan: &Plan, repository: &Path) -> Sources {
-    let of = |package: &PlannedPackage| {
-        let text = cache_entry(repository, &Cpv::parse(&package.cpv).ok()?)?;
+    let of = |package: Content<'_>| {
+        let text = cache_entry(repository, &Cpv::parse(package.cpv).ok()?)?;
         let uri = text.lines().find_map(|line| line.strip_prefix("SRC_URI="))?;
         let found = gentoo::src_uris(uri, &|flag| package.use_flags.iter().any(|f| f == flag)).ok()?;
-        Some((package.cpv.clone(), found))
+        Some((package.cpv.to_owned(), found))
     };
-    plan.packages.iter().filter_map(of).collect()
+    contents(plan).filter_map(of).collect()
 }
 
 /// The metadata cache of a Gentoo repository: a folder for each category, with a file for each ebuild.
@@ -40,7 +84,7 @@ pub fn cache_entry(repository: &Path, cpv: &Cpv) -> Option<String> {
 }
 
 pub(crate) struct Component<'a> {
-    pub planned: &'a PlannedPackage,
+    pub content: Content<'a>,
     /// `category/package`, and the version with its revision.
     pub name: String,
     pub version: String,
@@ -55,40 +99,54 @@ pub(crate) struct Component<'a> {
     pub ebuild: Option<String>,
 }
 
+impl<'a> Content<'a> {
+    fn origin(&self) -> Option<&'a Origin> {
+        self.planned?.origin.as_ref()
+    }
+}
+
 impl Component<'_> {
     pub(crate) fn description(&self) -> Option<&str> {
-        self.planned.origin.as_ref().map(|o| o.description.as_str()).filter(|text| !text.is_empty())
+        self.content.origin().map(|o| o.description.as_str()).filter(|text| !text.is_empty())
     }
 
     pub(crate) fn homepages(&self) -> &[String] {
-        self.planned.origin.as_ref().map_or(&[], |origin| &origin.homepage)
+        self.content.origin().map_or(&[], |origin| &origin.homepage)
+    }
+
+    /// SHA-256 of the binary package.
+    pub(crate) fn sha256(&self) -> Option<&str> {
+        self.content.planned?.sha256.as_deref()
     }
 }
 
-/// The packages of a plan in its order; one whose name is none is left out (no resolver makes such a plan).
+/// The packages of an image as [`contents`] has them; one whose name is none is left out (no resolver makes such a plan).
 pub(crate) fn components<'a>(plan: &'a Plan, sources: &'a Sources) -> Vec<Component<'a>> {
     let addresses: BTreeMap<&str, &str> = plan.binhosts.iter().map(|b| (b.name.as_str(), b.uri.as_str())).collect();
-    let component = |planned: &'a PlannedPackage| {
-        let cpv = Cpv::parse(&planned.cpv).ok()?;
-        let address = addresses.get(planned.binhost.as_str());
+    let component = |content: Content<'a>| {
+        let cpv = Cpv::parse(content.cpv).ok()?;
+        let location = |planned: &PlannedPackage| {
+            let address = addresses.get(planned.binhost.as_str())?;
+            Some(format!("{}/{}", address.trim_end_matches('/'), planned.path))
+        };
         Some(Component {
             name: cpv.cp(),
             version: cpv.version.as_str().to_owned(),
-            purl: purl(&cpv, &plan.arch, &planned.slot),
-            location: address.map(|uri| format!("{}/{}", uri.trim_end_matches('/'), planned.path)),
-            licence: expression(&planned.license, &planned.use_flags).unwrap_or_default(),
-            sources: sources.get(&planned.cpv).map_or(&[], Vec::as_slice),
-            ebuild: ebuild(planned, &cpv),
+            purl: purl(&cpv, &plan.arch, content.slot),
+            location: content.planned.and_then(location),
+            licence: expression(content.license, content.use_flags).unwrap_or_default(),
+            sources: sources.get(content.cpv).map_or(&[], Vec::as_slice),
+            ebuild: ebuild(&content, &cpv),
             category: cpv.category,
             package: cpv.package,
-            planned,
+            content,
         })
     };
-    plan.packages.iter().filter_map(component).collect()
+    contents(plan).filter_map(component).collect()
 }
 
 /// Gentoo's own repository is on the web at every commit; of others that is not known.
-fn ebuild(planned: &PlannedPackage, cpv: &Cpv) -> Option<String> {
-    let commit = planned.origin.as_ref()?.commit.as_ref().filter(|_| planned.repo == "gentoo")?;
+fn ebuild(content: &Content<'_>, cpv: &Cpv) -> Option<String> {
+    let commit = content.origin()?.commit.as_ref().filter(|_| content.repo == "gentoo")?;
     Some(format!("https://gitweb.gentoo.org/repo/gentoo.git/tree/{}/{}.ebuild?id={commit}", cpv.cp(), cpv.pf()))
 }

@@ -3,21 +3,20 @@
 
 use serde_json::{Value, json};
 
-use crate::component::{Component, components};
+use crate::component::{Component, components, is_complete};
 use crate::{Digests, Facts};
 
 /// The bill of materials of an image. It is a function of the facts alone: the same image has the same one.
 pub fn cyclonedx(facts: &Facts<'_>) -> Value {
     let image = format!("image:{}", facts.image_name);
     let packages = components(facts.plan, facts.sources);
-    let mut parts: Vec<Value> = packages.iter().map(component).collect();
+    let mut parts: Vec<Value> = packages.iter().map(|package| component(package, facts)).collect();
     let mut references: Vec<&str> = packages.iter().map(|c| c.purl.as_str()).collect();
     if let Some(base) = &facts.plan.base {
         parts.push(stage3(base, facts));
         references.push(&base.path);
     }
-    // What a stage3 brings is not listed one by one.
-    let aggregate = if facts.plan.base.is_some() { "incomplete" } else { "complete" };
+    let aggregate = if is_complete(facts.plan) { "complete" } else { "incomplete" };
     json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -63,7 +62,7 @@ fn stage3(base: &contract::Stage3, facts: &Facts<'_>) -> Value {
     })
 }
 
-fn component(component: &Component<'_>) -> Value {
+fn component(component: &Component<'_>, facts: &Facts<'_>) -> Value {
     let mut value = json!({
         "type": "library",
         "bom-ref": component.purl,
@@ -71,13 +70,13 @@ fn component(component: &Component<'_>) -> Value {
         "name": component.package,
         "version": component.version,
         "purl": component.purl,
-        "properties": properties(component),
+        "properties": properties(component, facts),
     });
     let Some(members) = value.as_object_mut() else { return value };
     if let Some(text) = component.description() {
         members.insert("description".into(), text.into());
     }
-    if let Some(sha256) = &component.planned.sha256 {
+    if let Some(sha256) = component.sha256() {
         members.insert("hashes".into(), json!([{ "alg": "SHA-256", "content": sha256 }]));
     }
     if let Some(expression) = &component.licence.text {
@@ -91,14 +90,16 @@ fn component(component: &Component<'_>) -> Value {
 }
 
 /// What Gentoo knows of a package and CycloneDX has no member for, under names of our own.
-fn properties(component: &Component<'_>) -> Vec<Value> {
+fn properties(component: &Component<'_>, facts: &Facts<'_>) -> Vec<Value> {
     let property = |name: &str, value: String| json!({ "name": format!("gentoo:{name}"), "value": value });
-    let planned = component.planned;
-    let mut found = vec![property("slot", planned.slot.clone()), property("build_time", planned.build_time.to_string())];
-    found.extend(planned.build_id.map(|id| property("build_id", id.to_string())));
-    found.push(property("use", planned.use_flags.join(" ")));
-    found.extend(Some(&planned.repo).filter(|repo| !repo.is_empty()).map(|repo| property("repository", repo.clone())));
-    found.extend(Some(&planned.license).filter(|text| !text.is_empty()).map(|text| property("license", text.clone())));
+    let content = component.content;
+    let told = |name: &str, text: &str| (!text.is_empty()).then(|| property(name, text.to_owned()));
+    let mut found = vec![property("slot", content.slot.to_owned()), property("build_time", content.build_time.to_string())];
+    found.extend(content.build_id.map(|id| property("build_id", id.to_string())));
+    found.push(property("use", content.use_flags.join(" ")));
+    found.extend(told("repository", content.repo));
+    found.extend(told("license", content.license));
+    found.extend(facts.stage3_of(component).map(|stage3| property("stage3", stage3.to_owned())));
     found
 }
 

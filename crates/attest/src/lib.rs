@@ -86,12 +86,20 @@ impl Facts<'_> {
     /// What bills of materials say of a stage3: not all that it brings is in the image.
     fn about_stage3(&self) -> String {
         let removed: Vec<&str> = self.plan.removals.iter().map(|removal| removal.cpv.as_str()).collect();
-        let text =
-            "A stage3. Its packages are not listed here one by one; those that packages listed here replace are not in the image";
+        let listed = match component::is_complete(self.plan) {
+            true => format!("{} of its packages are in the image and listed here", self.plan.inherited.len()),
+            false => "Its packages are not listed here one by one".to_owned(),
+        };
+        let text = format!("A stage3. {listed}; those that other packages listed here replace are not in the image");
         match removed.is_empty() {
             true => format!("{text}."),
             false => format!("{text}, nor are {}, which were removed.", removed.join(", ")),
         }
+    }
+
+    /// The stage3 that brings a package; none for one that the plan merges.
+    fn stage3_of(&self, component: &component::Component<'_>) -> Option<&str> {
+        self.plan.base.as_ref().filter(|_| component.content.planned.is_none()).map(|base| base.path.as_str())
     }
 
     fn lock_name(&self) -> String {

@@ -6,6 +6,8 @@ use contract::Plan;
 use gentoo::dep::Tree;
 use gentoo::license::License;
 
+use crate::component::contents;
+
 /// Gentoo's names (GLEP 23) of licences that SPDX's list has under another one. Gentoo's `GPL-2` is version 2 alone.
 const RENAMED: &[(&str, &str)] = &[
     ("AFL-2.1", "AFL-2.1"),
@@ -134,15 +136,15 @@ fn spdx_name(name: &str, own: &mut BTreeMap<String, String>) -> String {
 /// nothing are under the empty name.
 pub fn licences(plan: &Plan) -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for package in &plan.packages {
+    for package in contents(plan) {
         let enabled = |flag: &str| package.use_flags.iter().any(|f| f == flag);
-        let tree = License::parse(&package.license).map(|license| license.applying(&enabled)).ok();
+        let tree = License::parse(package.license).map(|license| license.applying(&enabled)).ok();
         let names: BTreeSet<&String> = tree.iter().flat_map(|tree| tree.atoms()).collect();
         if names.is_empty() {
-            found.entry(String::new()).or_default().push(package.cpv.clone());
+            found.entry(String::new()).or_default().push(package.cpv.to_owned());
         }
         for name in names {
-            found.entry(name.clone()).or_default().push(package.cpv.clone());
+            found.entry(name.clone()).or_default().push(package.cpv.to_owned());
         }
     }
     found

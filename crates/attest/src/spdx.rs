@@ -27,7 +27,7 @@ pub fn spdx(facts: &Facts<'_>) -> Value {
     }
     for (index, component) in components.iter().enumerate() {
         let id = format!("SPDXRef-Package-{index}");
-        packages.push(package(&id, component));
+        packages.push(package(&id, component, facts));
         relationships.push(relationship(IMAGE, "CONTAINS", &id));
     }
     let mut document = json!({
@@ -84,7 +84,7 @@ fn file(id: &str, name: &str, digests: &Digests) -> Value {
     described(id, name, "ARCHIVE", json!({ "packageFileName": name, "checksums": checksums }))
 }
 
-/// A stage3 is named as a whole: what is in it is written in itself, in its `/var/db/pkg`.
+/// A stage3 as a file; those of its packages that are in the image are told of like all others.
 fn stage3(base: &contract::Stage3, facts: &Facts<'_>) -> Value {
     let own = json!({
         "packageFileName": base.path,
@@ -97,7 +97,7 @@ fn stage3(base: &contract::Stage3, facts: &Facts<'_>) -> Value {
     described("SPDXRef-Stage3", &base.path, "ARCHIVE", own)
 }
 
-fn package(id: &str, component: &Component<'_>) -> Value {
+fn package(id: &str, component: &Component<'_>, facts: &Facts<'_>) -> Value {
     let mut package = json!({
         "SPDXID": id,
         "name": component.name,
@@ -112,7 +112,7 @@ fn package(id: &str, component: &Component<'_>) -> Value {
         ],
     });
     let Some(members) = package.as_object_mut() else { return package };
-    if let Some(sha256) = &component.planned.sha256 {
+    if let Some(sha256) = component.sha256() {
         members.insert("checksums".into(), json!([{ "algorithm": "SHA256", "checksumValue": sha256 }]));
     }
     if let Some(home) = component.homepages().first() {
@@ -121,7 +121,7 @@ fn package(id: &str, component: &Component<'_>) -> Value {
     if let Some(text) = component.description() {
         members.insert("summary".into(), text.into());
     }
-    if let Some(text) = source_info(component) {
+    if let Some(text) = source_info(component, facts) {
         members.insert("sourceInfo".into(), text.into());
     }
     package
@@ -132,10 +132,11 @@ fn is_location(uri: &str) -> bool {
     uri.starts_with("https://") || uri.starts_with("http://")
 }
 
-fn source_info(component: &Component<'_>) -> Option<String> {
+fn source_info(component: &Component<'_>, facts: &Facts<'_>) -> Option<String> {
     let sources = (!component.sources.is_empty()).then(|| format!("Sources: {}", component.sources.join(" ")));
     let ebuild = component.ebuild.as_ref().map(|url| format!("Ebuild: {url}"));
-    let parts: Vec<String> = sources.into_iter().chain(ebuild).collect();
+    let stage3 = facts.stage3_of(component).map(|path| format!("From the stage3 {path}"));
+    let parts: Vec<String> = sources.into_iter().chain(ebuild).chain(stage3).collect();
     (!parts.is_empty()).then(|| parts.join("\n"))
 }
 

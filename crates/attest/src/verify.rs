@@ -6,6 +6,7 @@ use contract::Plan;
 use contract::plan::short_slot;
 use gentoo::vdb::Installed;
 
+use crate::component::{contents, is_complete};
 use crate::{Digests, SumKind, parse_sums};
 
 /// Largest list of checksums that is read, in bytes.
@@ -48,13 +49,11 @@ impl std::fmt::Display for Build {
     }
 }
 
-/// Compares a lock with what an image has installed (its `/var/db/pkg`): every difference in a sentence, none when they agree. An image on
-/// a stage3 has the stage3's packages besides, but for those that the lock removes.
+/// Compares a lock with what an image has installed (its `/var/db/pkg`): every difference in a sentence, none when they agree. Where the
+/// lock is of before the packages of a stage3 were recorded, the image may have any besides, but for those that the lock removes.
 pub fn compare(plan: &Plan, installed: &[Installed]) -> Vec<String> {
-    let wanted: BTreeMap<&str, Build> = plan
-        .packages
-        .iter()
-        .map(|p| (p.cpv.as_str(), Build { slot: short_slot(&p.slot).to_owned(), build_time: p.build_time, build_id: p.build_id }))
+    let wanted: BTreeMap<&str, Build> = contents(plan)
+        .map(|p| (p.cpv, Build { slot: short_slot(p.slot).to_owned(), build_time: p.build_time, build_id: p.build_id }))
         .collect();
     let found: BTreeMap<String, Build> = installed.iter().map(|i| (i.entry.cpv.to_string(), build_of(i))).collect();
     let mut differences = Vec::new();
@@ -69,7 +68,7 @@ pub fn compare(plan: &Plan, installed: &[Installed]) -> Vec<String> {
     }
     let removed = plan.removals.iter().filter(|removal| found.contains_key(&removal.cpv));
     differences.extend(removed.map(|removal| format!("{} is in the image and the lock removes it from the stage3", removal.cpv)));
-    if plan.base.is_none() {
+    if is_complete(plan) {
         let names: BTreeSet<&str> = wanted.keys().copied().collect();
         let more = found.keys().filter(|cpv| !names.contains(cpv.as_str()));
         differences.extend(more.map(|cpv| format!("{cpv} is in the image and not in the lock")));

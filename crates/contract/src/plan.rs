@@ -46,6 +46,10 @@ pub struct Plan {
     /// What the base has installed and packages of the plan block, so that it is removed once they are merged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removals: Vec<Removal>,
+    /// What the base has installed and the plan neither replaces nor removes, so that it is in the image; by CPV. It follows from the base
+    /// and the packages. Empty in plans of before it was recorded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inherited: Vec<Inherited>,
     /// What whoever ordered should know, in sentences: that a cycle was broken which Portage would have refused, for one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -64,6 +68,28 @@ pub struct Removal {
     pub after: String,
     /// The blocker, like `!sys-apps/old`, and who has it.
     pub because: String,
+}
+
+/// An installed package of the base that stays, as the base's own database of packages (VDB) describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inherited {
+    /// `category/name-version[-rN]`.
+    pub cpv: String,
+    /// SLOT, sub-slot included (`0/3`).
+    pub slot: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build_id: Option<u32>,
+    /// Seconds since the epoch.
+    pub build_time: u64,
+    /// The flags of IUSE that the package was built with, sorted.
+    #[serde(rename = "use")]
+    pub use_flags: Vec<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub license: String,
+    /// The repository it was built from, like `gentoo`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub repo: String,
 }
 
 /// A stage3 tarball, as its signed DIGESTS describe it.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::store::BlobId;
-use crate::text::{as_text, as_text_map};
+use crate::text::{as_text, as_text_map, escape};
 
 /// Marks the names of one inode: entries with the same id are hard links of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,6 +49,21 @@ pub struct Entry {
     /// Extended attributes by full name, like `security.capability`.
     #[serde(default, with = "as_text_map", skip_serializing_if = "BTreeMap::is_empty")]
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// The attributes that a format has a form for, made by `form`, and the names of the others.
+pub(crate) fn with_form<A>(
+    xattrs: &BTreeMap<Vec<u8>, Vec<u8>>,
+    form: impl Fn(&[u8], &[u8]) -> Option<A>,
+) -> (Vec<A>, Vec<String>) {
+    let (mut made, mut refused) = (Vec::new(), Vec::new());
+    for (name, value) in xattrs {
+        match form(name, value) {
+            Some(attribute) => made.push(attribute),
+            None => refused.push(escape(name)),
+        }
+    }
+    (made, refused)
 }
 
 impl Entry {

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use contract::plan::{PLAN_VERSION, Removal};
+use contract::plan::{Inherited, PLAN_VERSION, Removal};
 use contract::{PackageFormat, Plan, PlannedPackage, Summary};
-use gentoo::Atom;
 use gentoo::atom::SlotOperator;
+use gentoo::index::Entry;
+use gentoo::{Atom, Cpv};
 
 use crate::explain::{Explainer, Explanation};
 use crate::graph::{Arg, Graph, Parent, Priority};
@@ -156,11 +157,27 @@ impl Universe {
             install_mask: String::new(),
             portage: Some(self.portage_settings(&order)),
             removals: removals(self, graph, &order),
+            inherited: Vec::new(),
             notes: Vec::new(),
             summary: Summary::estimate(&packages),
             prefix: None,
             packages,
         }
+    }
+
+    /// What is installed and stays so, as a plan of this universe neither replaces nor removes it; by CPV.
+    pub fn inherited(&self, plan: &Plan) -> Vec<Inherited> {
+        let cpvs = plan.packages.iter().filter_map(|package| Some((Cpv::parse(&package.cpv).ok()?, package.slot.as_str())));
+        let planned: BTreeSet<(String, String)> = cpvs.map(|(cpv, slot)| (cpv.cp(), main_slot(slot).to_owned())).collect();
+        let gone: BTreeSet<&str> = plan.packages.iter().map(|package| package.cpv.as_str()).collect();
+        let gone: BTreeSet<&str> = plan.removals.iter().map(|removal| removal.cpv.as_str()).chain(gone).collect();
+        let stays = |entry: &&Entry| {
+            !gone.contains(entry.cpv.to_string().as_str()) && !planned.contains(&(entry.cpv.cp(), entry.slot.to_string()))
+        };
+        let installed = self.source.installed.iter().flat_map(|installed| &installed.entries);
+        let mut found: Vec<Inherited> = installed.filter(stays).map(inherited).collect();
+        found.sort_by(|a, b| a.cpv.cmp(&b.cpv));
+        found
     }
 
     fn planned(&self, id: PkgId, because: Vec<String>) -> PlannedPackage {
@@ -169,16 +186,12 @@ impl Universe {
             Origin::Binhost { binhost, .. } => self.source.binhosts[binhost as usize].access.name.clone(),
             Origin::Installed { .. } => String::new(),
         };
-        let own: BTreeSet<&str> = entry.iuse_names().collect();
-        let mut use_flags: Vec<String> = entry.use_flags.iter().filter(|f| own.contains(f)).map(str::to_owned).collect();
-        use_flags.sort();
-        use_flags.dedup();
         PlannedPackage {
             cpv: entry.cpv.to_string(),
             slot: format!("{}/{}", entry.slot, entry.subslot),
             build_id: entry.build_id,
             build_time: entry.build_time,
-            use_flags,
+            use_flags: own_flags(entry),
             binhost,
             path: entry.path.to_string(),
             size: entry.size,
@@ -193,6 +206,30 @@ impl Universe {
             because,
         }
     }
+}
+
+fn inherited(entry: &Entry) -> Inherited {
+    Inherited {
+        cpv: entry.cpv.to_string(),
+        slot: format!("{}/{}", entry.slot, entry.subslot),
+        build_id: entry.build_id,
+        build_time: entry.build_time,
+        use_flags: own_flags(entry),
+        license: entry.license.to_string(),
+        repo: entry.repo.to_string(),
+    }
+}
+
+/// The flags of IUSE that a package was built with, sorted.
+fn own_flags(entry: &Entry) -> Vec<String> {
+    let own: BTreeSet<&str> = entry.iuse_names().collect();
+    let flags: BTreeSet<&str> = entry.use_flags.iter().filter(|flag| own.contains(flag)).collect();
+    flags.into_iter().map(str::to_owned).collect()
+}
+
+/// A slot without its sub-slot.
+fn main_slot(slot: &str) -> &str {
+    slot.split_once('/').map_or(slot, |(slot, _)| slot)
 }
 
 /// What goes of the base, each after the last package that cannot be beside it.

@@ -28,6 +28,7 @@ pub fn plan(channel: &Channel, snapshot: &Snapshot, order: &Order, preset: Optio
     plan.install_mask = of_channel.chain(order.install_mask.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
     if let Some(base) = &snapshot.base {
         plan.base = Some(base.clone());
+        plan.inherited = snapshot.universe.inherited(&plan);
         plan.summary.download_size = plan.summary.download_size.saturating_add(base.size);
         plan.summary.installed_size = plan.summary.installed_size.saturating_add(base.size.saturating_mul(STAGE3_UNPACKED));
     }

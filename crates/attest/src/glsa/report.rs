@@ -7,6 +7,7 @@ use gentoo::Cpv;
 use serde::{Deserialize, Serialize};
 
 use super::{Advisories, Affected};
+use crate::component::{contents, is_complete};
 
 /// The advisories that touch an image, or that this is not known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -63,18 +64,16 @@ impl GlsaReport {
     /// Holds a plan against advisories.
     pub fn compare(plan: &Plan, advisories: &Advisories) -> GlsaReport {
         let mut gaps = Vec::new();
-        let packages: Vec<(Cpv, &str)> = plan
-            .packages
-            .iter()
-            .filter_map(|p| match Cpv::parse(&p.cpv) {
-                Ok(cpv) => Some((cpv, p.slot.as_str())),
+        let packages: Vec<(Cpv, &str)> = contents(plan)
+            .filter_map(|p| match Cpv::parse(p.cpv) {
+                Ok(cpv) => Some((cpv, p.slot)),
                 Err(error) => {
                     gaps.push(format!("{error}."));
                     None
                 }
             })
             .collect();
-        if let Some(base) = &plan.base {
+        if let Some(base) = plan.base.as_ref().filter(|_| !is_complete(plan)) {
             gaps.push(format!("The packages that the stage3 {} brings are not looked at, only those merged over it.", base.path));
         }
         gaps.extend(advisories.unreadable.iter().map(|file| format!("An advisory was not understood: {file}.")));

@@ -1,7 +1,7 @@
 //! A made image that has everything documents tell of.
 
 use attest::{Digests, Facts, Sources};
-use contract::plan::Removal;
+use contract::plan::{Inherited, Removal};
 use contract::{Artifact, BinhostRef, Format, Origin, PackageFormat, Plan, PlannedPackage, Stage3, Summary};
 
 pub fn package(cpv: &str, slot: &str, license: &str) -> PlannedPackage {
@@ -47,6 +47,7 @@ pub fn plan(packages: Vec<PlannedPackage>) -> Plan {
         prefix: None,
         install_mask: String::new(),
         removals: Vec::new(),
+        inherited: Vec::new(),
         packages,
         notes: Vec::new(),
         summary: Summary::default(),
@@ -59,6 +60,18 @@ pub fn stage3() -> Stage3 {
 
 pub fn removal(cpv: &str) -> Removal {
     Removal { cpv: cpv.into(), after: "a/new-2".into(), because: format!("!{cpv}") }
+}
+
+pub fn inherited(cpv: &str, license: &str) -> Inherited {
+    Inherited {
+        cpv: cpv.into(),
+        slot: "0/0".into(),
+        build_id: None,
+        build_time: 1_600_000_000,
+        use_flags: vec!["nls".into()],
+        license: license.into(),
+        repo: "gentoo".into(),
+    }
 }
 
 pub fn origin() -> Origin {

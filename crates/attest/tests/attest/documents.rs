@@ -8,7 +8,7 @@ use attest::{DocumentKind, Listed, Run, Sources, documents};
 use binhost::openpgp::SigningKey;
 use contract::Format;
 
-use crate::common::{artifact, facts, origin, package, plan, removal, stage3};
+use crate::common::{artifact, facts, inherited, origin, package, plan, removal, stage3};
 
 /// The Python that `scripts/setup test` gave the validators to.
 fn validators() -> Option<PathBuf> {
@@ -36,6 +36,7 @@ fn documents_are_what_their_formats_ask_for() {
     vim.origin = Some(origin());
     let mut plan = plan(vec![vim, package("x11-libs/gtk+-3.24.41", "3/3", "LGPL-2+"), package("acct-user/a-0", "0", "")]);
     plan.base = Some(stage3());
+    plan.inherited = vec![inherited("sys-libs/glibc-2.42-r3", "LGPL-2.1+ BSD")];
     let sources = Sources::from([("app-editors/vim-9.1.0-r1".into(), vec!["mirror://gnu/vim-9.1.tar.gz".into()])]);
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("image.iso"), b"an image").unwrap();
@@ -134,6 +135,48 @@ fn an_image_is_compared_with_its_lock() {
     let said = attest::verify::compare(&lock, &whole);
     assert!(matches!(said.as_slice(), [one] if one.starts_with("a/c-1 is in the image and the lock removes it")), "{said:?}");
     assert_eq!(attest::verify::compare(&lock, &whole[..1]), Vec::<String>::new());
+    // Where the lock says which stay, they are compared like all others.
+    lock.removals = Vec::new();
+    lock.inherited = vec![contract::plan::Inherited { build_time: time, ..inherited("a/c-1", "MIT") }];
+    assert_eq!(attest::verify::compare(&lock, &whole), Vec::<String>::new());
+    let said = attest::verify::compare(&lock, &other).join("\n");
+    for expected in ["a/c-1 is in the lock and not", "a/d-1 is in the image and not"] {
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn what_stays_of_a_stage3_is_told_of_like_all_else() {
+    let mut plan = plan(vec![package("a/new-2", "0", "MIT")]);
+    plan.base = Some(stage3());
+    let (files, sources) = ([artifact("image.zip", Format::Zip, b"x")], Sources::new());
+    let of = |plan: &contract::Plan| {
+        let facts = facts(plan, &files, &sources);
+        (attest::spdx(&facts), attest::cyclonedx(&facts))
+    };
+    let (_, cyclonedx) = of(&plan);
+    assert_eq!(cyclonedx["compositions"][0]["aggregate"], "incomplete");
+
+    plan.inherited = vec![inherited("sys-apps/old-1", "GPL-2 nls? ( BSD )")];
+    let (spdx, cyclonedx) = of(&plan);
+    assert_eq!(cyclonedx["compositions"][0]["aggregate"], "complete");
+    let find = |list: &serde_json::Value, name: &str| {
+        list.as_array().unwrap().iter().find(|part| part["name"] == name).unwrap_or_else(|| panic!("{name} in {list}")).clone()
+    };
+    let old = find(&spdx["packages"], "sys-apps/old");
+    assert_eq!(old["licenseDeclared"], "(GPL-2.0-only AND BSD-3-Clause)");
+    assert_eq!(old["sourceInfo"], "From the stage3 20260101/stage3.tar.xz");
+    assert!(find(&spdx["packages"], "20260101/stage3.tar.xz")["comment"].as_str().unwrap().contains("1 of its packages are"));
+    let old = find(&cyclonedx["components"], "old");
+    assert_eq!(old["purl"], "pkg:ebuild/sys-apps/old@1?arch=amd64&slot=0");
+    assert!(
+        old["properties"]
+            .as_array()
+            .unwrap()
+            .contains(&serde_json::json!({ "name": "gentoo:stage3", "value": "20260101/stage3.tar.xz" }))
+    );
+    assert!(cyclonedx["dependencies"][0]["dependsOn"].as_array().unwrap().contains(&old["purl"]));
+    assert_eq!(attest::licences(&plan)["BSD"], ["sys-apps/old-1"]);
 }
 
 #[test]

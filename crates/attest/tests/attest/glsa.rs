@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::{package, plan, stage3};
+use crate::common::{inherited, package, plan, stage3};
 use attest::glsa::{Advisories, Advisory, GlsaReport};
 use gentoo::Cpv;
 use gentoo::index::Packages;
@@ -166,6 +166,12 @@ fn a_report_names_what_is_touched_and_what_was_not_looked_at() {
     on_base.base = Some(stage3());
     let report = GlsaReport::compare(&on_base, &advisories);
     assert!(report.summary().contains("none touches") && report.summary().contains("as far as"), "{}", report.summary());
+    // What stays of the stage3 is looked at where the plan names it.
+    on_base.inherited = vec![contract::plan::Inherited { slot: "0/0".into(), ..inherited("a/b-1.1", "MIT") }];
+    let report = GlsaReport::compare(&on_base, &advisories);
+    assert_eq!(report.findings()[0].packages, ["a/b-1.1"]);
+    assert!(!report.summary().contains("as far as"), "{}", report.summary());
+    on_base.inherited.clear();
     // That nobody looked must not read as if nothing were found.
     let unknown = GlsaReport::of(&on_base, None);
     assert!(unknown.summary().starts_with("Not known") && matches!(unknown, GlsaReport::Unknown { .. }));

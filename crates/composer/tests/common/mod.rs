@@ -156,6 +156,7 @@ pub fn plan(packages: Vec<PlannedPackage>) -> Plan {
         install_mask: String::new(),
         portage: None,
         removals: Vec::new(),
+        inherited: Vec::new(),
         notes: Vec::new(),
         summary: contract::Summary::estimate(&packages),
         prefix: None,

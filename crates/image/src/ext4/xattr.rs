@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::BLOCK;
 use crate::bytes::{put, put_u16, put_u32};
-use crate::text::escape;
+use crate::entry::with_form;
 
 const MAGIC: u32 = 0xea02_0000;
 const ENTRY: usize = 16;
@@ -25,13 +25,7 @@ struct Attribute {
 impl Attributes {
     /// Takes what ext4 has a form for; returns the names of the others too.
     pub(super) fn of(xattrs: &BTreeMap<Vec<u8>, Vec<u8>>) -> (Attributes, Vec<String>) {
-        let (mut list, mut refused) = (Vec::new(), Vec::new());
-        for (name, value) in xattrs {
-            match Attribute::of(name, value) {
-                Some(attribute) => list.push(attribute),
-                None => refused.push(escape(name)),
-            }
-        }
+        let (mut list, refused) = with_form(xattrs, Attribute::of);
         list.sort_by(|a, b| (a.index, a.name.len(), &a.name).cmp(&(b.index, b.name.len(), &b.name)));
         (Attributes { list }, refused)
     }

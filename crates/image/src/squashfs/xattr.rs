@@ -5,7 +5,7 @@ use std::io;
 
 use super::codec::Codec;
 use super::table::{Lookup, Table};
-use crate::text::escape;
+use crate::entry::with_form;
 
 /// For an inode without attributes.
 pub(super) const NONE: u32 = u32::MAX;
@@ -15,7 +15,7 @@ const PREFIXES: [(&[u8], u16); 3] = [(b"user.", 0), (b"trusted.", 1), (b"securit
 const MAX_VALUE: usize = 65_536;
 
 /// An inode's attributes in the form of the disk, and how many they are.
-#[derive(Default, PartialEq, Eq, Hash, Clone)]
+#[derive(PartialEq, Eq, Hash, Clone)]
 struct Set {
     pairs: Vec<u8>,
     count: u32,
@@ -35,19 +35,11 @@ impl Attributes {
 
     /// The number of a set of attributes, [`NONE`] for an empty one; and the names of those that the format has no form for.
     pub(super) fn add(&mut self, xattrs: &BTreeMap<Vec<u8>, Vec<u8>>) -> io::Result<(u32, Vec<String>)> {
-        let (mut set, mut refused) = (Set::default(), Vec::new());
-        for (name, value) in xattrs {
-            match pair(name, value) {
-                Some(pair) => {
-                    set.pairs.extend(pair);
-                    set.count += 1;
-                }
-                None => refused.push(escape(name)),
-            }
-        }
-        if set.count == 0 {
+        let (pairs, refused) = with_form(xattrs, pair);
+        if pairs.is_empty() {
             return Ok((NONE, refused));
         }
+        let set = Set { count: pairs.len() as u32, pairs: pairs.concat() };
         if let Some(known) = self.known.get(&set) {
             return Ok((*known, refused));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::BLOCK;
 use super::block::{Block, Header, hash};
 use crate::bytes::{Fields, put};
-use crate::text::escape;
+use crate::entry::with_form;
 
 const SIZE: usize = BLOCK as usize;
 const MAGIC: u16 = 0x3bee;
@@ -34,13 +34,7 @@ struct Attribute {
 impl List {
     /// Takes what XFS has a form for; returns the names of the others too.
     pub(super) fn of(xattrs: &BTreeMap<Vec<u8>, Vec<u8>>) -> (List, Vec<String>) {
-        let (mut list, mut refused) = (Vec::new(), Vec::new());
-        for (name, value) in xattrs {
-            match Attribute::of(name, value) {
-                Some(attribute) => list.push(attribute),
-                None => refused.push(escape(name)),
-            }
-        }
+        let (mut list, refused) = with_form(xattrs, Attribute::of);
         list.sort_by_cached_key(|attribute| (hash(&attribute.name), attribute.flags));
         (List(list), refused)
     }
