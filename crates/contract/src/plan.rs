@@ -71,7 +71,7 @@ pub struct Removal {
 }
 
 /// An installed package of the base that stays, as the base's own database of packages (VDB) describes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Inherited {
     /// `category/name-version[-rN]`.
