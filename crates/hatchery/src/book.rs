@@ -18,7 +18,8 @@ const FILES: &[(&str, &str)] = files!("../../../docs/":
     "api.md" "cli.md" "resolver.md" "composer.md" "benchmarks.md" "advice-year.svg");
 
 /// What chapters include from outside `docs/`.
-const INCLUDED: &[(&str, &str)] = files!("../../../": "ARCHITECTURE.md");
+const INCLUDED: &[(&str, &str)] = files!("../../../": "ARCHITECTURE.md" "crates/image/tests/worked_format.rs"
+    "crates/server/src/notices/worked.rs");
 
 /// What is wrong with the book, for whoever writes it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

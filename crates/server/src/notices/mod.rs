@@ -4,6 +4,8 @@
 mod mail;
 mod push;
 mod webhook;
+#[cfg(test)]
+mod worked;
 
 use std::sync::Arc;
 use std::time::Duration;
