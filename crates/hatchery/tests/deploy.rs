@@ -73,6 +73,38 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     }
 }
 
+/// What implies NoNewPrivileges where a unit has `User=` (systemd.exec(5) of systemd 252): a worker that cannot gain newuidmap's right runs no
+/// package's scripts.
+const NO_NEW_PRIVILEGES: [&str; 16] = [
+    "NoNewPrivileges",
+    "SystemCallFilter",
+    "SystemCallArchitectures",
+    "RestrictAddressFamilies",
+    "RestrictNamespaces",
+    "PrivateDevices",
+    "ProtectKernelTunables",
+    "ProtectKernelModules",
+    "ProtectKernelLogs",
+    "ProtectClock",
+    "MemoryDenyWriteExecute",
+    "RestrictRealtime",
+    "RestrictSUIDSGID",
+    "DynamicUser",
+    "LockPersonality",
+    "ProtectHostname",
+];
+
+#[test]
+fn a_worker_may_write_the_maps_of_its_user_namespaces() {
+    let unit = read("systemd/hatchery-worker@.service");
+    let forbids =
+        |line: &&str| NO_NEW_PRIVILEGES.iter().any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')));
+    assert_eq!(unit.lines().find(forbids), None);
+    let compose = read("compose.yaml");
+    let worker = compose.split_once("\n  worker:").unwrap().1.split("\n\n").next().unwrap();
+    assert!(worker.contains("cap_add:\n      - SYS_ADMIN"), "{worker}");
+}
+
 #[test]
 fn the_openrc_script_calls_what_there_is() {
     let script = deploy().join("openrc/hatchery");

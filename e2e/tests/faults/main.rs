@@ -1,5 +1,6 @@
-//! What goes wrong around a site and inside it: processes killed, networks cut, mirrors that lie.
+//! What goes wrong around a site and inside it: processes killed, networks cut, disks full, clocks that differ, mirrors that lie.
 
 mod alone;
 mod mirrors;
 mod network;
+mod shared;

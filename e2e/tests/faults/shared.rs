@@ -1,0 +1,278 @@
+//! A site of two servers on PostgreSQL and S3, with two workers: whatever is killed, whichever disk is full, and though the servers' clocks
+//! differ, no order is lost, none is given out twice, nobody is told twice, and no file is left that nobody needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use e2e::disk::Disk;
+use e2e::services::{self, Heard, Process, S3Server};
+use e2e::site::Site;
+use e2e::worker::Worker;
+use e2e::{hatchery, some_time, user, wait_for};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(240);
+const OPEN: [&str; 2] = ["waiting", "building"];
+
+/// What can be killed, in the order in which it is.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Server(usize),
+    Worker(usize),
+    Postgres,
+}
+
+use Victim::{Postgres, Server, Worker as AWorker};
+const VICTIMS: [Victim; 8] = [Server(0), AWorker(0), Postgres, Server(1), AWorker(1), Server(0), Postgres, Server(1)];
+
+struct Shared {
+    dir: PathBuf,
+    postgres: Option<Process>,
+    postgres_port: u16,
+    storage: S3Server,
+    sites: [Site; 2],
+    workers: [Option<Worker>; 2],
+    /// Of the storage, and of the first worker.
+    disks: [Disk; 2],
+    hook: String,
+    heard: Arc<Mutex<Vec<Heard>>>,
+    orders: Vec<String>,
+}
+
+impl Shared {
+    /// None, with a line that says so, where something is missing.
+    fn start(dir: &Path) -> Option<Shared> {
+        let folder = |name: &str| {
+            std::fs::create_dir(dir.join(name)).expect("a folder");
+            dir.join(name)
+        };
+        std::fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions can be set");
+        let disks = [Disk::mount(&folder("s3"), 384)?, Disk::mount(&folder("worker0"), 512)?];
+        user::give(&dir.join("worker0"));
+        user::give(&folder("worker1"));
+        let storage = services::start_s3(dir, &e2e::test_venv())?;
+        let (postgres, address) = services::start_postgres(dir)?;
+        let made =
+            services::postgres_program("createdb")?.args(["--maintenance-db", &format!("{address}/postgres"), "site"]).status();
+        assert!(made.is_ok_and(|status| status.success()), "no database could be made");
+        wait_for("the bucket is made", LIMIT, || ureq::post(format!("{}/buckets/hatchery/", storage.filer)).send_empty().ok());
+        let [token, secret] = ["worker.token", "s3.secret"].map(|name| dir.join(name));
+        std::fs::write(&token, "token-of-the-tests-0123456789").expect("a token");
+        std::fs::write(&secret, services::SECRET_KEY).expect("a secret");
+        user::give(&token);
+        user::give(&secret);
+        let extra = format!(
+            "database = '{address}/site'\nworker_token_file = '{}'\nwebhooks_inside = true\n[storage]\nendpoint = '{}'\nbucket = 'hatchery'\n\
+             access_key = '{}'\nsecret_key_file = '{}'\n",
+            token.display(),
+            storage.address,
+            services::ACCESS_KEY,
+            secret.display(),
+        );
+        // Ten minutes ahead: more than leases and notices are held, and less than S3 puts up with.
+        let sites = [Site::without_worker(&folder("one"), &extra), Site::without_worker_and_ahead(&folder("two"), &extra, 600)?];
+        let (hook, heard) = services::receiver();
+        let postgres_port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        let mut shared = Shared {
+            dir: dir.to_owned(),
+            postgres: Some(postgres),
+            postgres_port,
+            storage,
+            sites,
+            workers: [None, None],
+            disks,
+            hook,
+            heard,
+            orders: Vec::new(),
+        };
+        (0..2).for_each(|worker| shared.work(worker));
+        Some(shared)
+    }
+
+    fn work(&mut self, worker: usize) {
+        let program = user::command(&hatchery());
+        let (token, dir) = (self.dir.join("worker.token"), self.dir.join(format!("worker{worker}")));
+        self.workers[worker] = Some(Worker::start(program, &self.sites[worker].url, &token, &dir));
+    }
+
+    /// Orders at one of the servers, as programs do: again with the same key until there is an answer.
+    fn order(&mut self) -> String {
+        let number = self.orders.len();
+        let wish = json!({
+            "arch": "amd64", "channel": "sample", "formats": ["tar.gz"], "system": {"hostname": format!("host{number}")},
+            "packages": ["sys-apps/baselayout", "app-shells/bash", "sys-apps/coreutils"],
+            "notify": {"webhook": format!("{}{number}", self.hook)},
+        });
+        let key = format!("the order with the number {number}");
+        let id = wait_for("an order is taken", LIMIT, || {
+            let answer = self.sites[number % 2].order_once(&wish, &key)?;
+            assert!([200, 201].contains(&answer.0) || answer.0 >= 500, "{answer:?}");
+            answer.1["id"].as_str().map(str::to_owned)
+        });
+        assert!(!self.orders.contains(&id));
+        self.orders.push(id.clone());
+        id
+    }
+
+    fn status(&self, id: &str) -> Value {
+        wait_for("the site answers", LIMIT, || {
+            Some(self.sites[0].json(&format!("/api/v1/orders/{id}"))).filter(|s| s["state"].is_string())
+        })
+    }
+
+    fn ready(&self, id: &str) -> Value {
+        wait_for("the image", LIMIT, || {
+            let status = self.status(id);
+            let open = OPEN.contains(&status["state"].as_str().unwrap_or_default());
+            assert!(open || status["state"] == "ready", "{status:#}");
+            (!open).then_some(status)
+        })
+    }
+
+    /// Ends a process where it stands, and starts it again a moment later.
+    fn kill(&mut self, victim: Victim) {
+        let moment = some_time(Duration::from_millis(800));
+        match victim {
+            Server(number) => {
+                self.sites[number].kill();
+                std::thread::sleep(moment);
+                self.sites[number].resume();
+            }
+            AWorker(number) => {
+                self.workers[number] = None;
+                std::thread::sleep(moment);
+                self.work(number);
+            }
+            Postgres => {
+                self.postgres = None;
+                std::thread::sleep(moment);
+                self.postgres = Some(services::run_postgres(&self.dir.join("postgres"), self.postgres_port));
+            }
+        }
+    }
+
+    /// What the storage has, as `BUILD/ATTEMPT/NAME`.
+    fn stored(&self) -> BTreeSet<String> {
+        let mut folders = vec![String::new()];
+        let mut files = BTreeSet::new();
+        while let Some(folder) = folders.pop() {
+            let address = format!("{}/buckets/hatchery/{folder}?limit=10000", self.storage.filer);
+            let answer = ureq::get(&address).header("Accept", "application/json").call();
+            let list: Value = answer.expect("the filer answers").body_mut().read_json().expect("JSON");
+            for entry in list["Entries"].as_array().into_iter().flatten() {
+                let path = entry["FullPath"].as_str().expect("a path").trim_start_matches("/buckets/hatchery/").to_owned();
+                // The highest bits of Go's modes say that it is a folder. What is being uploaded in parts has one of its own.
+                match entry["Mode"].as_u64().is_some_and(|mode| mode & (1 << 31) != 0) {
+                    true if path.starts_with('.') => {}
+                    true => folders.push(format!("{path}/")),
+                    false => drop(files.insert(path)),
+                }
+            }
+        }
+        files
+    }
+}
+
+#[test]
+fn whatever_is_killed_on_postgresql_and_s3_loses_nothing_and_doubles_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let Some(mut shared) = Shared::start(dir.path()) else { return };
+    killed_one_after_the_other(&mut shared);
+    a_full_storage(&mut shared);
+    a_full_worker(&mut shared);
+    delivered_once(&mut shared);
+}
+
+fn killed_one_after_the_other(shared: &mut Shared) {
+    for (number, victim) in VICTIMS.into_iter().enumerate() {
+        // There is always something to be interrupted.
+        let open = shared
+            .orders
+            .clone()
+            .iter()
+            .filter(|id| OPEN.contains(&shared.status(id)["state"].as_str().unwrap_or_default()))
+            .count();
+        (open..2).for_each(|_| drop(shared.order()));
+        let moment = some_time(Duration::from_millis(2_500));
+        std::thread::sleep(moment);
+        let states: Vec<Value> = shared.orders.iter().map(|id| shared.status(id)["progress"]["step"].clone()).collect();
+        eprintln!("kill {number} after {:.1} s: {victim:?}, orders {states:?}", moment.as_secs_f64());
+        shared.kill(victim);
+    }
+    shared.orders.iter().for_each(|id| drop(shared.ready(id)));
+}
+
+/// A storage that has no room for an image takes it once there is some.
+fn a_full_storage(shared: &mut Shared) {
+    let filled = shared.disks[0].fill();
+    let id = shared.order();
+    wait_for("the image is sent", LIMIT, || (shared.status(&id)["progress"]["step"] == "upload").then_some(()));
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(shared.status(&id)["state"], "building", "the worker goes on trying");
+    std::fs::remove_file(filled).expect("there is room again");
+    let ready = shared.ready(&id);
+    assert_eq!(ready["attempt"], 1, "{ready:#}");
+}
+
+/// A worker whose disk is full says so, and the order can be made again.
+fn a_full_worker(shared: &mut Shared) {
+    shared.workers[1] = None;
+    let filled = shared.disks[1].fill();
+    let id = shared.order();
+    let failed = wait_for("the build ends", LIMIT, || {
+        let status = shared.status(&id);
+        (!OPEN.contains(&status["state"].as_str().unwrap_or_default())).then_some(status)
+    });
+    let told = failed["failure"].to_string();
+    assert!(told.contains("No space left on device") || told.contains("disk is full"), "{failed:#}");
+    assert!(failed["failure"]["advice"].as_str().is_some_and(|advice| advice.contains("disk")), "{failed:#}");
+    std::fs::remove_file(filled).expect("there is room again");
+    let again = ureq::post(format!("{}/api/v1/orders/{id}/again", shared.sites[1].url)).send_empty();
+    assert!(again.is_ok(), "{again:?}");
+    shared.ready(&id);
+}
+
+/// Each order has one image, that is whole; each was told of once; and nothing else is kept once the site has looked.
+fn delivered_once(shared: &mut Shared) {
+    let mut expected = BTreeSet::new();
+    for id in &shared.orders {
+        let order = shared.status(id);
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let [file] = order["artifacts"].as_array().expect("files").as_slice() else { panic!("{order:#}") };
+        expected.insert(format!("{}/{}/{}", text(&order["build"]), order["attempt"], text(&file["name"])));
+        let (code, bytes) = shared.sites[0].download(&text(&file["url"]), 0);
+        assert_eq!((code, Some(bytes.len() as u64)), (206, file["size"].as_u64()));
+        std::fs::write(shared.dir.join("image"), &bytes).expect("it is written");
+        let sum = std::process::Command::new("sha256sum").arg(shared.dir.join("image")).output().expect("sha256sum runs");
+        assert!(String::from_utf8_lossy(&sum.stdout).starts_with(&text(&file["sha256"])));
+    }
+    // A server that was killed while it told of one is not heard of for 90 seconds; then another tells it again, under the same identifier.
+    let told = || {
+        let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let heard = shared.heard.lock().expect("what was heard").clone();
+        for Heard { path, id } in heard {
+            told.entry(path).or_default().insert(id);
+        }
+        told
+    };
+    wait_for("all are told", LIMIT, || (told().len() == shared.orders.len()).then_some(()));
+    let told = told();
+    let ends = |path: &str| if path == format!("/{}", shared.orders.len() - 1) { 2 } else { 1 };
+    assert!(
+        told.iter().all(|(path, ids)| ids.len() == ends(path)),
+        "only the last, which failed first, is told of twice: {told:#?}"
+    );
+    for site in &mut shared.sites {
+        site.kill();
+        site.resume();
+    }
+    wait_for("only what was given out is kept", Duration::from_secs(30), || {
+        let stored = shared.stored();
+        if stored != expected {
+            eprintln!("still stored: {:?}", stored.difference(&expected).collect::<Vec<_>>());
+        }
+        (stored == expected).then_some(())
+    });
+}
