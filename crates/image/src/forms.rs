@@ -86,9 +86,10 @@ impl Forms {
     /// # Errors
     /// `DiskFull` and `Io` of the store; nothing is kept then.
     pub fn put(&self, key: &FormKey, bytes: &[u8]) -> Result<(), StoreError> {
-        match self.contains(key) {
-            true => Ok(()),
-            false => self.shelf.put(key, bytes),
+        match self.place(key) {
+            // Opening its pack says that it is in use.
+            Some(place) if self.pack(&place).is_ok() => Ok(()),
+            _ => self.shelf.put(key, bytes),
         }
     }
 

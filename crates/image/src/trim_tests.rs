@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
@@ -112,4 +113,89 @@ fn builds_and_trimming_go_on_side_by_side() {
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+/// Numbers that are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
+/// A worker of several that share a store, and what its build has put or read.
+#[derive(Default)]
+struct Build {
+    use_of_store: Option<InUse>,
+    blobs: BTreeSet<u64>,
+    forms: BTreeSet<u64>,
+}
+
+fn content(number: u64) -> Vec<u8> {
+    format!("content {number} ").repeat(400).into_bytes()
+}
+
+fn form_key(number: u64) -> FormKey {
+    let mut key = FormKey::of("test");
+    key.number(number);
+    key.finish()
+}
+
+/// Makes everything look as if it had been put or read a day earlier than it was, the beginnings of uses too.
+fn a_day_passes(root: &Path) {
+    for entry in fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            a_day_passes(&entry);
+        } else if let Ok(found) = fs::metadata(&entry) {
+            File::options().write(true).open(&entry).unwrap().set_modified(found.modified().unwrap() - DAY).unwrap();
+        }
+    }
+}
+
+#[test]
+fn nothing_in_use_goes_and_the_size_holds() {
+    for seed in 0..24 {
+        let dir = tempfile::tempdir().unwrap();
+        let workers: Vec<Store> = (0..2).map(|_| Store::open(dir.path()).unwrap()).collect();
+        let mut builds = [Build::default(), Build::default()];
+        let mut dice = Dice(seed);
+        for step in 0..150 {
+            let at = dice.below(2) as usize;
+            let (store, build) = (&workers[at], &mut builds[at]);
+            let number = dice.below(30);
+            match dice.below(12) {
+                0 => *build = Build::default(),
+                1 => a_day_passes(dir.path()),
+                2 | 3 => {
+                    let most = dice.below(200_000);
+                    let left = store.trim(most).unwrap().left;
+                    let idle = builds.iter().all(|build| build.use_of_store.is_none());
+                    assert!(
+                        left <= most || !idle,
+                        "seed {seed}, step {step}: {left} bytes are left of {most}, and nobody uses them"
+                    );
+                }
+                action => {
+                    // Only builds look at the store, and each says so before its first look.
+                    build.use_of_store.get_or_insert_with(|| store.in_use().unwrap());
+                    let (bytes, key, forms) = (content(number), form_key(number), store.forms().unwrap());
+                    match action {
+                        4 | 5 => _ = build.blobs.insert(number).then(|| store.put_bytes(&bytes).unwrap()),
+                        6 | 7 => _ = store.read(&BlobId::of(&bytes)).is_ok_and(|_| build.blobs.insert(number)),
+                        8 | 9 => _ = build.forms.insert(number).then(|| forms.put(&key, &bytes).unwrap()),
+                        _ => _ = forms.get(&key).is_some_and(|_| build.forms.insert(number)),
+                    }
+                }
+            }
+            for (build, store) in builds.iter().zip(&workers) {
+                let forms = store.forms().unwrap();
+                let blob_is_there = |number: &u64| store.contains(&BlobId::of(&content(*number)));
+                assert!(build.blobs.iter().all(blob_is_there), "seed {seed}, step {step}: a build has lost a content");
+                let form_is_there = |number: &u64| forms.contains(&form_key(*number));
+                assert!(build.forms.iter().all(form_is_there), "seed {seed}, step {step}: a build has lost a form");
+            }
+        }
+    }
 }
