@@ -13,7 +13,6 @@ pub mod qemu;
 pub mod services;
 pub mod site;
 pub mod user;
-pub mod web;
 pub mod worker;
 
 use std::net::TcpListener;

@@ -73,6 +73,15 @@ keyring_file = "{sample}/key/certificate.asc"
             data = dir.join("data").display(),
             sample = sample.display(),
         );
+        Site::begin(dir, port, &config, whole, environment)
+    }
+
+    /// Starts a site with a configuration of one's own, which has to name this port, and which goes to `hatchery.toml` in the folder.
+    pub fn with_config(dir: &Path, port: u16, config: &str, whole: bool) -> Self {
+        Site::begin(dir, port, config, whole, Vec::new())
+    }
+
+    fn begin(dir: &Path, port: u16, config: &str, whole: bool, environment: Vec<(&'static str, String)>) -> Self {
         std::fs::write(dir.join("hatchery.toml"), config).expect("the configuration is written");
         user::give(dir);
         let agent =

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use e2e::portage::Portage;
-use e2e::web::WebServer;
-use e2e::{sample_dir, user};
+use e2e::site::Site;
+use e2e::{free_port, sample_dir, user};
 
 /// The sample has no Portage; with this file an image is configured as if it had.
 const MAKE_GLOBALS: &str = "/usr/share/portage/config/make.globals";
@@ -17,17 +17,17 @@ fn emerge_in_a_sample_image_changes_nothing_and_adds_verified_binary_packages() 
     let path = dir.path();
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions can be set");
     let sample = sample_dir();
-    // An address that the image can use, too.
-    let web = WebServer::start(&sample.join("binhost"));
+    // A site that gives out the binhost of its own channel, which has an address then that the image can use, too.
+    let port = free_port();
     let config = format!(
-        "data_dir = \"{dir}/data\"\n[[channel]]\nname = \"sample\"\ntitle = \"Sample\"\narch = \"amd64\"\n\
+        "listen = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\ndata_dir = \"{dir}/data\"\n[[channel]]\nname = \"sample\"\ntitle = \"Sample\"\narch = \"amd64\"\n\
          profile = \"{sample}/repo/profiles/default/linux/amd64/23.0\"\naccept_license = \"* -NOTHING\"\n\
-         [[channel.binhost]]\nname = \"sample\"\nuri = \"http://127.0.0.1:{port}\"\nkeyring_file = \"{sample}/key/certificate.asc\"\n",
+         [[channel.binhost]]\nname = \"sample\"\nuri = \"file://{sample}/binhost\"\nkeyring_file = \"{sample}/key/certificate.asc\"\n\
+         serve = true\n",
         dir = path.display(),
         sample = sample.display(),
-        port = web.port,
     );
-    fs::write(path.join("hatchery.toml"), config).expect("the configuration is written");
+    let _site = Site::with_config(path, port, &config, false);
     let order = format!(
         "arch = \"amd64\"\nformats = [\"tar.zst\"]\npackages = [\"@system\", \"app-editors/vim[minimal]\", \"dev-vcs/git[-perl]\"]\n\
          install_mask = [\"/usr/share/doc\"]\n[[system.files]]\npath = \"{MAKE_GLOBALS}\"\ncontent = \"\"\n"
@@ -41,6 +41,8 @@ fn emerge_in_a_sample_image_changes_nothing_and_adds_verified_binary_packages() 
     let Some(portage) = Portage::of_image(&image, ("hatchery-sample", &sample.join("repo")), &[]) else {
         return;
     };
+    let binrepos = fs::read_to_string(portage.file("etc/portage/binrepos.conf/sample.conf")).expect("it is there");
+    assert!(binrepos.contains(&format!("sync-uri = http://127.0.0.1:{port}/binhost/sample/sample\n")), "{binrepos}");
     portage.would_change_nothing("@world");
     let added = portage.emerge(&["--getbinpkg", "--usepkgonly", "app-misc/tmux"]);
     assert!(added.contains("[binary") && added.contains("app-misc/tmux-") && !added.contains("[ebuild"), "{added}");

@@ -29,10 +29,12 @@ pub enum DocumentKind {
     BootLog,
     /// What the screen showed when it had.
     BootScreen,
+    /// The checksums of an image's blocks, by which only what changed has to be downloaded.
+    Zsync,
 }
 
 impl DocumentKind {
-    pub const ALL: [DocumentKind; 11] = [
+    pub const ALL: [DocumentKind; 12] = [
         DocumentKind::Sha256Sums,
         DocumentKind::Sha512Sums,
         DocumentKind::Blake2bSums,
@@ -44,6 +46,7 @@ impl DocumentKind {
         DocumentKind::Glsa,
         DocumentKind::BootLog,
         DocumentKind::BootScreen,
+        DocumentKind::Zsync,
     ];
 
     /// The name in the API and the database.
@@ -60,6 +63,7 @@ impl DocumentKind {
             DocumentKind::Glsa => "glsa",
             DocumentKind::BootLog => "boot-log",
             DocumentKind::BootScreen => "boot-screen",
+            DocumentKind::Zsync => "zsync",
         }
     }
 
@@ -77,6 +81,7 @@ impl DocumentKind {
             DocumentKind::Glsa => "glsa.json",
             DocumentKind::BootLog => "log",
             DocumentKind::BootScreen => "png",
+            DocumentKind::Zsync => "zsync",
         }
     }
 
@@ -98,6 +103,7 @@ impl DocumentKind {
             DocumentKind::Glsa => "security advisories (GLSA)",
             DocumentKind::BootLog => "what the serial console said in the boot test",
             DocumentKind::BootScreen => "what the screen showed in the boot test",
+            DocumentKind::Zsync => "for downloading only what changed (zsync)",
         }
     }
 
@@ -111,12 +117,13 @@ impl DocumentKind {
             DocumentKind::Cyclonedx => "application/vnd.cyclonedx+json",
             DocumentKind::Provenance => "application/vnd.in-toto+json",
             DocumentKind::BootScreen => "image/png",
+            DocumentKind::Zsync => "application/x-zsync",
         }
     }
 
     /// Whether a worker may send it; all others the server makes itself.
     pub fn is_evidence(self) -> bool {
-        matches!(self, DocumentKind::BootLog | DocumentKind::BootScreen)
+        matches!(self, DocumentKind::BootLog | DocumentKind::BootScreen | DocumentKind::Zsync)
     }
 }
 

@@ -71,6 +71,9 @@ pub struct Job {
     /// Images that start by themselves are started before the build counts as good.
     #[serde(default)]
     pub boot_gate: bool,
+    /// A control file of zsync is wanted beside each image, as [`EvidenceKind::Zsync`].
+    #[serde(default)]
+    pub control_files: bool,
 }
 
 /// A binhost as an operator configured it.
@@ -157,7 +160,7 @@ pub struct Artifact {
     pub blake2b: String,
 }
 
-/// What shows that an image started, a file beside it.
+/// A file that a worker sends beside an image: mostly what shows that it started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
@@ -166,11 +169,11 @@ pub struct Evidence {
     pub kind: EvidenceKind,
     /// Of which image.
     pub format: Format,
-    /// What it was started by, as people call it: `SeaBIOS`, `OVMF`.
+    /// What it was started by, as people call it: `SeaBIOS`, `OVMF`. Empty for what is of no start.
     pub firmware: String,
 }
 
-/// The kinds of evidence of a boot.
+/// The kinds of files that a worker sends beside images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvidenceKind {
@@ -178,6 +181,8 @@ pub enum EvidenceKind {
     BootLog,
     /// What the screen showed when the system was up, as PNG.
     BootScreen,
+    /// The checksums of the image's blocks, as a control file of zsync. A worker sends it only where the job asks for it.
+    Zsync,
 }
 
 /// Why a build failed, in words a user can act on.

@@ -53,12 +53,15 @@ fn gentoo(data_dir: &Path, arch: Arch) -> ChannelConfig {
         base: None,
         prefix: None,
         install_mask: String::new(),
+        packages_denied: Vec::new(),
+        packages_allowed: Vec::new(),
         binhosts: vec![BinhostConfig {
             name: "gentoo".into(),
             uri: format!("https://distfiles.gentoo.org/releases/{folder}"),
             keyring_file: Some(keyring_file),
             keyring: String::new(),
             allow_unsigned: false,
+            serve: false,
         }],
     }
 }
@@ -97,12 +100,15 @@ fn sample(dir: &Path, arch: Arch, init: Init) -> ChannelConfig {
         base: None,
         prefix: None,
         install_mask: String::new(),
+        packages_denied: Vec::new(),
+        packages_allowed: Vec::new(),
         binhosts: vec![BinhostConfig {
             name: "sample".into(),
             uri: format!("file://{}", own.join("binhost").display()),
             keyring_file: Some(dir.join("key/certificate.asc")),
             keyring: String::new(),
             allow_unsigned: false,
+            serve: false,
         }],
     }
 }

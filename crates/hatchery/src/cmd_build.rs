@@ -29,6 +29,9 @@ pub struct Args {
     /// Start the images in a virtual machine, and fail if one does not come up
     #[arg(long)]
     boot_gate: bool,
+    /// Make a control file of zsync beside each image, by which only what changed has to be downloaded
+    #[arg(long)]
+    control_files: bool,
     #[command(flatten)]
     source: SourceArgs,
 }
@@ -47,7 +50,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
             }
         },
     };
-    let job = Job { boot_gate: args.boot_gate, ..planned.job(&order)? };
+    let job = Job { boot_gate: args.boot_gate, control_files: args.control_files, ..planned.job(&order)? };
     if job.boot_gate {
         machine::check()?;
     }

@@ -1,6 +1,9 @@
-//! `hatchery backup`, `restore` and `migrate`: what an operator does with the data of a site.
+//! `hatchery backup`, `restore`, `export`, `import` and `migrate`: what an operator does with the data of a site.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -34,6 +37,25 @@ pub struct RestoreArgs {
 }
 
 #[derive(clap::Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+    /// Put the tokens and the signing key in, too
+    #[arg(long)]
+    keys: bool,
+    /// The archive, a file that is not there yet; - writes it to the standard output
+    to: PathBuf,
+}
+
+#[derive(clap::Args)]
+pub struct ImportArgs {
+    #[command(flatten)]
+    site: SiteArgs,
+    /// The archive that `hatchery export` made; - reads it from the standard input
+    from: PathBuf,
+}
+
+#[derive(clap::Args)]
 pub struct MigrateArgs {
     #[command(flatten)]
     site: SiteArgs,
@@ -59,6 +81,41 @@ pub fn restore(args: RestoreArgs) -> anyhow::Result<Outcome> {
     let config = args.site.load()?;
     block_on(server::restore(&config, &args.from))?.context("nothing was restored")?;
     println!("The site is restored; start it with hatchery serve.");
+    Ok(Outcome::Done)
+}
+
+pub fn export(args: ExportArgs) -> anyhow::Result<Outcome> {
+    let config = args.site.load()?;
+    let run = |to: &mut (dyn Write + Send)| block_on(server::export(&config, args.site.config.as_deref(), args.keys, to));
+    let exported = if args.to == Path::new("-") {
+        run(&mut std::io::stdout())?.context("the site was not exported")?
+    } else {
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.to);
+        let mut file = file.with_context(|| format!("{} cannot be made; is it there already?", args.to.display()))?;
+        let exported = run(&mut file)?.context("the site was not exported; the archive is not whole")?;
+        file.sync_all().with_context(|| format!("{} could not be written to the disk", args.to.display()))?;
+        exported
+    };
+    eprintln!("{} rows, {} images, {} files in all.", exported.rows, exported.images, exported.files);
+    eprintln!("Whoever can read the archive can read all orders: keep it as safe as the site.");
+    Ok(Outcome::Done)
+}
+
+pub fn import(args: ImportArgs) -> anyhow::Result<Outcome> {
+    let config = args.site.load()?;
+    let run = |from: &mut (dyn Read + Send)| block_on(server::import(&config, from));
+    let imported = if args.from == Path::new("-") {
+        run(&mut std::io::stdin())?
+    } else {
+        let file = File::open(&args.from).with_context(|| format!("{} cannot be read", args.from.display()))?;
+        run(&mut BufReader::new(file))?
+    };
+    let imported = imported.context("the archive was not taken in")?;
+    println!("{} rows and {} images are taken in.", imported.rows, imported.images);
+    println!(
+        "Binhosts, presets and keyrings are in {}: name them in the configuration, then start the site.",
+        imported.carried.display()
+    );
     Ok(Outcome::Done)
 }
 

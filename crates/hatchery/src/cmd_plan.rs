@@ -115,6 +115,7 @@ impl SourceArgs {
                 keyring_file: self.keyring.clone(),
                 keyring: String::new(),
                 allow_unsigned: self.allow_unsigned || only_plan,
+                serve: false,
             })
         });
         config.channels = vec![ChannelConfig {
@@ -132,6 +133,8 @@ impl SourceArgs {
             base: None,
             prefix: self.built_at.clone().map(|built_at| PrefixConfig { built_at, host_provides: self.host_provides.clone() }),
             install_mask: String::new(),
+            packages_denied: Vec::new(),
+            packages_allowed: Vec::new(),
             binhosts: binhosts.collect::<anyhow::Result<_>>()?,
         }];
         order.channel = Some(AD_HOC.into());

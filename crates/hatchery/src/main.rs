@@ -6,6 +6,7 @@ mod cmd_access;
 mod cmd_advise;
 mod cmd_build;
 mod cmd_download;
+mod cmd_fetch;
 mod cmd_follow;
 mod cmd_keep;
 mod cmd_keygen;
@@ -72,6 +73,8 @@ enum Command {
     Again(cmd_follow::Args),
     /// Look for packages on a site
     Packages(cmd_packages::Args),
+    /// Download the images of an order, and of them only what older images lack
+    Fetch(cmd_fetch::Args),
     /// Make the sample channel from Debian's packages
     Sample(cmd_sample::Args),
     /// Show and hold the queue, for the operator
@@ -88,6 +91,10 @@ enum Command {
     Backup(cmd_keep::BackupArgs),
     /// Put a backup in place of a site that is not there
     Restore(cmd_keep::RestoreArgs),
+    /// Write a whole site into one archive, to carry it elsewhere
+    Export(cmd_keep::ExportArgs),
+    /// Take in a site from an archive, on whatever database and storage the configuration here names
+    Import(cmd_keep::ImportArgs),
     /// Bring a site's tables to a version, forward or back; the site must not be running
     Migrate(cmd_keep::MigrateArgs),
     /// Do the main job once: start a site, order the sample image, wait for it
@@ -133,6 +140,7 @@ fn main() -> ExitCode {
         Command::Packages(args) => cmd_packages::run(args),
         Command::Completions(args) => cmd_manual::completions(args),
         Command::Man(args) => cmd_manual::man(args),
+        Command::Fetch(args) => cmd_fetch::run(args),
         Command::Sample(args) => cmd_sample::run(args),
         Command::Queue(args) => cmd_queue::run(args),
         Command::Access(args) => cmd_access::run(args),
@@ -141,6 +149,8 @@ fn main() -> ExitCode {
         Command::Advise(args) => cmd_advise::run(args),
         Command::Backup(args) => cmd_keep::backup(args),
         Command::Restore(args) => cmd_keep::restore(args),
+        Command::Export(args) => cmd_keep::export(args),
+        Command::Import(args) => cmd_keep::import(args),
         Command::Migrate(args) => cmd_keep::migrate(args),
         Command::Try(args) => cmd_try::run(args),
     };

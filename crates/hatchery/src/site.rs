@@ -162,7 +162,7 @@ impl Site {
     /// Downloads one file of an order into `dir`, going on where an earlier try ended, and checks its SHA-256. A file that is there already and
     /// is the right one is not fetched again.
     pub fn download(&self, placed: &Placed, name: &str, sha256: &str, dir: &Path) -> anyhow::Result<PathBuf> {
-        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        if !is_file_name(name) {
             bail!("the site names a file “{}”, which is no plain file name", name.escape_debug());
         }
         let path = dir.join(name);
@@ -250,7 +250,13 @@ fn problem(body: &Value) -> String {
     body["detail"].as_str().or_else(|| body["title"].as_str()).unwrap_or("no explanation was given").to_owned()
 }
 
-fn sha256_of(path: &Path) -> anyhow::Result<String> {
+/// Whether a name from elsewhere is that of a file in a folder, and of no hidden one.
+pub fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && !name.starts_with('.')
+}
+
+/// SHA-256 of a file, lower-case hexadecimal.
+pub fn sha256_of(path: &Path) -> anyhow::Result<String> {
     let mut file = File::open(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

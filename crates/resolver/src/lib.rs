@@ -8,6 +8,7 @@ mod choose;
 mod conflicts;
 mod dead_ends;
 mod depstring;
+mod difference;
 mod explain;
 mod graph;
 mod mask;
@@ -28,6 +29,7 @@ use contract::BinhostRef;
 use gentoo::index::{Entry, Packages};
 
 pub use contract::Plan;
+pub use difference::{Change, ChangeKind, Difference, Side};
 pub use explain::{Explanation, Trouble, TroubleKind, Wish};
 pub use gentoo::profile::Profile;
 pub use universe::{SearchHit, Universe};

@@ -55,6 +55,11 @@ impl Catalogue {
         let preset = self.find_preset(order)?;
         let channel = self.find_channel(order, preset.as_ref()).await?;
         check_prefix(order, &channel)?;
+        if let Some(atom) = channel.config.not_allowed(&order.packages) {
+            let allowed = channel.config.packages_allowed.join(", ");
+            let message = format!("“{atom}” is not among what this site's operator allows to be ordered by name: {allowed}");
+            return Err(OrderError::new("packages", message).into());
+        }
         let snapshot = channel.snapshot().await.map_err(|reason| self.unavailable(&order.arch, &reason))?;
         let title = preset.as_ref().map_or_else(|| "Own choice of packages".to_owned(), |p| p.title.clone());
         let _turn = self.planning.acquire().await.map_err(|e| Refusal::Internal(Box::new(e)))?;
@@ -227,6 +232,7 @@ impl Planned {
             image_name: self.image_name(order),
             notice: self.notice(),
             boot_gate: false,
+            control_files: false,
         })
     }
 }

@@ -26,6 +26,8 @@ pub struct Channels {
 pub struct Channel {
     pub config: ChannelConfig,
     client: Arc<Client>,
+    /// The address of the site, without a slash at the end, where the operator named one.
+    site: Option<String>,
     ttl: Duration,
     /// Held while the indexes are read, so that they are read once however many ask.
     reading: tokio::sync::Mutex<()>,
@@ -87,6 +89,7 @@ impl Channels {
                 Arc::new(Channel {
                     config: channel.clone(),
                     client: client.clone(),
+                    site: config.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
                     ttl: Duration::from_secs(config.index_ttl_seconds),
                     reading: tokio::sync::Mutex::new(()),
                     last: RwLock::new(None),
@@ -192,7 +195,7 @@ impl Channel {
             gone.extend(absent.into_iter().map(|path| (access.name.clone(), path)));
             let reference = BinhostRef {
                 name: access.name.clone(),
-                uri: access.uri.clone(),
+                uri: self.served_at(&access.name).unwrap_or_else(|| access.uri.clone()),
                 index_sha256: index.sha256,
                 timestamp: index.timestamp,
             };
@@ -234,6 +237,9 @@ impl Channel {
         if let Some(keywords) = &self.config.accept_keywords {
             profile.accept_keywords = AcceptKeywords::parse(keywords);
         }
+        for atom in self.config.denied().map_err(|e| self.unavailable(e.to_string()))? {
+            profile.masks.mask(atom, "the operator of this site does not offer it");
+        }
         if let Some(licences) = &self.config.accept_license {
             profile.set_accept_license(licences);
         }
@@ -265,6 +271,18 @@ impl Channel {
         self.config.binhosts.iter().map(|b| b.access()).collect()
     }
 
+    /// The folder of a binhost that this site gives out.
+    pub fn served_folder(&self, binhost: &str) -> Option<PathBuf> {
+        let binhost = self.config.binhosts.iter().find(|known| known.name == binhost && known.serve)?;
+        binhost.folder().map(Path::to_owned)
+    }
+
+    /// The address at which this site gives a binhost out, if it does.
+    fn served_at(&self, binhost: &str) -> Option<String> {
+        self.served_folder(binhost)?;
+        Some(format!("{}/binhost/{}/{binhost}", self.site.as_deref()?, self.config.name))
+    }
+
     /// Where the channel's stage3 is, with its keyring as it is on disk now.
     pub fn stage3_access(&self) -> Result<Option<BinhostAccess>, ConfigError> {
         self.config.base.as_ref().map(|base| base.access().map(|(access, _)| access)).transpose()
@@ -272,14 +290,19 @@ impl Channel {
 
     /// The Gentoo repository that tells of advisories and sources: the one named, or else the profile's.
     pub fn repository(&self) -> Option<PathBuf> {
-        let of_profile = || repository_of(self.config.profile.as_deref()?).map(|(repository, _)| repository);
-        self.config.repository.as_deref().or_else(of_profile).map(Path::to_owned)
+        repository(&self.config)
     }
 
     /// Whether the next [`Channel::snapshot`] answers at once.
     pub fn is_fresh(&self) -> bool {
         self.fresh().is_some()
     }
+}
+
+/// The Gentoo repository of a channel: the one named, or else the profile's.
+pub fn repository(channel: &ChannelConfig) -> Option<PathBuf> {
+    let of_profile = || repository_of(channel.profile.as_deref()?).map(|(repository, _)| repository);
+    channel.repository.as_deref().or_else(of_profile).map(Path::to_owned)
 }
 
 /// The repository that a profile's folder is in, and the profile's name: the path below `profiles`.

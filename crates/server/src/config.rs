@@ -184,6 +184,13 @@ pub struct ChannelConfig {
     /// The binhosts hold Gentoo Prefix packages: orders are for a folder of a foreign system, and for nothing else.
     #[serde(default)]
     pub prefix: Option<PrefixConfig>,
+    /// Atoms of packages that this site gives to nobody, whoever depends on them.
+    #[serde(default)]
+    pub packages_denied: Vec<String>,
+    /// What orders may ask for by name: `category/package`, or `category/*`. Empty allows all; what presets name and what packages
+    /// depend on is always allowed.
+    #[serde(default)]
+    pub packages_allowed: Vec<String>,
     /// Best first: a later binhost fills what the earlier ones lack.
     #[serde(rename = "binhost")]
     pub binhosts: Vec<BinhostConfig>,
@@ -234,6 +241,9 @@ pub struct BinhostConfig {
     /// Take packages without a signature from here.
     #[serde(default)]
     pub allow_unsigned: bool,
+    /// Give the folder out below `/binhost`, and name that address in the images, so that they update from it. Needs `public_url`.
+    #[serde(default)]
+    pub serve: bool,
 }
 
 /// What is wrong with the configuration, for the operator.
@@ -295,6 +305,7 @@ impl Config {
                     return invalid(format!("channel {} has a stage3 as its base, and a prefix has none", channel.name));
                 }
             }
+            channel.check_packages()?;
             if channel.binhosts.is_empty() {
                 return invalid(format!("channel {} has no binhost", channel.name));
             }
@@ -305,6 +316,12 @@ impl Config {
                         "channel {}: the binhost name “{}” is used twice or is no plain word",
                         channel.name,
                         binhost.name.escape_debug()
+                    ));
+                }
+                if binhost.serve && (self.public_url.is_none() || binhost.folder().is_none()) {
+                    return invalid(format!(
+                        "binhost {} of channel {} is to be served: that needs public_url, and a folder (file:///…) as its uri",
+                        binhost.name, channel.name
                     ));
                 }
                 if binhost.keyring_file.is_none() && binhost.keyring.is_empty() && !binhost.allow_unsigned {
@@ -328,6 +345,47 @@ impl Config {
         }
         Ok(())
     }
+}
+
+impl ChannelConfig {
+    fn check_packages(&self) -> Result<(), ConfigError> {
+        let wrong = |key: &str, text: &str| {
+            ConfigError::Invalid(format!("channel {}: {key}: “{}” is not understood", self.name, text.escape_debug()))
+        };
+        self.denied()?;
+        let is_pattern = |text: &&String| text.strip_suffix("/*").is_some_and(gentoo::names::is_category) || is_plain_name(text);
+        match self.packages_allowed.iter().find(|text| !is_pattern(text)) {
+            Some(bad) => Err(wrong("packages_allowed", bad)),
+            None => Ok(()),
+        }
+    }
+
+    /// [`ChannelConfig::packages_denied`], read.
+    pub(crate) fn denied(&self) -> Result<Vec<gentoo::Atom>, ConfigError> {
+        let read = |text: &String| {
+            gentoo::Atom::parse(text).map_err(|e| ConfigError::Invalid(format!("channel {}: packages_denied: {e}", self.name)))
+        };
+        self.packages_denied.iter().map(read).collect()
+    }
+
+    /// The first of these atoms that orders may not ask for by name.
+    pub(crate) fn not_allowed<'a>(&self, atoms: &'a [String]) -> Option<&'a String> {
+        if self.packages_allowed.is_empty() {
+            return None;
+        }
+        let is_allowed = |text: &&String| {
+            let Ok(atom) = gentoo::Atom::parse(text) else { return false };
+            let (name, category) = (atom.cp(), format!("{}/*", atom.category));
+            self.packages_allowed.iter().any(|allowed| *allowed == name || *allowed == category)
+        };
+        atoms.iter().find(|atom| !is_allowed(atom))
+    }
+}
+
+/// Whether it is `category/package`.
+fn is_plain_name(text: &str) -> bool {
+    text.split_once('/')
+        .is_some_and(|(category, package)| gentoo::names::is_category(category) && gentoo::names::is_package(package))
 }
 
 impl BaseConfig {
@@ -376,6 +434,11 @@ impl PrefixConfig {
 }
 
 impl BinhostConfig {
+    /// The folder of this machine that it is; none for one on the web.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.uri.strip_prefix("file://").filter(|path| path.starts_with('/')).map(Path::new)
+    }
+
     /// The binhost with its keyring read.
     pub(crate) fn access(&self) -> Result<BinhostAccess, ConfigError> {
         let mut keyring = self.keyring.clone();

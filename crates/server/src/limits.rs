@@ -31,6 +31,12 @@ pub struct Limits {
     pub plans_per_minute: u32,
     /// Downloads of one user at once.
     pub downloads: u32,
+    /// Orders of one user that are kept fresh.
+    pub fresh_orders: u32,
+    /// What is kept fresh is ordered anew at most once in so many hours, unless a security advisory is over by it.
+    pub fresh_hours: u32,
+    /// What is kept fresh is let be when nobody fetched so many images of it in a row.
+    pub fresh_unclaimed: u32,
     /// Largest system, in bytes as installed.
     pub max_installed_bytes: u64,
 }
@@ -43,6 +49,9 @@ impl Default for Limits {
             site_orders_per_hour: 3_000,
             plans_per_minute: 60,
             downloads: 8,
+            fresh_orders: 5,
+            fresh_hours: 24,
+            fresh_unclaimed: 3,
             max_installed_bytes: 64 << 30,
         }
     }

@@ -232,7 +232,8 @@ pub fn number(order: &str) -> String {
     hash("hatchery order number", [order]).chars().take(12).collect()
 }
 
-fn hash<'a>(domain: &str, fields: impl IntoIterator<Item = &'a str>) -> String {
+/// A hash of texts, none of which can be taken for a part of another.
+pub(crate) fn hash<'a>(domain: &str, fields: impl IntoIterator<Item = &'a str>) -> String {
     let mut hasher = FieldHasher::new(domain);
     for field in fields {
         hasher.field(field);

@@ -8,7 +8,7 @@ use contract::{Failure, Step};
 
 use crate::app::App;
 use crate::db::Keeping;
-use crate::{bus, notices, orders, warm};
+use crate::{bus, fresh, notices, orders, warm};
 
 /// A build that lost its worker so often fails: probably the job itself kills them.
 const MAX_ATTEMPTS: u32 = 3;
@@ -33,6 +33,7 @@ pub fn start(app: &Arc<App>) -> tokio::task::JoinSet<()> {
     tasks.spawn(read_channels(app.clone()));
     tasks.spawn(notices::run(app.clone()));
     tasks.spawn(warm::run(app.clone()));
+    tasks.spawn(fresh::run(app.clone()));
     tasks
 }
 

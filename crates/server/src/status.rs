@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::clock;
 use crate::db::{self, Build, BuildState, Gate, OrderRow};
+use crate::fresh::{self, Freshness};
 use crate::notices;
 use crate::orders;
 
@@ -118,6 +119,9 @@ pub struct OrderStatus {
     /// Which security advisories touch a ready image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advisories: Option<GlsaReport>,
+    /// Where it is, or was, kept fresh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fresh: Option<Freshness>,
     /// Whether a mail will tell of the end.
     pub mail: bool,
     /// With what the webhook's receiver checks the signatures, where there is a webhook.
@@ -149,6 +153,7 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
         }
     };
     let advisories = advisories(app, &build.id, &documents).await?;
+    let fresh = fresh::of_order(app, &order.id).await?;
     let ready = ready(app, &build, state).await?;
     let steps = steps(&build, state);
     let webhook_secret = order.webhook.as_ref().map(|_| notices::webhook_secret(&app.secret, &order.id));
@@ -182,6 +187,7 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
         artifacts,
         documents,
         advisories,
+        fresh,
         mail: order.email.is_some() && app.mailer.is_some(),
         webhook_secret,
     }))

@@ -16,6 +16,7 @@ use gentoo::binpkg::BinaryPackage;
 use image::{Groups, Tree, WriteOptions};
 
 use crate::boot::{self, EvidenceFile};
+use crate::control;
 use crate::formats::{self, Source};
 use crate::workshop::Workshop;
 
@@ -36,7 +37,7 @@ pub struct Built {
     pub plan: Plan,
     /// What packages and the configuration had to say (elog, notes of formats).
     pub messages: Vec<String>,
-    /// Of the images' starts, where the job asks for them.
+    /// Of the images' starts, and the control files, where the job asks for them.
     pub evidence: Vec<EvidenceFile>,
 }
 
@@ -64,10 +65,13 @@ pub fn build(job: &Job, workshop: &Workshop, out_dir: &Path, watch: &dyn Watch) 
         }
     };
     let files = write_formats(job, &plan, &mut root, &configured, workshop, out_dir, watch)?;
-    let evidence = match job.boot_gate {
-        true => boot::start_images(job, &files, workshop.scratch()?.path(), out_dir, watch)?,
+    let mut evidence = match job.control_files {
+        true => control::control_files(&files)?,
         false => Vec::new(),
     };
+    if job.boot_gate {
+        evidence.extend(boot::start_images(job, &files, workshop.scratch()?.path(), out_dir, watch)?);
+    }
     Ok(Built { files, plan, messages: root.messages, evidence })
 }
 
@@ -225,7 +229,8 @@ fn configure_portage(job: &Job, plan: &Plan, root: &mut Root, workshop: &Worksho
 
 /// The keys of the binhosts that the image can fetch from, for its own Portage to verify by; none where none needs any.
 fn gnupg_home(job: &Job) -> Result<Option<binhost::openpgp::GnupgHome>, Failure> {
-    let reachable = |access: &&BinhostAccess| !access.allow_unsigned && !access.uri.starts_with("file:");
+    let is_folder = |name: &str| job.plan.binhosts.iter().any(|b| b.name == name && b.uri.starts_with("file:"));
+    let reachable = |access: &&BinhostAccess| !access.allow_unsigned && !is_folder(&access.name);
     let keyrings: Vec<&str> = job.binhosts.iter().filter(reachable).map(|access| access.keyring.as_str()).collect();
     if keyrings.is_empty() {
         return Ok(None);

@@ -4,6 +4,7 @@
 mod boot;
 mod build;
 mod client;
+mod control;
 mod formats;
 mod memory;
 mod report;

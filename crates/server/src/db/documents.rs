@@ -32,7 +32,10 @@ impl<'r> FromRow<'r, AnyRow> for DocumentRow {
             size: to_u64(row.try_get("size")?),
             sha256: row.try_get("sha256")?,
             attempt: attempt.map(|a| u32::try_from(a).unwrap_or(0)),
-            about: format.zip(firmware).map(|(format, firmware)| format!("{format} with {firmware}")),
+            about: format.map(|format| match firmware.filter(|firmware| !firmware.is_empty()) {
+                Some(firmware) => format!("{format} with {firmware}"),
+                None => format,
+            }),
         })
     }
 }
@@ -42,6 +45,7 @@ fn kind_of(evidence: EvidenceKind) -> DocumentKind {
     match evidence {
         EvidenceKind::BootLog => DocumentKind::BootLog,
         EvidenceKind::BootScreen => DocumentKind::BootScreen,
+        EvidenceKind::Zsync => DocumentKind::Zsync,
     }
 }
 

@@ -8,7 +8,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use super::{Db, System};
 
 /// The version of the tables that this server works with.
-pub const NEWEST: i64 = 12;
+pub const NEWEST: i64 = 13;
 
 /// The oldest version that SQLite can be brought back to: what was before it is not undone, as no server of that time is in use.
 pub const OLDEST: i64 = 5;
@@ -43,6 +43,7 @@ const POSTGRES: &[Step] = &[
     (10, "demands", sql!("postgres/0010_demands.sql"), Some(sql!("postgres/0010_demands.down.sql"))),
     (11, "push", sql!("postgres/0011_push.sql"), Some(sql!("postgres/0011_push.down.sql"))),
     (12, "indexes", sql!("postgres/0012_indexes.sql"), Some(sql!("postgres/0012_indexes.down.sql"))),
+    (13, "fresh", sql!("postgres/0013_fresh.sql"), Some(sql!("postgres/0013_fresh.down.sql"))),
 ];
 
 const SQLITE: &[Step] = &[
@@ -58,6 +59,7 @@ const SQLITE: &[Step] = &[
     (10, "demands", sql!("sqlite/0010_demands.sql"), Some(sql!("sqlite/0010_demands.down.sql"))),
     (11, "push", sql!("sqlite/0011_push.sql"), Some(sql!("sqlite/0011_push.down.sql"))),
     (12, "indexes", sql!("sqlite/0012_indexes.sql"), Some(sql!("sqlite/0012_indexes.down.sql"))),
+    (13, "fresh", sql!("sqlite/0013_fresh.sql"), Some(sql!("sqlite/0013_fresh.down.sql"))),
 ];
 
 impl Db {
@@ -74,6 +76,13 @@ impl Db {
         migrator.undo(&self.pool, version).await?;
         migrator.run_to(version, &self.pool).await?;
         Ok(())
+    }
+}
+
+impl Db {
+    /// The version that the tables are at.
+    pub async fn tables_version(&self) -> super::Result<i64> {
+        sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(&self.pool).await
     }
 }
 

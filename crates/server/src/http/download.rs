@@ -23,13 +23,13 @@ use crate::orders;
 use crate::status::OrderStatus;
 use crate::storage::Source;
 
-const BUFFER: usize = 256 << 10;
+pub const BUFFER: usize = 256 << 10;
 /// The media type of images.
 const IMAGE: &str = "application/octet-stream";
 
 /// What part of a file is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
+pub enum Wanted {
     Whole,
     /// First and last byte, both included.
     Part(u64, u64),
@@ -248,7 +248,7 @@ async fn part(found: &Found, method: &Method, first: u64, length: u64) -> Result
 }
 
 /// Reads Range and If-Range. A form we do not serve in parts (several ranges, other units) means the whole file, as the RFC allows.
-fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Wanted {
+pub fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Wanted {
     let Some(range) = text(headers, header::RANGE).and_then(|r| r.strip_prefix("bytes=")) else {
         return Wanted::Whole;
     };
@@ -270,11 +270,11 @@ fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Wanted {
     }
 }
 
-fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+pub fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn set(response: &mut Response, name: header::HeaderName, value: &str) {
+pub fn set(response: &mut Response, name: header::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }

@@ -4,12 +4,14 @@ mod access;
 mod advice;
 mod api;
 mod assets;
+mod binhost;
 mod book;
 mod download;
 mod events;
 mod feed;
 mod form;
 mod form_system;
+mod fresh;
 mod mail;
 mod metrics;
 mod openapi;
@@ -55,6 +57,8 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
         .route("/orders/{id}/packages", get(packages::of_order))
         .route("/orders/{id}/cancel", post(pages::cancel))
         .route("/orders/{id}/again", post(pages::again))
+        .route("/orders/{id}/fresh", post(fresh::keep_on_page))
+        .route("/orders/{id}/fresh/stop", post(fresh::stop_on_page))
         .route("/orders/{id}/feed.atom", get(feed::feed))
         .route("/mail/{token}", get(mail::page))
         .route("/mail/{token}/confirm", post(mail::confirm))
@@ -62,6 +66,7 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
         .route("/log-in", get(access::page).post(access::log_in))
         .route("/queue", get(pages::queue))
         .route("/stats", get(stats::page))
+        .route("/binhost/{channel}/{binhost}/{*path}", get(binhost::file))
         .route("/assets/{name}", get(assets::asset))
         .route("/service-worker.js", get(assets::service_worker))
         .route("/favicon.ico", get(assets::favicon))
@@ -116,6 +121,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(events::events))
         .routes(routes!(api::cancel))
         .routes(routes!(api::again))
+        .routes(routes!(fresh::keep, fresh::stop))
         .routes(routes!(api::push))
         .routes(routes!(download::artifact))
         .routes(routes!(download::sha256sums))

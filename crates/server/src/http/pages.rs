@@ -334,6 +334,15 @@ impl OrderForm<'_> {
 }
 
 impl OrderPage<'_> {
+    fn is_kept_fresh(&self) -> bool {
+        self.status.fresh.as_ref().is_some_and(|fresh| fresh.kept)
+    }
+
+    /// It was not replaced by a newer one.
+    fn may_be_kept_fresh(&self) -> bool {
+        self.status.fresh.as_ref().is_none_or(|fresh| fresh.newest.is_none())
+    }
+
     fn is_final(&self) -> bool {
         self.status.state.is_final()
     }

@@ -172,6 +172,7 @@ fn job(app: &App, leased: Leased, access: Access) -> Job {
         image_name: leased.image_name,
         notice: leased.notice,
         boot_gate: app.config.boot_gate,
+        control_files: true,
     }
 }
 

@@ -2,11 +2,14 @@
 
 mod api;
 mod backend;
+mod binhosts;
+mod carry;
 mod common;
 mod disk;
 mod documents;
 mod fair;
 mod faults;
+mod fresh;
 mod keeping;
 mod lease;
 mod limits;
