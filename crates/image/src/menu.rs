@@ -10,7 +10,7 @@ const MENU_SECONDS: u32 = 4;
 pub enum MenuWords {
     /// Hatchery's own: copy to memory, keep changes, check.
     Hatchery,
-    /// dracut's (dracut.cmdline(7), "Booting live images"): copy to memory.
+    /// dracut's (dracut.cmdline(7), "Booting live images"), with a module of Hatchery's for keeping changes and checking.
     Dracut,
     /// Nobody's: it starts disks only.
     None,
@@ -35,18 +35,17 @@ pub(crate) fn disk_entries(parameters: &str) -> Vec<MenuEntry> {
 
 /// The ways to start a medium.
 pub(crate) fn medium_entries(parameters: &str, words: MenuWords) -> Vec<MenuEntry> {
-    let special: &[(&'static str, &str)] = match words {
-        MenuWords::Hatchery => &[
-            ("copy to memory", "hatchery.toram"),
-            ("keep changes on this stick", "hatchery.keep"),
-            ("check the medium first", "hatchery.check"),
-        ],
-        MenuWords::Dracut => &[("copy to memory", "rd.live.ram=1")],
-        MenuWords::None => &[],
+    let to_memory = match words {
+        MenuWords::Hatchery => Some("hatchery.toram"),
+        MenuWords::Dracut => Some("rd.live.ram=1"),
+        MenuWords::None => None,
     };
     let usual = MenuEntry { suffix: "", parameters: format!("{parameters} {BOTH_CONSOLES}") };
-    let special =
-        special.iter().map(|(suffix, word)| MenuEntry { suffix, parameters: format!("{parameters} {word} {BOTH_CONSOLES}") });
+    let special = to_memory.map(|word| {
+        [("copy to memory", word), ("keep changes on this stick", "hatchery.keep"), ("check the medium first", "hatchery.check")]
+    });
+    let special = special.into_iter().flatten();
+    let special = special.map(|(suffix, word)| MenuEntry { suffix, parameters: format!("{parameters} {word} {BOTH_CONSOLES}") });
     std::iter::once(usual).chain(special).chain(entries(parameters, &[("serial console only", SERIAL_CONSOLE)])).collect()
 }
 

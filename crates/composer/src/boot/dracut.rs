@@ -2,12 +2,20 @@
 
 use image::{Kind, Tree};
 
+use super::initramfs::MEDIA;
 use super::kernel::Kernel;
 use crate::ComposeError;
 use crate::target_tool::{self, Workplace};
 
 const PROGRAM: &str = "usr/bin/dracut";
 const MODULES: &str = "usr/lib/dracut/modules.d";
+/// What dracut's own modules cannot do with a medium, as one more of them.
+const OWN_MODULE: &str = "usr/lib/dracut/modules.d/91hatchery-media";
+pub(super) const OWN_FILES: &[(&str, &str)] = &[
+    ("module-setup.sh", include_str!("dracut-module.sh")),
+    ("dracut-media.sh", include_str!("dracut-media.sh")),
+    ("media.sh", MEDIA),
+];
 const OUTPUT: &str = "boot/hatchery-initramfs.img";
 /// Where dracut finds the parameters that go into the initramfs.
 const PARAMETERS: &str = "usr/lib/hatchery/dracut-cmdline";
@@ -41,12 +49,25 @@ pub(super) fn initramfs(
     scratch.make_dirs("boot")?;
     scratch.make_dirs("usr/lib/hatchery")?;
     scratch.write_file(place.store, PARAMETERS, parameters(volume_id).as_bytes(), 0o644)?;
+    scratch.make_dirs(OWN_MODULE)?;
+    for (name, text) in OWN_FILES {
+        scratch.write_file(place.store, format!("{OWN_MODULE}/{name}"), text.as_bytes(), 0o755)?;
+    }
     let release = kernel.release.as_str();
     let depmod = ["depmod", "-a", release];
     let (out, included) = (format!("/{OUTPUT}"), format!("/{PARAMETERS}"));
     // No part of the machine that builds is looked at, and the same input gives the same bytes (dracut(8)).
     let how = ["--force", "--no-hostonly", "--no-hostonly-cmdline", "--reproducible", "--gzip"];
-    let what = ["--add", "dmsquash-live", "--include", &included, "/etc/cmdline.d/hatchery.conf", "--kver", release, &out];
+    let what = [
+        "--add",
+        "dmsquash-live hatchery-media",
+        "--include",
+        &included,
+        "/etc/cmdline.d/hatchery.conf",
+        "--kver",
+        release,
+        &out,
+    ];
     let dracut = [&["dracut"][..], &how, &what].concat();
     let words = |argv: &[&str]| argv.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let ran = target_tool::run(place, &mut scratch, &[words(&depmod), words(&dracut)], LIMIT)?;

@@ -14,7 +14,7 @@ use crate::target_tool::Workplace;
 
 pub(super) const INIT: &str = include_str!("init.sh");
 pub(super) const MODPROBE: &str = include_str!("modprobe.sh");
-const MEDIA: &str = include_str!("media.sh");
+pub(super) const MEDIA: &str = include_str!("media.sh");
 const DHCP: &str = include_str!("dhcp.sh");
 pub(super) const MODULE_FUNCTIONS: &str = include_str!("modules.sh");
 

@@ -1,5 +1,5 @@
 # What a medium can do besides starting: be checked, keep changes, or be fetched over the network instead. Part of /init, which has
-# the words of the command line and "say", "rescue" and "load_for_devices".
+# the words of the command line and "say", "rescue" and "load_for_devices"; the first two also of dracut's, by dracut-media.sh.
 
 # Compares the root with the checksum beside it.
 check_medium() {
@@ -14,14 +14,17 @@ check_medium() {
 # Mounts the layer that takes what is changed: a filesystem on the rest of the medium's disk when that was asked for, and memory
 # otherwise.
 mount_changes() {
-    if [ "$keep" = yes ]; then
-        if find_room && format_room && mount -t ext4 "$room" $base/changes; then
-            say "changes are kept on $found"
-            return
-        fi
-        say "changes cannot be kept: $why. They are lost when the machine stops."
-    fi
+    [ "$keep" = yes ] && mount_room && return
     mount -t tmpfs -o mode=0755 changes $base/changes
+}
+
+mount_room() {
+    if find_room && format_room && mount -t ext4 "$room" $base/changes; then
+        say "changes are kept on $found"
+        return 0
+    fi
+    say "changes cannot be kept: $why. They are lost when the machine stops."
+    return 1
 }
 
 # Makes a loop device of the disk behind the image's end, which its partition table tells ("EFI PART" at byte 512; the last sector,

@@ -7,6 +7,7 @@ use image::Entry;
 use flate2::{Compression, GzBuilder};
 
 use super::cpio::Archive;
+use super::dracut;
 use super::initramfs::{INIT, MODPROBE, MODULE_FUNCTIONS};
 use super::modules::Modules;
 use super::*;
@@ -258,7 +259,8 @@ fn a_kernel_s_own_initramfs_starts_disks() {
 
 #[test]
 fn the_scripts_are_shell() {
-    for (name, script) in [("init.sh", INIT), ("modprobe.sh", MODPROBE), ("modules.sh", MODULE_FUNCTIONS)] {
+    let own = [("init.sh", INIT), ("modprobe.sh", MODPROBE), ("modules.sh", MODULE_FUNCTIONS)];
+    for (name, script) in own.iter().chain(dracut::OWN_FILES) {
         for shell in [&["/bin/sh"][..], &["busybox", "sh"]] {
             let Ok(mut child) = Command::new(shell[0]).args(&shell[1..]).arg("-n").stdin(Stdio::piped()).spawn() else {
                 println!("skipped: {} is not installed", shell[0]);
