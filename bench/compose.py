@@ -103,7 +103,7 @@ def portage(chosen):
 def main():
     if os.getuid() or not os.path.isdir(os.path.join(ORACLE, "venv")) or not os.path.isdir(BINHOST):
         sys.exit(f"skipped: this needs root, {BINHOST} and the real Portage in {ORACLE}")
-    subprocess.run(["cargo", "build", "-q", "-p", "composer", "--example", "bench_merge", "--profile", PROFILE], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "-q", "--locked", "--workspace", "--example", "bench_merge", "--profile", PROFILE], cwd=ROOT, check=True)
     binary = os.path.join(ROOT, "target", "debug" if PROFILE == "dev" else PROFILE, "examples/bench_merge")
     chosen = packages("--quick" in sys.argv)
     plain = [package for package in chosen if not package[2]]

@@ -94,15 +94,19 @@ fi
 # --- telling ---------------------------------------------------------------------------------------------------------------------
 
 __hatchery_say() {
-	local class=$1 end=$2 line text
+	local class=$1 end=$2 line rest
 	shift 2
-	printf -v text '%b' "$*"
-	while IFS= read -r line; do
+	printf -v rest '%b' "$*"
+	rest+=$'\n'
+	# (A loop of `read` over a here-string would ask the kernel for each single byte.)
+	while [[ ${rest} ]]; do
+		line=${rest%%$'\n'*}
+		rest=${rest#*$'\n'}
 		printf ' * %s%b' "${line}" "${end}" >&2
 		if [[ ${class} ]]; then
 			printf '%s\x1f%s\x1f%s\n' "${class}" "${EBUILD_PHASE}" "${line}" >> "${__hatchery_dir}/messages"
 		fi
-	done <<< "${text}"
+	done
 }
 einfon() { __hatchery_say '' '' "$@"; }
 einfo() { __hatchery_say '' '\n' "$@"; }
@@ -422,8 +426,11 @@ __hatchery_phase() {
 
 # What survives into the next phase and the VDB: all but what bash makes, what this system sets, and this library.
 __hatchery_save() {
-	local __hatchery_name __hatchery_line __hatchery_where __hatchery_kept=()
-	for __hatchery_name in $(compgen -A variable); do
+	local __hatchery_name __hatchery_names __hatchery_kept=()
+	# Lists go through files, which bash reads in blocks and without another process, unlike pipes and here-strings.
+	compgen -A variable >| "${__hatchery_dir}/list"
+	mapfile -t __hatchery_names < "${__hatchery_dir}/list"
+	for __hatchery_name in "${__hatchery_names[@]}"; do
 		case ${__hatchery_name} in
 			__hatchery_* | BASH* | COMP_* | DIRSTACK | EPOCH* | EUID | FUNCNAME | GROUPS | HISTCMD | HOSTNAME | HOSTTYPE | IFS | LINENO) ;;
 			MACHTYPE | OLDPWD | OPTARG | OPTERR | OPTIND | OSTYPE | PIPESTATUS | PPID | PWD | RANDOM | REPLY | SECONDS | SHELLOPTS | SHLVL) ;;
@@ -435,13 +442,16 @@ __hatchery_save() {
 	done
 	(( ${#__hatchery_kept[@]} )) && declare -p "${__hatchery_kept[@]}"
 	__hatchery_kept=()
+	compgen -A function >| "${__hatchery_dir}/list"
+	mapfile -t __hatchery_names < "${__hatchery_dir}/list"
 	# With extdebug, `declare -F` tells where a function comes from: name, line, file.
 	shopt -s extdebug
-	__hatchery_where=$(declare -F $(compgen -A function))
+	declare -F "${__hatchery_names[@]}" >| "${__hatchery_dir}/list"
 	shopt -u extdebug
-	while read -r __hatchery_name __hatchery_line __hatchery_where; do
-		[[ ${__hatchery_where} == "${BASH_SOURCE[0]}" ]] || __hatchery_kept+=( "${__hatchery_name}" )
-	done <<< "${__hatchery_where}"
+	mapfile -t __hatchery_names < "${__hatchery_dir}/list"
+	for __hatchery_name in "${__hatchery_names[@]}"; do
+		[[ ${__hatchery_name} == *" ${BASH_SOURCE[0]}" ]] || __hatchery_kept+=( "${__hatchery_name%% *}" )
+	done
 	(( ${#__hatchery_kept[@]} )) && declare -f "${__hatchery_kept[@]}"
 	return 0
 }

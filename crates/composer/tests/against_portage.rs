@@ -1,43 +1,20 @@
-//! Packages of the sample merged by real Portage, here and now, and by us: every path compared, as with the recordings (`recorded`). The
-//! sample changes whenever Debian updates a package, so it cannot be recorded. Needs root, the sample in `var/sample` and a Portage set up as
-//! `../shared/oracle` describes (in $ORACLE, else ~/.cache/hatchery-oracle); skipped, with a line that says so, where they are not.
+//! Packages of the sample merged by real Portage and by us: every path compared, as with the other recordings (`recorded`). A few are merged
+//! here and now, which needs root and a Portage set up as `../shared/oracle` describes (in $ORACLE, else ~/.cache/hatchery-oracle); of all
+//! of them there are recordings, which hold for the packages that Debian has not updated since. Skipped, with a line that says so, where
+//! there is no sample in `var/sample`, or no Portage.
 
 mod common;
 mod portage;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gentoo::index::Packages;
+use portage::sample::{self, Choice};
 use portage::{Recording, compared};
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
-
-/// One package for each kind of trouble: the base with its links, accounts, set-id programs, capabilities, caches, every kind of script.
-const SOME: [&str; 16] = [
-    "sys-apps/baselayout",
-    "acct-group/sshd",
-    "acct-user/sshd",
-    "acct-group/messagebus",
-    "acct-user/messagebus",
-    "acct-group/shadow",
-    "sys-apps/shadow",
-    "app-shells/bash",
-    "app-alternatives/sh",
-    "sys-libs/zlib",
-    "app-misc/ca-certificates",
-    "net-misc/openssh",
-    "net-misc/iputils",
-    "sys-apps/dbus",
-    "sys-libs/timezone-data",
-    "sys-fs/udev-init-scripts",
-];
-
-/// What cannot be installed beside other packages of the sample: a second mail server.
-const BESIDE: [&str; 1] = ["mail-mta/nullmailer"];
 
 fn oracle() -> Option<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
@@ -51,26 +28,6 @@ fn oracle() -> Option<PathBuf> {
     Some(dir)
 }
 
-/// The packages of the sample, one of each slot, the newest build, in an order in which they can be merged; their files by CPV.
-fn sample(wanted: &dyn Fn(&str) -> bool) -> Option<Vec<(String, PathBuf)>> {
-    let binhost = Path::new(HERE).join("../../var/sample/binhost");
-    let Ok(index) = fs::read(binhost.join("Packages")) else {
-        eprintln!("skipped: there is no sample in {}", binhost.display());
-        return None;
-    };
-    let mut newest: BTreeMap<(String, String), (String, PathBuf)> = BTreeMap::new();
-    let mut entries = Packages::parse(&index).unwrap().entries;
-    entries.sort_by_key(|entry| (entry.build_time, entry.build_id));
-    for entry in entries.iter().filter(|entry| wanted(&entry.cpv.cp())) {
-        let file = (entry.cpv.to_string(), binhost.join(&entry.path));
-        newest.insert((entry.cpv.cp(), entry.slot.to_string()), file);
-    }
-    let early = |cpv: &str| SOME.iter().position(|name| cpv.starts_with(&format!("{name}-"))).unwrap_or(SOME.len());
-    let mut found: Vec<(String, PathBuf)> = newest.into_values().collect();
-    found.sort_by_key(|(cpv, _)| (early(cpv), !cpv.starts_with("acct-group"), !cpv.starts_with("acct-user"), cpv.clone()));
-    Some(found)
-}
-
 /// Portage's configuration, with no package masked: the sample has one that Gentoo's profile masks.
 fn configuration(oracle: &Path, work: &Path) -> String {
     let own = work.join("conf");
@@ -81,8 +38,8 @@ fn configuration(oracle: &Path, work: &Path) -> String {
     format!("../{}/conf", work.file_name().unwrap().display())
 }
 
-/// Has Portage merge the packages and write down what it made.
-fn record(oracle: &Path, name: &str, packages: &[(String, PathBuf)]) -> Recording {
+/// Has Portage merge the packages and write down what it made, to `out`.
+fn record(oracle: &Path, choice: Choice, packages: &[(String, PathBuf)], out: &Path) {
     let work = tempfile::tempdir_in(oracle).unwrap();
     let pkgdir = work.path().join("pkgdir");
     for (cpv, file) in packages {
@@ -90,45 +47,54 @@ fn record(oracle: &Path, name: &str, packages: &[(String, PathBuf)]) -> Recordin
         fs::create_dir_all(pkgdir.join(cpv.cp())).unwrap();
         fs::copy(file, pkgdir.join(cpv.cp()).join(format!("{}-1.gpkg.tar", cpv.pf()))).unwrap();
     }
-    let out = work.path().join(format!("{name}.jsonl.xz"));
+    let fresh = work.path().join(format!("{}.jsonl.xz", choice.name()));
     let output = Command::new("python3")
         .arg(Path::new(HERE).join("tests/portage/record.py"))
-        .args([&out, &pkgdir])
+        .args([&fresh, &pkgdir])
         .args(packages.iter().map(|(cpv, _)| format!("={cpv}")))
         .env("ORACLE", oracle)
         .env("CONF", configuration(oracle, work.path()))
+        .env("ABOUT", sample::about(packages))
         // The index is made of the files; who signed them is another test's. We have sfperms always on.
         .env("FEATURES", "-pkgdir-index-trusted binpkg-ignore-signature sfperms")
         .output()
         .unwrap();
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if let Some(kept) = std::env::var_os("KEPT_RECORDING") {
-        fs::copy(&out, kept).unwrap();
-    }
-    Recording::read(&out, packages.iter().cloned().collect())
+    fs::copy(&fresh, out).unwrap();
 }
 
-fn against_the_sample(name: &str, wanted: &dyn Fn(&str) -> bool, at_least: usize) {
+#[test]
+fn packages_of_the_sample_are_merged_as_portage_merges_them_here_and_now() {
     let Some(oracle) = oracle() else { return };
-    let Some(packages) = sample(wanted) else { return };
-    let names: BTreeSet<&String> = packages.iter().map(|(cpv, _)| cpv).collect();
-    assert!(names.len() >= at_least, "the sample has only {names:?}");
-    let recording = match std::env::var_os("KEPT_RECORDING").filter(|kept| Path::new(kept).is_file()) {
-        Some(kept) => Recording::read(Path::new(&kept), packages.into_iter().collect()),
-        None => record(&oracle, name, &packages),
-    };
-    compared(&recording, &[]);
+    let Some(packages) = Choice::Few.packages() else { return };
+    assert!(packages.len() >= 6, "the sample has only {packages:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let made = dir.path().join("made.jsonl.xz");
+    record(&oracle, Choice::Few, &packages, &made);
+    compared(&Recording::read(&made, packages.into_iter().collect()), &[]);
 }
 
 #[test]
-fn packages_of_the_sample_are_merged_as_portage_merges_them() {
-    against_the_sample("sample-some", &|cp| SOME.contains(&cp), SOME.len());
+fn the_whole_sample_is_merged_as_portage_merged_it() {
+    if let Some(recording) = Choice::Most.recording() {
+        compared(&recording, &[]);
+    }
 }
 
-/// A quarter of an hour on two cores, nearly all of it Portage's; its table is in docs/composer.md. $KEPT_RECORDING names a file that keeps
-/// what Portage made, to compare with again.
 #[test]
-#[ignore = "Portage needs too long for every run"]
-fn the_whole_sample_is_merged_as_portage_merges_it() {
-    against_the_sample("sample", &|cp| !BESIDE.contains(&cp), 250);
+fn what_cannot_be_beside_the_others_is_merged_as_portage_merged_it() {
+    if let Some(recording) = Choice::Others.recording() {
+        compared(&recording, &[]);
+    }
+}
+
+/// Some nine minutes on two cores, nearly all of them Portage's.
+#[test]
+#[ignore = "only for making the recordings anew"]
+fn record_the_sample() {
+    let oracle = oracle().expect("Portage is set up, and this is root");
+    for choice in [Choice::Most, Choice::Others] {
+        let packages = choice.packages().expect("a sample");
+        record(&oracle, choice, &packages, &Path::new(HERE).join(format!("tests/portage/{}.jsonl.xz", choice.name())));
+    }
 }

@@ -79,3 +79,36 @@ fn it_sees_what_was_there_before_and_runs_once() {
     assert_eq!(root.messages, ["x/last-1: replaces 0.5", "x/first-1: first"]);
     assert_eq!(log.text().matches(">>> pkg_pretend").count(), 1, "{}", log.text());
 }
+
+/// Many run side by side, as onlookers that cannot change the root; one that must is run again, alone. What they say is in the plan's order.
+#[test]
+fn many_look_on_at_once_and_are_told_in_order() {
+    let bench = Bench::new();
+    let base = bench.merge(&[base_system()], &Log::default()).unwrap().tree;
+    let body = |number: usize| match number {
+        5 => ": > /written || die; elog wrote".to_owned(),
+        // The first ones end last.
+        number => format!(
+            "sleep 0.{}; elog $(has_version app-shells/bash && echo {number}) $(: > /not 2>/dev/null || echo kept)",
+            9 - number % 9
+        ),
+    };
+    let pack = |number: usize| {
+        let pretend = format!("pkg_pretend () \n{{ \n {}\n}}\n", body(number));
+        Pack::new(&format!("x/p{number}-1")).phases(&pretend)
+    };
+    let packs: Vec<Pack> = (0..12).map(pack).collect();
+    let log = Log::default();
+    let root = bench.merge_over(&base, &packs, &log).unwrap_or_else(|error| panic!("{error}\n{}", log.text()));
+    let onlooking = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
+    let said = |number: usize| match number {
+        5 => "x/p5-1: wrote".to_owned(),
+        number if onlooking => format!("x/p{number}-1: {number} kept"),
+        number => format!("x/p{number}-1: {number}"),
+    };
+    assert_eq!(root.messages, (0..12).map(said).collect::<Vec<_>>());
+    assert!(root.tree.contains("written"), "{}", log.text());
+    assert_eq!(root.tree.contains("not"), !onlooking);
+    assert_eq!(log.text().matches(">>> pkg_pretend").count(), 12, "{}", log.text());
+    assert_eq!(std::fs::read_dir(bench.work_dir()).unwrap().count(), 0, "nothing is left behind");
+}

@@ -12,6 +12,7 @@ mod install_mask;
 mod intake;
 mod linkage;
 mod meter;
+mod onlook;
 mod own_accounts;
 pub(crate) mod package;
 pub(crate) mod phases;

@@ -11,12 +11,14 @@ use gentoo::binpkg::BinaryPackage;
 
 use super::ahead::check_identity;
 use super::intake::slot_of;
+use super::onlook::{Heard, look_on};
 use super::phases::{Replacement, Subject};
+use super::running::no_host;
 use super::scripts::{Phase, Scripts};
 use super::vdb::Vdb;
 use super::{FetchError, Merger, no_package};
-use crate::ComposeError;
-use crate::sandbox::SandboxError;
+use crate::sandbox::PhaseHost;
+use crate::{ComposeError, Observer};
 
 /// The packages whose pkg_pretend is to be run.
 #[derive(Default)]
@@ -28,7 +30,8 @@ pub struct Pretenders {
     before: Vdb,
 }
 
-struct Pretender {
+/// A package with a pkg_pretend.
+pub struct Pretender {
     cpv: Cpv,
     metadata: BTreeMap<String, Vec<u8>>,
     time: i64,
@@ -69,29 +72,47 @@ fn may_pretend(planned: &PlannedPackage) -> bool {
     planned.defined_phases.is_empty() || planned.defined_phases.split_whitespace().any(|phase| phase == Phase::Pretend.name())
 }
 
+impl Pretender {
+    /// Runs it; returns its messages.
+    pub fn run(&self, host: &mut PhaseHost, before: &Vdb, observer: &dyn Observer) -> Result<Vec<String>, ComposeError> {
+        let Pretender { cpv, metadata, .. } = self;
+        let mut scripts = Scripts::read(metadata)?;
+        let replaced = before.replaced_by(cpv, &slot_of(metadata));
+        let replacement = Replacement::Of(replaced.iter().map(|old| old.version.as_str().to_owned()).collect());
+        Subject { cpv, metadata, vdb: before, replacement, eprefix: "", observer }.run(host, &mut scripts, &[Phase::Pretend])
+    }
+}
+
 impl Merger<'_> {
-    /// Runs every pkg_pretend of the plan, in its order.
+    /// Runs every pkg_pretend of the plan; to whoever listens it is as if one ran after the other, in its order.
     pub(super) fn run_pretends(&mut self) -> Result<(), ComposeError> {
-        for pretender in std::mem::take(&mut self.pretenders.waiting) {
+        let waiting = std::mem::take(&mut self.pretenders.waiting);
+        let all_heard = self.look_on(&waiting)?;
+        for (pretender, heard) in waiting.into_iter().zip(all_heard) {
             let cpv = pretender.cpv.to_string();
-            self.pretend(&pretender).map_err(|error| error.for_package(&cpv))?;
+            match heard {
+                Some(heard) => {
+                    heard.lines.iter().for_each(|line| self.observer.log(line));
+                    self.messages.extend(heard.messages);
+                }
+                None => self.pretend(&pretender).map_err(|error| error.for_package(&cpv))?,
+            }
             self.pretenders.done.insert(cpv);
         }
         Ok(())
     }
 
+    fn look_on(&mut self, waiting: &[Pretender]) -> Result<Vec<Option<Heard>>, ComposeError> {
+        self.write_disk()?;
+        let Some(host) = &self.host else { return Err(no_host()) };
+        let onlookers = host.onlookers(self.request.work_dir)?;
+        Ok(look_on(&onlookers, &self.request.plan.arch, waiting, &self.pretenders.before, self.observer))
+    }
+
     fn pretend(&mut self, pretender: &Pretender) -> Result<(), ComposeError> {
-        let Pretender { cpv, metadata, time } = pretender;
-        let mut scripts = Scripts::read(metadata)?;
-        let before = &self.pretenders.before;
-        let replaced = before.replaced_by(cpv, &slot_of(metadata));
-        let replacement = Replacement::Of(replaced.iter().map(|old| old.version.as_str().to_owned()).collect());
-        let subject = Subject { cpv, metadata, vdb: before, replacement, eprefix: "", observer: self.observer };
-        let Some(host) = &mut self.host else {
-            return Err(SandboxError::Broken { message: "it was not started".into() }.into());
-        };
-        let messages = subject.run(host, &mut scripts, &[Phase::Pretend])?;
+        let Some(host) = &mut self.host else { return Err(no_host()) };
+        let messages = pretender.run(host, &self.pretenders.before, self.observer)?;
         self.messages.extend(messages);
-        self.read_disk(*time)
+        self.read_disk(pretender.time)
     }
 }

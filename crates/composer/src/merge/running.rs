@@ -211,6 +211,6 @@ impl Merger<'_> {
     }
 }
 
-fn no_host() -> ComposeError {
+pub(super) fn no_host() -> ComposeError {
     SandboxError::Broken { message: "it was not started".into() }.into()
 }

@@ -106,6 +106,7 @@ pub fn command(what: &RunRequest, filter: &PipeReader) -> Command {
     let mut command = Command::new("bwrap");
     command.args(["--seccomp", &filter.as_raw_fd().to_string()]);
     match &what.guest {
+        None if what.onlooking => command.args(["--ro-bind", "target", "/"]),
         None => command.args(["--bind", "target", "/"]),
         Some(_) => command.args(GUEST.iter().flat_map(|path| ["--ro-bind-try", path, path])),
     };

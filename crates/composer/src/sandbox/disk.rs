@@ -3,15 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
-use std::fs::{self, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::AT_FDCWD;
-use nix::sys::stat::{Mode, UtimensatFlags, utimensat};
+use nix::sys::stat::{Mode, UtimensatFlags, futimens, utimensat};
 use nix::sys::time::TimeSpec;
+use xattr::FileExt;
 
 use super::watch::Watcher;
 use super::wire::{WireEntry, WireKind, to_bytes};
@@ -135,8 +136,10 @@ impl Disk {
                 self.watch(&path);
             }
             WireKind::File { .. } => {
-                let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&at)?;
+                let mut file = OpenOptions::new().write(true).create_new(true).mode(entry.mode & 0o777).open(&at)?;
                 io::copy(body, &mut file)?;
+                let meta = apply_to_new(&file, &at, entry)?;
+                return self.note(path, &meta, entry);
             }
             WireKind::HardLink { to, .. } => fs::hard_link(self.place(&to_bytes(to)?)?, &at)?,
             WireKind::Symlink { target } => std::os::unix::fs::symlink(OsStr::from_bytes(&to_bytes(target)?), &at)?,
@@ -213,7 +216,11 @@ impl Disk {
 
     fn finish(&mut self, path: Vec<u8>, at: &Path, entry: &WireEntry) -> io::Result<()> {
         apply_meta(at, entry)?;
-        let meta = fs::symlink_metadata(at)?;
+        self.note(path, &fs::symlink_metadata(at)?, entry)
+    }
+
+    /// Remembers what was written.
+    fn note(&mut self, path: Vec<u8>, meta: &Metadata, entry: &WireEntry) -> io::Result<()> {
         match &entry.kind {
             WireKind::Dir => {
                 self.dir_times.insert(path.clone(), entry.mtime);
@@ -231,7 +238,7 @@ impl Disk {
             self.touched.extend(names.iter().cloned());
         }
         self.touch_parent(&path);
-        self.seen.insert(path, Seen::of(&meta));
+        self.seen.insert(path, Seen::of(meta));
         Ok(())
     }
 
@@ -256,6 +263,31 @@ fn apply_meta(at: &Path, entry: &WireEntry) -> io::Result<()> {
     if !matches!(entry.kind, WireKind::Symlink { .. }) {
         fs::set_permissions(at, fs::Permissions::from_mode(entry.mode & 0o7777))?;
     }
+    apply_xattrs(at, entry)?;
+    set_time(at, entry.mtime)
+}
+
+/// The same for a file that was just made; what it has from its making is not set once more. Gives what it is then.
+fn apply_to_new(file: &File, at: &Path, entry: &WireEntry) -> io::Result<Metadata> {
+    let made = file.metadata()?;
+    let mode = entry.mode & 0o7777;
+    let is_theirs = (made.uid(), made.gid()) != (entry.uid, entry.gid);
+    if is_theirs {
+        std::os::unix::fs::fchown(file, Some(entry.uid), Some(entry.gid))?;
+    }
+    if is_theirs || made.mode() & 0o7777 != mode {
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+    }
+    // A directory may pass attributes on to what is made in it.
+    if !entry.xattrs.is_empty() || file.list_xattr().is_ok_and(|mut names| names.next().is_some()) {
+        apply_xattrs(at, entry)?;
+    }
+    let time = TimeSpec::new(entry.mtime, 0);
+    futimens(file, &time, &time)?;
+    file.metadata()
+}
+
+fn apply_xattrs(at: &Path, entry: &WireEntry) -> io::Result<()> {
     let wanted: BTreeMap<Vec<u8>, Vec<u8>> =
         entry.xattrs.iter().map(|(name, value)| Ok((to_bytes(name)?, to_bytes(value)?))).collect::<io::Result<_>>()?;
     for name in xattr_names(at) {
@@ -266,7 +298,7 @@ fn apply_meta(at: &Path, entry: &WireEntry) -> io::Result<()> {
     for (name, value) in &wanted {
         xattr::set(at, OsStr::from_bytes(name), value)?;
     }
-    set_time(at, entry.mtime)
+    Ok(())
 }
 
 fn set_time(at: &Path, mtime: i64) -> io::Result<()> {

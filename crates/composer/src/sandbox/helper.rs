@@ -2,13 +2,15 @@
 //! inner one, which is the pid namespace's first process: it holds the disk trees and runs commands in bubblewrap. It ends when its
 //! stdin ends, and then the kernel ends everything in its namespace, whatever it is doing. Both are this same executable again.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufReader, BufWriter, Read, Stdin, Stdout, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
@@ -17,14 +19,15 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use super::HELPER_ARGUMENT;
 use super::disk::Disk;
 use super::run::run;
-use super::wire::{Area, Reply, Request, receive, send};
+use super::wire::{Area, Reply, Request, receive, send, to_bytes};
 
 /// Where the work directory is bound inside the mount namespace. Its own path may lead through directories the mapped ids cannot pass.
 const HOST: &str = "/tmp/host";
 /// Directory, below the work directory, of all that foreign ids own.
 pub const INSIDE: &str = "inside";
-/// The second argument of the inner process.
+/// The second argument of the inner process, and that of one whose target is another helper's.
 const INNER_ARGUMENT: &str = "inner";
+const ONLOOKING_ARGUMENT: &str = "onlooking";
 
 const GIB: u64 = 1024 * 1024 * 1024;
 /// Limits on every process of a phase: address space and file size in bytes, processes and open files by number.
@@ -51,9 +54,12 @@ impl Pipe {
 
 /// Runs the helper until its stdin ends. Returns the exit status.
 pub fn main() -> u8 {
-    let inner = std::env::args_os().nth(2).is_some_and(|argument| argument == INNER_ARGUMENT);
+    let argument = std::env::args_os().nth(2);
+    let is = |word: &str| argument.as_ref().is_some_and(|argument| argument == word);
+    let onlooking = is(ONLOOKING_ARGUMENT);
     let mut pipe = Pipe { input: BufReader::new(io::stdin()), output: BufWriter::with_capacity(256 * 1024, io::stdout()) };
-    let result = if inner { serve(&mut pipe) } else { make_namespaces(&mut pipe) };
+    let inner = onlooking || is(INNER_ARGUMENT);
+    let result = if inner { serve(&mut pipe, onlooking) } else { make_namespaces(&mut pipe) };
     match result {
         Ok(status) => status,
         Err(error) => {
@@ -69,18 +75,23 @@ fn make_namespaces(pipe: &mut Pipe) -> io::Result<u8> {
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID)
         .map_err(|error| io::Error::other(format!("the kernel gives no user namespace ({error})")))?;
     pipe.tell(&Reply::Unshared)?;
-    match receive::<Request>(&mut pipe.input)? {
-        Some(Request::Enter) => enter()?,
+    let onlooking = match receive::<Request>(&mut pipe.input)? {
+        Some(Request::Enter { target }) => {
+            let target = target.map(|path| to_bytes(&path)).transpose()?;
+            enter(target.as_deref().map(|path| Path::new(OsStr::from_bytes(path))))?;
+            target.is_some()
+        }
         Some(other) => return Err(io::Error::other(format!("{other:?} before the ids were mapped"))),
         None => return Ok(0),
-    }
+    };
+    let argument = if onlooking { ONLOOKING_ARGUMENT } else { INNER_ARGUMENT };
     // Nothing more has been read, as the composer waits for the inner process's answer.
-    let mut inner = std::process::Command::new("/proc/self/exe").args([HELPER_ARGUMENT, INNER_ARGUMENT]).spawn()?;
+    let mut inner = std::process::Command::new("/proc/self/exe").args([HELPER_ARGUMENT, argument]).spawn()?;
     Ok(inner.wait()?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
 /// The inner process.
-fn serve(pipe: &mut Pipe) -> io::Result<u8> {
+fn serve(pipe: &mut Pipe, onlooking: bool) -> io::Result<u8> {
     if nix::unistd::getpid().as_raw() != 1 {
         return Err(io::Error::other("this is not the first process of a namespace"));
     }
@@ -90,13 +101,15 @@ fn serve(pipe: &mut Pipe) -> io::Result<u8> {
     mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>)
         .map_err(|error| io::Error::other(format!("/proc cannot be mounted for a new pid namespace ({error})")))?;
     pipe.tell(&Reply::Done)?;
-    Session { target: Disk::watched("target"), image: Disk::new("image"), failure: None }.serve(pipe)?;
+    Session { target: Disk::watched("target"), image: Disk::new("image"), onlooking, failure: None }.serve(pipe)?;
     Ok(0)
 }
 
 struct Session {
     target: Disk,
     image: Disk,
+    /// The target is another helper's.
+    onlooking: bool,
     /// The first thing that went wrong since the last flush; what follows it is skipped.
     failure: Option<String>,
 }
@@ -147,12 +160,15 @@ impl Session {
                     pipe.tell(&enabled.map_or_else(|message| Reply::Failed { message }, |()| Reply::Done))?;
                 }
                 Request::Quit => {
+                    if self.onlooking {
+                        umount2("target", MntFlags::MNT_DETACH)?;
+                    }
                     wipe(Path::new("."))?;
                     return pipe.tell(&Reply::Done);
                 }
                 // A cancellation or an answer that crossed the end of its command.
                 Request::Cancel | Request::Answer { .. } => {}
-                Request::Enter => return Err(io::Error::other("the ids are mapped already")),
+                Request::Enter { .. } => return Err(io::Error::other("the ids are mapped already")),
             }
         }
         Ok(())
@@ -172,8 +188,8 @@ impl Session {
     }
 }
 
-/// Takes on uid 0 of the user namespace, with the work directory bound where that uid can reach it.
-fn enter() -> io::Result<()> {
+/// Takes on uid 0 of the user namespace, with the work directory bound where that uid can reach it, and the target that is not its own.
+fn enter(target: Option<&Path>) -> io::Result<()> {
     let inside = Path::new(INSIDE);
     if !inside.is_dir() {
         fs::create_dir(inside)?;
@@ -184,6 +200,7 @@ fn enter() -> io::Result<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
     let work = fs::File::open(inside)?;
+    let target = target.map(fs::File::open).transpose()?;
     mount(Some("tmpfs"), "/tmp", Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755"))?;
     fs::create_dir(HOST)?;
     let source = format!("/proc/self/fd/{}", work.as_raw_fd());
@@ -198,6 +215,10 @@ fn enter() -> io::Result<()> {
         if !Path::new(dir).is_dir() {
             fs::create_dir(dir)?;
         }
+    }
+    if let Some(target) = target {
+        let source = format!("/proc/self/fd/{}", target.as_raw_fd());
+        mount(Some(source.as_str()), "target", none, MsFlags::MS_BIND | MsFlags::MS_REC, none)?;
     }
     // Scripts have no use for namespaces of their own, which are where the kernel's bugs are. Not all kernels let this be said.
     let _unsupported = fs::write("/proc/sys/user/max_user_namespaces", "0");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,8 @@ pub struct PhaseHost {
     pub(super) from: BufReader<ChildStdout>,
     dir: PathBuf,
     _lock: File,
+    /// Its target is another's, and its commands cannot write there.
+    onlooking: bool,
     /// When it was started by the clock that files here get their times from, seconds since the epoch: what is not older was made in it.
     pub(super) began: i64,
     pub(super) areas: HashMap<Area, OnDisk>,
@@ -86,13 +89,18 @@ impl PhaseHost {
     /// Starts a helper with a directory of its own below `work_dir`; sweeps there first.
     pub fn start(work_dir: &Path) -> Result<PhaseHost, SandboxError> {
         sweep(work_dir)?;
-        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(work_dir).map_err(|error| broken(work_dir, &error))?.keep();
-        let lock = File::create(dir.join(LOCK)).map_err(|error| broken(&dir, &error))?;
-        lock.lock().map_err(|error| broken(&dir, &error))?;
-        PhaseHost::start_in(dir, lock)
+        let (dir, lock) = directory(work_dir)?;
+        PhaseHost::start_in(dir, lock, None)
     }
 
-    fn start_in(dir: PathBuf, lock: File) -> Result<PhaseHost, SandboxError> {
+    /// For helpers whose commands find this one's target and cannot change it. This one has to live as long, and to rest meanwhile.
+    pub fn onlookers(&self, work_dir: &Path) -> Result<Onlookers, SandboxError> {
+        let target = self.dir.join(INSIDE).join("target");
+        let target = std::path::absolute(&target).map_err(|error| broken(&target, &error))?;
+        Ok(Onlookers { work_dir: work_dir.to_owned(), target })
+    }
+
+    fn start_in(dir: PathBuf, lock: File, target: Option<&Path>) -> Result<PhaseHost, SandboxError> {
         let (program, argument) = helper_program();
         let mut child = std::process::Command::new(&program)
             .arg(argument)
@@ -111,14 +119,14 @@ impl PhaseHost {
         let to = Some(BufWriter::with_capacity(256 * 1024, to));
         let from = BufReader::with_capacity(256 * 1024, from);
         let began = lock.metadata().map_err(|error| broken(&dir, &error))?.mtime();
-        let mut host = PhaseHost { child, to, from, dir, _lock: lock, began, areas: HashMap::new() };
+        let mut host = PhaseHost { child, to, from, dir, _lock: lock, onlooking: target.is_some(), began, areas: HashMap::new() };
         match host.reply()? {
             Reply::Unshared => {}
             Reply::Failed { message } => return Err(unavailable(message)),
             other => return Err(unexpected(&other)),
         }
         idmap::map(pid)?;
-        host.ask(&Request::Enter)?;
+        host.ask(&Request::Enter { target: target.map(|path| to_text(path.as_os_str().as_bytes())) })?;
         match host.reply()? {
             Reply::Done => Ok(host),
             Reply::Failed { message } => Err(unavailable(message)),
@@ -172,6 +180,7 @@ impl PhaseHost {
             outputs: command.outputs.clone(),
             temp: command.temp.clone(),
             guest: command.guest.clone(),
+            onlooking: self.onlooking,
             timeout: command.timeout,
             limits: command.limits,
         }))?;
@@ -265,6 +274,29 @@ impl Drop for PhaseHost {
     }
 }
 
+/// Helpers that look on: each has a process and a directory of its own, and the target of the one that they were had from.
+#[derive(Clone, Debug)]
+pub struct Onlookers {
+    work_dir: PathBuf,
+    target: PathBuf,
+}
+
+impl Onlookers {
+    /// Starts one.
+    pub fn start(&self) -> Result<PhaseHost, SandboxError> {
+        let (dir, lock) = directory(&self.work_dir)?;
+        PhaseHost::start_in(dir, lock, Some(&self.target))
+    }
+}
+
+/// A fresh directory for a helper, and the lock on it.
+fn directory(work_dir: &Path) -> Result<(PathBuf, File), SandboxError> {
+    let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(work_dir).map_err(|error| broken(work_dir, &error))?.keep();
+    let lock = File::create(dir.join(LOCK)).map_err(|error| broken(&dir, &error))?;
+    lock.lock().map_err(|error| broken(&dir, &error))?;
+    Ok((dir, lock))
+}
+
 /// Removes directories of helpers that nobody holds locked.
 pub fn sweep(work_dir: &Path) -> Result<(), SandboxError> {
     fs::create_dir_all(work_dir).map_err(|error| broken(work_dir, &error))?;
@@ -279,7 +311,7 @@ pub fn sweep(work_dir: &Path) -> Result<(), SandboxError> {
         }
         match dir.join(INSIDE).exists() {
             // Foreign ids own what is inside: a helper removes it.
-            true => PhaseHost::start_in(dir, lock)?.close()?,
+            true => PhaseHost::start_in(dir, lock, None)?.close()?,
             false => fs::remove_dir_all(&dir).map_err(|error| broken(&dir, &error))?,
         }
     }

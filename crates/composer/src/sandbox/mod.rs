@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-pub use host::{Command, Listener, PhaseHost, Ran};
+pub use host::{Command, Listener, Onlookers, PhaseHost, Ran};
 pub use limits::{Excess, Limits};
 pub use mirror::Scan;
 pub use wire::{Area, RunEnd};

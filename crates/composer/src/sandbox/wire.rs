@@ -66,7 +66,10 @@ impl WireEntry {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// The namespace's ids are mapped: take them on. The work directory is the process's current one.
-    Enter,
+    Enter {
+        /// For an onlooker: the target of another helper, which is its own, too.
+        target: Option<String>,
+    },
     /// Try an empty sandbox. Answered by `Done` or `Failed`.
     Probe,
     /// Make programs of an architecture run, and try one. Answered by `Done` or `Failed`.
@@ -125,6 +128,8 @@ pub struct RunRequest {
     pub temp: Option<String>,
     /// EPREFIX: the command finds this machine's programs and libraries, and the part of the target below this path, there alone.
     pub guest: Option<String>,
+    /// The target cannot be written.
+    pub onlooking: bool,
     /// Seconds until it is killed.
     pub timeout: u64,
     pub limits: Limits,

@@ -6,6 +6,7 @@ use composer::Root;
 use image::{Entry, Kind};
 use sha2::{Digest, Sha256};
 
+use super::sample::Holding;
 use super::{Cause, MADE, Recorded, Recording, environment, is_ours, merge_as_recorded};
 use crate::common::Bench;
 
@@ -24,6 +25,7 @@ pub fn compared(recording: &Recording, left_out: &[&str]) {
         }
     }
     println!("{} paths of {} packages compared", found.paths, found.packages);
+    println!("{} paths left out, as their packages are not those that were recorded", found.left_out);
     for (cause, (count, example)) in &causes {
         println!("| {cause} | {count} | {example} |");
     }
@@ -102,15 +104,21 @@ impl std::fmt::Display for Difference {
 
 pub struct Found {
     pub paths: usize,
+    pub left_out: usize,
     pub packages: usize,
     pub differences: Vec<Difference>,
 }
 
 pub fn compare(bench: &Bench, root: &Root, recording: &Recording, hosts_own: &BTreeSet<String>, left_out: &[&str]) -> Found {
-    let mut found = Found { paths: 0, packages: 0, differences: Vec::new() };
+    let mut found = Found { paths: 0, left_out: 0, packages: 0, differences: Vec::new() };
     let skipped = paths_of(recording, left_out);
     let mut inodes: BTreeMap<u64, Option<image::LinkId>> = BTreeMap::new();
+    let holding = Holding::of(recording, bench, root);
     for (path, theirs) in recording.paths.iter().filter(|(path, _)| !skipped.contains(*path)) {
+        if !holding.has(path) {
+            found.left_out += 1;
+            continue;
+        }
         found.paths += 1;
         let mut add = |what| found.differences.push(Difference { path: path.clone(), what });
         let Some(ours) = root.tree.get(path) else {
@@ -152,7 +160,7 @@ pub fn compare(bench: &Bench, root: &Root, recording: &Recording, hosts_own: &BT
     }
     for (path, _) in root.tree.iter() {
         let path = format!("/{}", escaped(path));
-        if path != "/" && !recording.paths.contains_key(&path) && !hosts_own.contains(&path) {
+        if path != "/" && !recording.paths.contains_key(&path) && !hosts_own.contains(&path) && holding.has(&path) {
             found.differences.push(Difference { path, what: What::Surplus });
         }
     }

@@ -6,6 +6,7 @@ mod compare;
 mod environment;
 pub mod made;
 mod order;
+pub mod sample;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -34,6 +35,11 @@ struct Header {
     began: i64,
     install_mask: String,
     pkgdir: String,
+    /// Of the sample: a hash of each package's content by its CPV, and Debian's version.
+    #[serde(default)]
+    packages: BTreeMap<String, String>,
+    #[serde(default)]
+    debian: String,
 }
 
 /// One path of Portage's root; the names are short because there are thousands.
@@ -87,6 +93,8 @@ pub struct Recording {
     files: BTreeMap<String, PathBuf>,
     /// The packages are the tests' own: their environments are a few lines, not what a build leaves.
     made: bool,
+    /// Packages that are not those that were recorded.
+    renewed: BTreeSet<String>,
 }
 
 impl Recording {
@@ -121,7 +129,7 @@ impl Recording {
         let header: Header = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
         let entry = |line: std::io::Result<String>| serde_json::from_str::<Recorded>(&line.unwrap()).unwrap();
         let paths = lines.map(entry).map(|entry| (entry.path.clone(), entry)).collect();
-        Recording { header, paths, files, made: false }
+        Recording { header, paths, files, made: false, renewed: BTreeSet::new() }
     }
 }
 

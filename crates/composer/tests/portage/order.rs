@@ -21,7 +21,8 @@ fn late(contents: &str) -> Vec<(bool, &str)> {
     lines.by_ref().map(|(kind, path)| (kind == "sym", path)).collect()
 }
 
-fn path_of(line: &str) -> Option<(&str, &str)> {
+/// What a line tells of: its kind, and the path.
+pub fn path_of(line: &str) -> Option<(&str, &str)> {
     let (kind, rest) = line.split_once(' ')?;
     let path = match kind {
         "sym" => rest.split_once(" -> ")?.0,

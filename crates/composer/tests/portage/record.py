@@ -182,6 +182,8 @@ def main():
         elif step != "/":
             run.append(step)
     header = {"steps": steps, "began": began, "install_mask": os.environ.get("INSTALL_MASK", ""), "pkgdir": os.path.basename(pkgdir)}
+    # What else the caller wants to be told of the packages.
+    header.update(json.loads(os.environ.get("ABOUT", "{}")))
     write(out, header, root)
     if not os.environ.get("KEEP_ROOT"):
         subprocess.run(["rm", "-rf", root], check=True)
