@@ -1,5 +1,5 @@
-//! Real Portage in a composed prefix: it finds what is installed there and its settings, would rebuild nothing, and takes a package away
-//! with its script. Needs a Python with Portage (HATCHERY_PORTAGE_PYTHON, or `~/.cache/hatchery-oracle/venv`), and root, as pip's Portage
+//! Real Portage in a composed prefix: it finds what is installed there and its settings, would rebuild nothing, merges one more binary
+//! package, and takes packages away with their scripts. Needs a Python with Portage (HATCHERY_PORTAGE_PYTHON, or `~/.cache/hatchery-oracle/venv`), and root, as pip's Portage
 //! gives files to it; skipped, with a line that says so, where these are not.
 
 mod common;
@@ -9,11 +9,15 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Log, Pack, plan, planned, script, text};
+use common::{Item, Log, Pack, plan, planned, script, text};
 use composer::{FetchError, MergeRequest, prefix};
 use image::{Compression, Store, WriteOptions};
 
 const BUILT_AT: &str = "/var/tmp/built/at/a/path/that/is/longer/than/any/that/is/asked/for";
+
+/// Where Portage looks for binary packages; it makes the index itself. These are its user's own and unsigned.
+const PKGDIR: &str = "var/cache/binpkgs";
+const FEATURES: &str = "-ipc-sandbox -network-sandbox -pid-sandbox -mount-sandbox -news -pkgdir-index-trusted -binpkg-request-signature binpkg-ignore-signature binpkg-multi-instance";
 
 /// What is taken away says so in the prefix; its paths are those of the build, and are moved.
 const PRERM: &str = r#"declare -x EPREFIX="@BUILT_AT@"
@@ -24,12 +28,34 @@ pkg_prerm ()
 }
 "#;
 
+/// What Portage merges later on, and would have been composed the same.
+const EXTRA: &str = r#"declare -x EPREFIX="@BUILT_AT@"
+pkg_postinst ()
+{
+    echo "${PN} in ${EPREFIX}" > "${EROOT}/told-by-extra" || die
+}
+"#;
+
+fn at(path: &str) -> String {
+    format!("{}/{path}", BUILT_AT.trim_start_matches('/'))
+}
+
+fn flags(pack: Pack, iuse: &str, used: &str) -> Pack {
+    let pack = pack.meta("IUSE", iuse).meta("USE", used).meta("KEYWORDS", "x86").meta("LICENSE", "MIT");
+    pack.meta("EPREFIX", BUILT_AT).meta("CHOST", "i686-pc-linux-gnu").meta("repository", "prefixed")
+}
+
+fn extra() -> Pack {
+    let pack = Pack::new("app-misc/extra-3")
+        .item(&at("usr/bin/extra"), script(&format!("#!/bin/sh\necho extra of {BUILT_AT}\n")))
+        .item(&at("usr/bin/also"), Item::Link(format!("{BUILT_AT}/usr/bin/extra")))
+        .item(&at("etc/extra.conf"), text(&format!("at {BUILT_AT}/etc\n")))
+        .meta("extra-3.ebuild", "EAPI=8")
+        .phases(&EXTRA.replace("@BUILT_AT@", BUILT_AT));
+    flags(pack, "", "")
+}
+
 fn packs() -> [Pack; 2] {
-    let at = |path: &str| format!("{}/{path}", BUILT_AT.trim_start_matches('/'));
-    let flags = |pack: Pack, iuse: &str, used: &str| {
-        let pack = pack.meta("IUSE", iuse).meta("USE", used).meta("KEYWORDS", "x86").meta("LICENSE", "MIT");
-        pack.meta("EPREFIX", BUILT_AT).meta("CHOST", "i686-pc-linux-gnu").meta("repository", "prefixed")
-    };
     let tool = Pack::new("app-misc/tool-1")
         .item(&at("usr/bin/tool"), script(&format!("#!{BUILT_AT}/bin/sh\n")))
         .item(&at("etc/tool.conf"), text("plain\n"))
@@ -42,13 +68,13 @@ fn packs() -> [Pack; 2] {
 }
 
 /// Composes them for this very folder, and unpacks what came out there.
-fn compose(at: &Path, work: &Path) {
+fn compose(at: &Path, work: &Path, packs: &[Pack]) {
     composer::sandbox::use_helper(env!("CARGO_BIN_EXE_phase-host"));
     let store = Store::open(work.join("store")).unwrap();
-    let packs = packs();
     let mut plan = plan(packs.iter().map(|pack| planned(&pack.cpv)).collect());
     (plan.arch, plan.chost) = ("x86".into(), "i686-pc-linux-gnu".into());
-    plan.world = vec!["app-misc/tool".into(), "app-misc/other".into()];
+    plan.world =
+        packs.iter().map(|pack| pack.cpv.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-').to_owned()).collect();
     plan.profile = Some("prefixed:default".into());
     let request = MergeRequest { plan: &plan, store: &store, work_dir: work, notice: "", base: None };
     let mut fetch = |planned: &contract::PlannedPackage| -> Result<_, FetchError> {
@@ -95,11 +121,18 @@ impl Portage<'_> {
         command.env("PATH", format!("{}:/usr/bin:/bin", bin.display())).env("LC_ALL", "C.UTF-8").env("HOME", self.at);
         command.env("PORTAGE_OVERRIDE_EPREFIX", self.at).env("PORTAGE_USERNAME", "root").env("PORTAGE_GRPNAME", "root");
         // Portage in a real prefix is not told these.
-        command.env("CLEAN_DELAY", "0").env("FEATURES", "-ipc-sandbox -network-sandbox -pid-sandbox -mount-sandbox -news");
+        command.env("CLEAN_DELAY", "0").env("ACCEPT_LICENSE", "*").env("PKGDIR", self.at.join(PKGDIR)).env("FEATURES", FEATURES);
         let output = command.output().unwrap();
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{program} {words:?}: {said}");
         said
+    }
+
+    fn would_change_nothing(&self) {
+        let update =
+            ["emerge", "--pretend", "--verbose", "--color=n", "--update", "--deep", "--newuse", "--usepkgonly", "@world"];
+        let said = self.run(&update);
+        assert!(said.contains("Total: 0 packages"), "{said}");
     }
 }
 
@@ -120,7 +153,7 @@ fn portage_goes_on_in_a_composed_prefix() {
     let (place, work) = (tempfile::Builder::new().prefix("g").tempdir_in("/tmp").unwrap(), tempfile::tempdir().unwrap());
     let at = place.path();
     fs::set_permissions(at, fs::Permissions::from_mode(0o755)).unwrap();
-    compose(at, work.path());
+    compose(at, work.path(), &packs());
     write_repository(at);
     // Its own files, which pip's Portage looks for here.
     symlink(python.ancestors().nth(2).unwrap().join("share"), at.join("share")).unwrap();
@@ -132,9 +165,9 @@ fn portage_goes_on_in_a_composed_prefix() {
     assert!(portage.run(&["portageq", "match", &eroot, "app-misc/tool[nls,-X,-doc]"]).starts_with("app-misc/tool-1\n"));
     let owners = portage.run(&["portageq", "contents", &eroot, "app-misc/tool-1"]);
     assert!(owners.lines().any(|path| path == format!("{eprefix}/usr/bin/tool")), "{owners}");
-    let update = ["emerge", "--pretend", "--verbose", "--color=n", "--update", "--deep", "--newuse", "--usepkgonly", "@world"];
-    let said = portage.run(&update);
-    assert!(said.contains("Total: 0 packages"), "{said}");
+    portage.would_change_nothing();
+
+    merges_one_more(&portage);
 
     // What its user has changed stays.
     fs::write(at.join("etc/tool.conf"), "changed\n").unwrap();
@@ -142,4 +175,44 @@ fn portage_goes_on_in_a_composed_prefix() {
     assert_eq!(fs::read_to_string(at.join("told")).unwrap_or_default(), format!("tool of {eprefix}\n"), "{said}");
     assert!(!at.join("usr/bin/tool").exists() && !at.join("var/db/pkg/app-misc/tool-1").exists(), "{said}");
     assert!(at.join("etc/tool.conf").exists() && at.join("usr/share/portage/config/make.globals").exists(), "{said}");
+}
+
+/// Portage merges a binary package that was built for the same path as the others; what is there then is what composing it gives.
+fn merges_one_more(portage: &Portage<'_>) {
+    let file = portage.at.join(PKGDIR).join("app-misc/extra/extra-3-1.gpkg.tar");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::io::copy(&mut extra().file(), &mut fs::File::create(&file).unwrap()).unwrap();
+    let before = composed(portage.at);
+    let said = portage.run(&["emerge", "--color=n", "--quiet", "--usepkgonly", "app-misc/extra"]);
+    let (here, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    compose(here.path(), elsewhere.path(), &[extra()]);
+    let place = |path: &Path| path.to_str().unwrap().to_owned();
+    for path in ["usr/bin/extra", "etc/extra.conf", "told-by-extra"] {
+        let expected = fs::read_to_string(here.path().join(path)).unwrap().replace(&place(here.path()), &place(portage.at));
+        assert_eq!(fs::read_to_string(portage.at.join(path)).unwrap_or_default(), expected, "{path}: {said}");
+    }
+    assert_eq!(fs::read_link(portage.at.join("usr/bin/also")).unwrap(), portage.at.join("usr/bin/extra"), "{said}");
+    let ran = Command::new(portage.at.join("enter")).arg("extra").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), format!("extra of {}\n", place(portage.at)));
+    // What was composed is as it was, and Portage has nothing to do.
+    assert_eq!(composed(portage.at), before, "{said}");
+    portage.would_change_nothing();
+}
+
+/// The records of the composed packages, and what is at each path that they name.
+fn composed(at: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for package in ["app-misc/tool-1", "app-misc/other-2"] {
+        let record = at.join("var/db/pkg").join(package);
+        for file in fs::read_dir(&record).unwrap() {
+            let path = file.unwrap().path();
+            found.push((path.clone(), fs::read(&path).unwrap()));
+        }
+        let contents = fs::read_to_string(record.join("CONTENTS")).unwrap();
+        for path in contents.lines().filter_map(|line| line.strip_prefix("obj ")?.split(' ').next()) {
+            found.push((PathBuf::from(path), fs::read(path).unwrap()));
+        }
+    }
+    found.sort();
+    found
 }
