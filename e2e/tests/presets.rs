@@ -8,6 +8,8 @@ use std::time::Duration;
 use e2e::qemu::{Firmware, Machine, Medium, Setup, enlarge};
 use e2e::{hatchery, password_hash, sample_dir, user, wait_for, workspace};
 
+/// The address that an order with systemd asks for.
+const FIXED: &str = "10.0.2.77/24";
 const PASSWORD: &str = "correct horse battery";
 /// How long a session may take to come up once the system has: emulation is slow.
 const SESSION_LIMIT: Duration = Duration::from_secs(300);
@@ -63,9 +65,14 @@ fn build(dir: &Path, preset: &str, medium: Medium) -> PathBuf {
     let of_arch = if arch == "amd64" { String::new() } else { format!("-{arch}") };
     let of_init = if rest.ends_with("-systemd") { "-systemd" } else { "" };
     let format = if let Medium::Disk(format) = medium { format } else { "iso" };
+    // With systemd a fixed address is asked for; the machine's network would give another by DHCP.
+    let network = match of_init {
+        "" => String::new(),
+        _ => format!("[system.network]\naddresses = [\"{FIXED}\"]\ngateways = [\"10.0.2.2\"]\ndns = [\"10.0.2.3\"]\n"),
+    };
     let order = format!(
         "arch = \"{arch}\"\npreset = \"{preset}\"\nchannel = \"sample{of_arch}{of_init}\"\nformats = [\"{format}\"]\n\
-         [system]\nhostname = \"larry\"\nroot_password_hash = \"{hash}\"\nfirst_boot = \"echo it-ran-$((6*7))\"\n",
+         [system]\nhostname = \"larry\"\nroot_password_hash = \"{hash}\"\nfirst_boot = \"echo it-ran-$((6*7))\"\n{network}",
         hash = password_hash(PASSWORD)
     );
     fs::write(dir.join("order.toml"), order).expect("the order is written");
@@ -123,7 +130,9 @@ fn systemd_has_done_its_part(machine: &mut Machine) {
     says("systemctl is-system-running --wait", "running");
     says("systemctl is-active sshd nginx systemd-networkd systemd-resolved systemd-logind | sort | uniq -c", "5 active");
     says("systemctl is-enabled sshd nginx systemd-networkd systemd-resolved systemd-timesyncd | sort | uniq -c", "5 enabled");
-    says("ip -4 -o address show scope global", "inet 10.0.2.15/24");
+    says("ip -4 -o address show scope global", &format!("inet {FIXED}"));
+    says("ip -4 route show default", "default via 10.0.2.2");
+    says("resolvectl dns", "10.0.2.3");
     says("readlink /etc/resolv.conf", "systemd/resolve/stub-resolv.conf");
     says("curl -sS -o /dev/null -w 'code-%{http_code}' http://127.0.0.1/", "code-200");
     says("grep -q '^[0-9a-f]\\{32\\}$' /etc/machine-id && echo made-here", "made-here");
