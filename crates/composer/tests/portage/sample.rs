@@ -45,8 +45,6 @@ pub enum Choice {
     Few,
     /// All but [`BESIDE`].
     Most,
-    /// [`BESIDE`] on the base, with all accounts.
-    Others,
 }
 
 impl Choice {
@@ -55,7 +53,6 @@ impl Choice {
         match self {
             Choice::Few => "sample-few",
             Choice::Most => "sample",
-            Choice::Others => "sample-others",
         }
     }
 
@@ -63,7 +60,6 @@ impl Choice {
         match self {
             Choice::Few => FEW.contains(&cp),
             Choice::Most => !BESIDE.contains(&cp),
-            Choice::Others => BASE.contains(&cp) || BESIDE.contains(&cp) || cp.starts_with("acct-"),
         }
     }
 
