@@ -17,7 +17,9 @@
     for (const step of status.steps) {
       const row = find(`[data-step="${step.step}"]`);
       row.className = `step ${step.state}`;
-      row.querySelector("[data-word]").textContent = step.state;
+      row.querySelector("[data-word]").textContent = find("[data-steps]").dataset[step.state];
+      const running = step.state === "running" && step.total;
+      row.querySelector("[data-share]").textContent = running ? `${Math.floor((step.done * 100) / step.total)} %` : "";
       row.querySelector("[data-what]").textContent = step.state === "running" ? step.what : "";
       const bar = row.querySelector("progress");
       bar.max = step.total || 1;

@@ -5,6 +5,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use contract::time::civil;
 
+use crate::words;
+
 /// The clock that is followed instead of this machine's: what it showed, in seconds since the epoch, and when.
 static FOLLOWED: RwLock<Option<(f64, Instant)>> = RwLock::new(None);
 /// A machine whose clock is off by more is told of. Seconds.
@@ -87,22 +89,20 @@ pub fn rfc3339(seconds: i64) -> String {
 /// `about 4 minutes`, rounded the way people say it.
 pub fn duration(seconds: u64) -> String {
     match seconds {
-        0..60 => "less than a minute".to_owned(),
-        60..90 => "about a minute".to_owned(),
-        90..5_400 => format!("about {} minutes", (seconds + 30) / 60),
-        _ => format!("about {} hours", (seconds + 1_800) / 3_600),
+        0..60 => say!("less than a minute"),
+        60..90 => say!("about a minute"),
+        90..5_400 => say!("about {n} minutes", n = (seconds + 30) / 60),
+        _ => say!("about {n} hours", n = (seconds + 1_800) / 3_600),
     }
 }
 
 /// `2 to 5 minutes`: a range of times.
 pub fn between(low: u64, high: u64) -> String {
-    let (unit, name) = match high {
-        0..120 => (1, "seconds"),
-        120..7_200 => (60, "minutes"),
-        _ => (3_600, "hours"),
-    };
-    let (low, high) = (low / unit, high.div_ceil(unit));
-    format!("{low} to {high} {name}")
+    match high {
+        0..120 => say!("{low} to {high} seconds", low = low, high = high),
+        120..7_200 => say!("{low} to {high} minutes", low = low / 60, high = high.div_ceil(60)),
+        _ => say!("{low} to {high} hours", low = low / 3_600, high = high.div_ceil(3_600)),
+    }
 }
 
 /// `42 s`, `3 min 5 s`: a time that was measured.
@@ -116,7 +116,7 @@ pub fn measured(seconds: u64) -> String {
 
 /// `123.4 MB`, in powers of ten.
 pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
+    const UNITS: [&str; 5] = ["", "kB", "MB", "GB", "TB"];
     let mut value = bytes as f64;
     let mut unit = 0;
     while value >= 999.95 && unit + 1 < UNITS.len() {
@@ -124,19 +124,27 @@ pub fn size(bytes: u64) -> String {
         unit += 1;
     }
     let name = UNITS.get(unit).copied().unwrap_or_default();
-    if unit == 0 { format!("{bytes} {name}") } else { format!("{value:.1} {name}") }
+    if unit == 0 { say!("{n} bytes", n = bytes) } else { format!("{} {name}", words::decimal(value, 1)) }
 }
 
 /// `312 packages, 240.1 MB to fetch, about 720 MB installed`: how much a plan is.
 pub fn contents(summary: &contract::Summary) -> String {
-    let plural = if summary.packages == 1 { "" } else { "s" };
-    let about = if summary.measured { "" } else { "about " };
-    format!(
-        "{} package{plural}, {} to fetch, {about}{} installed",
-        summary.packages,
-        size(summary.download_size),
-        size(summary.installed_size)
-    )
+    let packages = say_n!(summary.packages, "{n} package", "{n} packages");
+    let (fetched, installed) = (size(summary.download_size), size(summary.installed_size));
+    match summary.measured {
+        true => say!(
+            "{packages}, {fetched} to fetch, {installed} installed",
+            packages = packages,
+            fetched = fetched,
+            installed = installed
+        ),
+        false => say!(
+            "{packages}, {fetched} to fetch, about {installed} installed",
+            packages = packages,
+            fetched = fetched,
+            installed = installed
+        ),
+    }
 }
 
 #[cfg(test)]

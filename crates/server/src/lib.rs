@@ -3,6 +3,10 @@
 //! The server plans and keeps; it never runs foreign code and never composes an image. All its state is in one database and one
 //! folder of artifacts, and a crash at any moment loses no accepted order and no finished image.
 
+// First, as its macros are used by the others.
+#[macro_use]
+mod words;
+
 mod app;
 mod attestation;
 mod backup;
@@ -15,6 +19,7 @@ mod clock;
 mod config;
 mod db;
 mod demands;
+mod difference;
 mod fresh;
 mod http;
 mod limits;
@@ -22,9 +27,12 @@ mod notices;
 mod orders;
 mod outbound;
 mod outlook;
+mod pictures;
 mod planner;
 mod presets;
 mod reconcile;
+mod remedy;
+mod reports;
 mod secret;
 mod server;
 mod status;

@@ -189,6 +189,16 @@ pub async fn again(app: &App, order: &str) -> Result<bool, Refusal> {
     Ok(true)
 }
 
+/// Has mail tell of an order's end. One that named an address already keeps it.
+pub async fn tell_by_mail(app: &App, order: &str, email: &str) -> Result<(), Refusal> {
+    let ask = app.config.mail.as_ref().is_some_and(|mail| mail.confirm);
+    if app.db.tell_by_mail(order, email, &secret::token::<20>()?, ask).await? {
+        tracing::info!(order = number(order), "a mail is to tell of the end");
+        app.bus.notices.notify_one();
+    }
+    Ok(())
+}
+
 /// Keeps what orders (each with its build) are told of when they will be ready, to be compared with what comes. An outlook that does not know
 /// an order yet, or no worker, promises nothing; the next one will.
 pub async fn promise(app: &App, orders: &[(String, String)], outlook: &Outlook) -> crate::db::Result<()> {

@@ -222,26 +222,26 @@ async fn advisories(app: &App, build: &str, documents: &[DocumentLink]) -> db::R
 
 async fn ready(app: &App, build: &Build, state: BuildState) -> db::Result<Ready> {
     match state {
-        BuildState::Ready => return Ok(Ready::words(Some(0), "ready")),
-        BuildState::Failed | BuildState::Cancelled | BuildState::Expired => return Ok(Ready::words(None, "never")),
+        BuildState::Ready => return Ok(Ready::words(Some(0), say!("ready"))),
+        BuildState::Failed | BuildState::Cancelled | BuildState::Expired => return Ok(Ready::words(None, say!("never"))),
         BuildState::Waiting | BuildState::Building => {}
     }
     if state == BuildState::Waiting && app.db.gate().await? == Gate::Paused {
-        return Ok(Ready::words(None, "not yet known: the operator has paused the queue"));
+        return Ok(Ready::words(None, say!("not yet known: the operator has paused the queue")));
     }
     if state == BuildState::Waiting && app.db.workers_present().await? == 0 {
-        return Ok(Ready::words(None, "not yet known: no worker is connected at the moment"));
+        return Ok(Ready::words(None, say!("not yet known: no worker is connected at the moment")));
     }
     Ok(match app.outlook().await?.ready(&build.id) {
         Some((_, range)) => Ready::within(range),
-        None => Ready::words(None, "not yet known: no worker is at hand"),
+        None => Ready::words(None, say!("not yet known: no worker is at hand")),
     })
 }
 
 impl Ready {
     /// Words for a state that needs no range.
-    fn words(seconds: Option<u64>, text: &str) -> Ready {
-        Ready { seconds, text: text.to_owned(), range50: None, range90: None }
+    fn words(seconds: Option<u64>, text: String) -> Ready {
+        Ready { seconds, text, range50: None, range90: None }
     }
 
     fn within(range: Range) -> Ready {
@@ -249,7 +249,11 @@ impl Ready {
         let (low, high) = (whole(range.low90), whole(range.high90));
         Ready {
             seconds: Some(whole(range.middle)),
-            text: format!("in {}, nine of ten times in {}", clock::duration(whole(range.middle)), clock::between(low, high)),
+            text: say!(
+                "in {middle}, nine of ten times in {range}",
+                middle = clock::duration(whole(range.middle)),
+                range = clock::between(low, high)
+            ),
             range50: Some([whole(range.low50), whole(range.high50)]),
             range90: Some([low, high]),
         }

@@ -192,6 +192,13 @@ impl Db {
         .await
     }
 
+    /// The worker that had the build last.
+    pub async fn worker_of(&self, build: &str) -> Result<Option<String>> {
+        let worker: Option<Option<String>> =
+            sqlx::query_scalar("SELECT worker FROM builds WHERE id = $1").bind(build).fetch_optional(&self.pool).await?;
+        Ok(worker.flatten())
+    }
+
     /// The build's plan: with the packages' hashes once it is ready, as resolved before that.
     pub async fn plan(&self, build: &str) -> Result<Plan> {
         let text: String = sqlx::query_scalar("SELECT coalesce(locked_plan, plan) FROM builds WHERE id = $1")

@@ -8,7 +8,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use super::{Db, System};
 
 /// The version of the tables that this server works with.
-pub const NEWEST: i64 = 13;
+pub const NEWEST: i64 = 16;
 
 /// The oldest version that SQLite can be brought back to: what was before it is not undone, as no server of that time is in use.
 pub const OLDEST: i64 = 5;
@@ -44,6 +44,7 @@ const POSTGRES: &[Step] = &[
     (11, "push", sql!("postgres/0011_push.sql"), Some(sql!("postgres/0011_push.down.sql"))),
     (12, "indexes", sql!("postgres/0012_indexes.sql"), Some(sql!("postgres/0012_indexes.down.sql"))),
     (13, "fresh", sql!("postgres/0013_fresh.sql"), Some(sql!("postgres/0013_fresh.down.sql"))),
+    (16, "reports", sql!("postgres/0016_reports.sql"), Some(sql!("postgres/0016_reports.down.sql"))),
 ];
 
 const SQLITE: &[Step] = &[
@@ -60,6 +61,7 @@ const SQLITE: &[Step] = &[
     (11, "push", sql!("sqlite/0011_push.sql"), Some(sql!("sqlite/0011_push.down.sql"))),
     (12, "indexes", sql!("sqlite/0012_indexes.sql"), Some(sql!("sqlite/0012_indexes.down.sql"))),
     (13, "fresh", sql!("sqlite/0013_fresh.sql"), Some(sql!("sqlite/0013_fresh.down.sql"))),
+    (16, "reports", sql!("sqlite/0016_reports.sql"), Some(sql!("sqlite/0016_reports.down.sql"))),
 ];
 
 impl Db {

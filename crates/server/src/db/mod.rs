@@ -21,6 +21,7 @@ mod orders;
 mod outbox;
 mod queue;
 mod report;
+mod reports;
 mod warm;
 mod watch;
 mod wishes;
@@ -45,6 +46,7 @@ pub use outbox::{Notice, NoticeKind, Way};
 #[cfg(test)]
 pub use queue::WantedRow;
 pub use queue::{CandidateRow, NewPromise, QueueRows, RECENT, RunningRow, WaitingRow};
+pub use reports::{NewReport, ReportRow};
 pub use warm::Ahead;
 pub use wishes::CountedWish;
 

@@ -133,6 +133,51 @@ impl Db {
             .await
     }
 
+    /// The last orders of a user before this one: identifiers, titles and when they were placed, newest first.
+    pub async fn earlier_orders(&self, order: &str, user: &str, limit: u32) -> Result<Vec<(String, String, i64)>> {
+        if user.is_empty() {
+            return Ok(Vec::new());
+        }
+        sqlx::query_as(
+            "SELECT e.id, e.title, e.created FROM orders e, orders o
+             WHERE o.id = $1 AND o.\"user\" = $2 AND e.\"user\" = $2 AND e.id <> o.id AND e.created <= o.created
+             ORDER BY e.created DESC, e.id LIMIT $3",
+        )
+        .bind(order)
+        .bind(user)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+    }
+
+    /// Has mail tell of an order that named no address. Whether it did not; `token` and `ask` are as in [`NewOrder`].
+    pub async fn tell_by_mail(&self, order: &str, email: &str, token: &str, ask: bool) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let done = sqlx::query("UPDATE orders SET email = $1 WHERE id = $2 AND email IS NULL AND cancelled IS NULL")
+            .bind(email)
+            .bind(order)
+            .execute(&mut *tx)
+            .await?;
+        let first = done.rows_affected() == 1;
+        if first {
+            addresses::named(&mut tx, order, email, token, ask).await?;
+            let ended: Option<String> = sqlx::query_scalar(
+                "SELECT b.state FROM builds b JOIN orders o ON o.build = b.id WHERE o.id = $1 AND b.state IN ('ready', 'failed')",
+            )
+            .bind(order)
+            .fetch_optional(&mut *tx)
+            .await?;
+            // What ended while the address was typed is told of all the same.
+            match ended.as_deref() {
+                Some("ready") => outbox::tell_order(&mut tx, order, outbox::NoticeKind::Ready).await?,
+                Some(_) => outbox::tell_order(&mut tx, order, outbox::NoticeKind::Failed).await?,
+                None => {}
+            }
+        }
+        tx.commit().await?;
+        Ok(first)
+    }
+
     /// Has this browser told of the order from now on, instead of one that was named before.
     pub async fn tell_browser(&self, order: &str, subscription: &Subscription) -> Result<()> {
         sqlx::query("UPDATE orders SET push = $1 WHERE id = $2")

@@ -14,10 +14,13 @@ pub enum NoticeKind {
     Failed,
     /// The images will be removed soon.
     Expiring,
+    /// The operator has answered what the user reported.
+    Answered,
 }
 
 impl NoticeKind {
-    const ALL: [NoticeKind; 4] = [NoticeKind::Confirm, NoticeKind::Ready, NoticeKind::Failed, NoticeKind::Expiring];
+    const ALL: [NoticeKind; 5] =
+        [NoticeKind::Confirm, NoticeKind::Ready, NoticeKind::Failed, NoticeKind::Expiring, NoticeKind::Answered];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -25,6 +28,7 @@ impl NoticeKind {
             NoticeKind::Ready => "ready",
             NoticeKind::Failed => "failed",
             NoticeKind::Expiring => "expiring",
+            NoticeKind::Answered => "answered",
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::app::App;
 use crate::bus::Change;
 use crate::db::BuildState;
 use crate::status::{self, OrderStatus};
+use crate::words;
 
 /// Changes that come in one burst are told together.
 const BURST: Duration = Duration::from_millis(200);
@@ -60,7 +61,7 @@ pub async fn events(State(app): SharedApp, Path(id): Path<String>, headers: Head
     let last_seen = headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     let (sender, receiver) = mpsc::channel(16);
     let watch = Watch { app, status, log_sent: 0, changes, sender };
-    tokio::spawn(watch.run(last_seen));
+    tokio::spawn(words::speaking(words::language(), watch.run(last_seen)));
     let stream = Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::new().interval(Duration::from_secs(20)));
     let mut response = stream.into_response();
     // Proxies such as nginx would else hold the events back.

@@ -114,6 +114,33 @@ impl FormInput {
         }
     }
 
+    /// The form filled with an order, and in words what of it the form has no field for. Passwords are not kept, so there are none.
+    pub fn of(order: &Order) -> (FormInput, Vec<String>) {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let (system, mut lacks) = SystemInput::of(&order.system);
+        if order.notify.webhook.is_some() {
+            lacks.push(say!("the webhook"));
+        }
+        let input = FormInput {
+            preset: text(&order.preset),
+            channel: text(&order.channel),
+            packages: order.packages.join("\n"),
+            prefix: text(&order.prefix),
+            formats: order.formats.iter().map(|format| format.name().to_owned()).collect(),
+            hostname: text(&order.system.hostname),
+            ssh_keys: order.system.root_ssh_keys.join("\n"),
+            locale: text(&order.system.locale),
+            timezone: text(&order.system.timezone),
+            keymap: text(&order.system.keymap),
+            services: order.system.services.join(" "),
+            install_mask: order.install_mask.join(" "),
+            email: text(&order.notify.email),
+            system,
+            token: String::new(),
+        };
+        (input, lacks)
+    }
+
     /// The packages, one a word.
     pub fn packages(&self) -> Vec<String> {
         words(&self.packages)
@@ -272,6 +299,49 @@ mod tests {
         assert_eq!(word_for(&typed, "app-editors/vim[-X]"), Some(&typed[1]));
         assert_eq!(word_for(&typed, "=app-misc/tmux-3*[X]"), Some(&typed[2]));
         assert_eq!(word_for(&typed, "app-editors/vim"), None);
+    }
+
+    #[test]
+    fn an_order_fills_the_form_that_makes_it_again() {
+        let text = r#"
+            arch = "amd64"
+            packages = ["app-editors/vim[python,-X]", "@system"]
+            formats = ["iso", "qcow2"]
+            install_mask = ["*.la"]
+            [system]
+            hostname = "egg"
+            locales = ["de_DE.UTF-8"]
+            services = ["sshd", "ntpd"]
+            kernel_cmdline = "quiet"
+            fstab = ["LABEL=data /data ext4 noatime 0 2"]
+            first_boot = "echo hello"
+            root_filesystem = "xfs"
+            [[system.users]]
+            name = "ada"
+            groups = ["wheel"]
+            [system.network]
+            addresses = ["192.0.2.10/24"]
+            gateways = ["192.0.2.1"]
+            [notify]
+            email = "ada@example.org"
+        "#;
+        let order = Order::from_toml(text).unwrap();
+        let (input, lacks) = FormInput::of(&order);
+        assert!(lacks.is_empty(), "{lacks:?}");
+        let mut again = Order { arch: order.arch.clone(), packages: input.packages(), ..Order::default() };
+        again.formats = input.formats.iter().map(|f| f.parse().unwrap()).collect();
+        again.install_mask = words(&input.install_mask);
+        again.system.hostname = optional(&input.hostname);
+        again.system.services = words(&input.services);
+        input.system.apply(&mut again.system).unwrap();
+        again.notify.email = optional(&input.email);
+        assert_eq!(again, order);
+
+        let mut more = order;
+        more.system.users.push(contract::User { name: "bob".into(), ..contract::User::default() });
+        more.system.files.push(contract::ExtraFile { path: "/etc/motd".into(), ..contract::ExtraFile::default() });
+        more.notify.webhook = Some("https://example.org/".into());
+        assert_eq!(FormInput::of(&more).1.len(), 3);
     }
 
     #[test]

@@ -41,6 +41,36 @@ pub const SHOWN: &[&str] = &[
 ];
 
 impl SystemInput {
+    /// The fields filled with an order's settings, and in words what has no field. Passwords are not kept, so there are none.
+    pub fn of(system: &System) -> (SystemInput, Vec<String>) {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let list = |values: &[IpAddr]| values.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ");
+        let (user, network) = (system.users.first().cloned().unwrap_or_default(), system.network.clone().unwrap_or_default());
+        let mut lacks = Vec::new();
+        if system.users.len() > 1 {
+            lacks.push(say!("all users but the first"));
+        }
+        if !system.files.is_empty() {
+            lacks.push(say!("files of your own"));
+        }
+        let input = SystemInput {
+            locales: system.locales.join(" "),
+            user_name: user.name,
+            user_groups: user.groups.join(" "),
+            user_ssh_keys: user.ssh_keys.join("\n"),
+            user_password_of_root: String::new(),
+            network_interface: text(&network.interface),
+            network_addresses: network.addresses.into_iter().map(String::from).collect::<Vec<_>>().join(" "),
+            network_gateways: list(&network.gateways),
+            network_dns: list(&network.dns),
+            kernel_cmdline: text(&system.kernel_cmdline),
+            root_filesystem: system.root_filesystem.map(|f| f.to_string()).unwrap_or_default(),
+            fstab: system.fstab.join("\n"),
+            first_boot: text(&system.first_boot),
+        };
+        (input, lacks)
+    }
+
     /// Takes a field of the form, if it is one of ours.
     pub fn take(&mut self, name: &str, value: String) {
         if let Some((_, field)) = self.fields_mut().into_iter().find(|(known, _)| *known == name) {

@@ -1,5 +1,9 @@
 //! HTTP: the routes, and what holds for all of them.
 
+// First, as its macro is used by the others.
+#[macro_use]
+pub mod visit;
+
 mod access;
 mod advice;
 mod api;
@@ -16,10 +20,13 @@ mod mail;
 mod metrics;
 mod openapi;
 mod operator;
+mod order_page;
 mod packages;
 mod pages;
 mod paging;
 mod problem;
+mod queue_page;
+mod reports;
 mod site_api;
 mod stats;
 mod worker;
@@ -52,19 +59,23 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(100);
 pub fn router(app: Arc<App>, book: Book) -> Router {
     let pages = Router::new()
         .route("/", get(pages::order_form))
-        .route("/orders", post(pages::place_order))
-        .route("/orders/{id}", get(pages::order))
+        .route("/orders", post(pages::place_order).get(pages::to_the_form))
+        .route("/orders/{id}", get(order_page::page))
         .route("/orders/{id}/packages", get(packages::of_order))
-        .route("/orders/{id}/cancel", post(pages::cancel))
-        .route("/orders/{id}/again", post(pages::again))
         .route("/orders/{id}/fresh", post(fresh::keep_on_page))
         .route("/orders/{id}/fresh/stop", post(fresh::stop_on_page))
+        .route("/orders/{id}/cancel", post(order_page::cancel))
+        .route("/orders/{id}/again", post(order_page::again))
+        .route("/orders/{id}/change", get(order_page::change))
+        .route("/orders/{id}/report", post(reports::send))
+        .route("/orders/{id}/mail", post(order_page::mail))
+        .route("/orders/{id}/difference", get(order_page::difference))
         .route("/orders/{id}/feed.atom", get(feed::feed))
         .route("/mail/{token}", get(mail::page))
         .route("/mail/{token}/confirm", post(mail::confirm))
         .route("/mail/{token}/stop", post(mail::stop))
         .route("/log-in", get(access::page).post(access::log_in))
-        .route("/queue", get(pages::queue))
+        .route("/queue", get(queue_page::page))
         .route("/stats", get(stats::page))
         .route("/binhost/{channel}/{binhost}/{*path}", get(binhost::file))
         .route("/assets/{name}", get(assets::asset))
@@ -80,6 +91,8 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
     let operator = Router::new()
         .route("/operator", get(operator::page).post(operator::log_in))
         .route("/operator/advice", get(advice::page))
+        .route("/operator/reports", get(reports::page))
+        .route("/operator/reports/{report}", get(reports::bundle).post(reports::answer))
         .route("/operator/act", post(operator::act_on_page));
     // An upload takes as long as it takes; the lease says when it is lost.
     let uploads = Router::new().route("/api/worker/builds/{build}/artifacts/{name}", put(worker::upload));
@@ -96,6 +109,7 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
         .fallback(pages::not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(problems_only))
+        .layer(middleware::from_fn(visit::answer))
         .layer(middleware::from_fn_with_state(content_security_policy(&app), security_headers))
         .layer(middleware::from_fn_with_state(app.clone(), log_request))
         .with_state(app)

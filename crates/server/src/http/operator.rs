@@ -22,6 +22,7 @@ use crate::client::token_of;
 use crate::clock;
 use crate::db::{BuildState, Cause, CountedWish, Gate, Role, Turn, step_number};
 use crate::secret;
+use crate::words;
 
 /// Days of wishes looked at where none are named.
 const DAYS: u64 = 90;
@@ -40,6 +41,8 @@ struct OperatorPage<'a> {
     wishes: Vec<CountedWish>,
     days: u64,
     site: SiteView,
+    /// Reports of users without an answer.
+    open_reports: usize,
 }
 
 /// How the site as a whole does.
@@ -326,18 +329,20 @@ impl Where {
     /// The bottleneck, and what helps.
     fn bottleneck(&self) -> String {
         let Some((step, share)) = self.steps.iter().max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, share)| *share > 0.0) else {
-            return "Nothing was built yet.".to_owned();
+            return say!("Nothing was built yet.");
         };
         if self.waiting > 0.5 {
-            return format!("Orders wait for {:.0}% of their time: more workers help.", self.waiting * 100.0);
+            let share = format!("{:.0}", self.waiting * 100.0);
+            return say!("Orders wait for {share}% of their time: more workers help.", share = share);
         }
         let advice = match Step::ALL.into_iter().find(|s| s.label() == *step) {
-            Some(Step::Fetch) => "a nearer or faster mirror helps",
-            Some(Step::Merge | Step::Configure | Step::Write) => "faster workers help",
-            Some(Step::Upload) => "a faster way to the storage helps",
-            None => "",
+            Some(Step::Fetch) => say!("a nearer or faster mirror helps"),
+            Some(Step::Merge | Step::Configure | Step::Write) => say!("faster workers help"),
+            Some(Step::Upload) => say!("a faster way to the storage helps"),
+            None => String::new(),
         };
-        format!("Building spends {:.0}% of its time on “{step}”: {advice}.", share * 100.0)
+        let (share, step) = (format!("{:.0}", share * 100.0), say!(*step));
+        say!("Building spends {share}% of its time on “{step}”: {advice}.", share = share, step = step, advice = advice)
     }
 }
 
@@ -348,7 +353,8 @@ pub async fn page(State(app): SharedApp, headers: HeaderMap) -> Page {
     }
     let wishes = app.db.wishes(DAYS, MAX_WISHES).await?;
     let (queue, site) = (view(&app).await?, site(&app).await?);
-    Ok(render(StatusCode::OK, &OperatorPage { version: &assets::VERSION, queue, wishes, days: DAYS, site }))
+    let open_reports = app.db.reports().await?.iter().filter(|report| report.answer.is_none()).count();
+    Ok(render(StatusCode::OK, &OperatorPage { version: &assets::VERSION, queue, wishes, days: DAYS, site, open_reports }))
 }
 
 /// `POST /operator`: logs in with the token.
@@ -383,11 +389,11 @@ pub(super) fn is_logged_in(app: &App, headers: &HeaderMap) -> bool {
 }
 
 impl OperatorPage<'_> {
-    fn gate(&self) -> &'static str {
+    fn gate(&self) -> String {
         match self.queue.gate {
-            Gate::Open => "The queue is open.",
-            Gate::Paused => "The queue is paused: orders are taken, but workers get nothing more.",
-            Gate::Draining => "The queue is drained: no orders are taken, what waits is built.",
+            Gate::Open => say!("The queue is open."),
+            Gate::Paused => say!("The queue is paused: orders are taken, but workers get nothing more."),
+            Gate::Draining => say!("The queue is drained: no orders are taken, what waits is built."),
         }
     }
 
@@ -401,8 +407,8 @@ impl OperatorPage<'_> {
 
     fn nearest(&self, wish: &CountedWish) -> String {
         match &wish.nearest {
-            Some(build) => format!("{build}, differs in {}", wish.differs.join(" ")),
-            None => "none".to_owned(),
+            Some(build) => say!("{build}, differs in {flags}", build = build, flags = wish.differs.join(" ")),
+            None => say!("none"),
         }
     }
 }

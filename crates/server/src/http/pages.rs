@@ -1,17 +1,15 @@
 //! The pages for people, made on the server; they work without JavaScript.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
-use attest::DocumentKind;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use contract::{Format, OrderError};
 
-use super::api::{self, MAX_ORDER};
+use super::api::MAX_ORDER;
 use super::form::{FormInput, Submitted, word_for};
 use super::form_system::SHOWN;
 use super::problem::Problem;
@@ -19,17 +17,9 @@ use super::{SharedApp, assets, read_body};
 use crate::app::App;
 use crate::channels::Availability;
 use crate::client::Client;
-use crate::clock;
-use crate::db::{Build, BuildState, LogLine};
 use crate::orders::{self, Refusal};
 use crate::presets::Preset;
 use crate::secret;
-use crate::status::{DocumentLink, OrderStatus, StepState, StepStatus};
-
-/// Lines of the log on a page; the whole log is a link away.
-const LOG_LINES: u32 = 300;
-/// Builds on the queue page.
-const QUEUE_ROWS: u32 = 50;
 
 #[derive(Template)]
 #[template(path = "order_form.html")]
@@ -60,42 +50,17 @@ struct Offer {
 }
 
 /// A channel as the form shows it.
-struct ChannelView {
+pub struct ChannelView {
     name: String,
-    title: String,
+    pub title: String,
     arch: String,
-    description: String,
+    pub description: String,
     /// `None` while it was not read.
     available: Option<bool>,
     /// What is known of it, in words.
     state: String,
     /// Its packages are for a prefix, whose path may have so many characters.
     prefix_limit: Option<usize>,
-}
-
-#[derive(Template)]
-#[template(path = "order.html")]
-struct OrderPage<'a> {
-    version: &'a str,
-    status: &'a OrderStatus,
-    log: Vec<LogLine>,
-    channel: Option<ChannelView>,
-    /// The licences of a ready image, each with the packages under it.
-    licences: BTreeMap<String, Vec<String>>,
-    /// Whether there is a certificate to check signatures with.
-    signs: bool,
-    /// The site's key for web push.
-    push_key: String,
-}
-
-#[derive(Template)]
-#[template(path = "queue.html")]
-struct QueuePage<'a> {
-    version: &'a str,
-    waiting: u64,
-    building: u64,
-    workers: usize,
-    builds: Vec<Build>,
 }
 
 #[derive(Template)]
@@ -119,12 +84,12 @@ impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let status = self.0.status();
         let heading = match status {
-            StatusCode::NOT_FOUND => "Not found",
-            StatusCode::PAYLOAD_TOO_LARGE => "Too large",
-            _ if status.is_server_error() => "Something went wrong here",
-            _ => "That did not work",
+            StatusCode::NOT_FOUND => say!("Not found"),
+            StatusCode::PAYLOAD_TOO_LARGE => say!("Too large"),
+            _ if status.is_server_error() => say!("Something went wrong here"),
+            _ => say!("That did not work"),
         };
-        render(status, &ErrorPage { version: &assets::VERSION, heading, detail: &self.0.detail })
+        render(status, &ErrorPage { version: &assets::VERSION, heading: &heading, detail: &self.0.detail })
     }
 }
 
@@ -139,6 +104,21 @@ pub async fn order_form(State(app): SharedApp, RawQuery(query): RawQuery) -> Pag
     };
     input.token = secret::token::<16>().map_err(|e| Problem::internal(&e))?;
     Ok(form(&app, StatusCode::OK, &input, None, Trouble::default()))
+}
+
+/// The form filled with an earlier order. `lacks` is what of it the form has no field for.
+pub fn changed_form(app: &App, mut input: FormInput, lacks: Vec<String>) -> Page {
+    input.token = secret::token::<16>().map_err(|e| Problem::internal(&e))?;
+    let lines = match lacks.is_empty() {
+        true => Vec::new(),
+        false => vec![say!("Of the earlier order, this form cannot hold: {what}.", what = lacks.join(", "))],
+    };
+    Ok(form(app, StatusCode::OK, &input, None, Trouble { lines, ..Trouble::default() }))
+}
+
+/// `GET /orders`: where a form that was sent is asked for again, in another language for one.
+pub async fn to_the_form() -> Response {
+    (StatusCode::SEE_OTHER, [(header::LOCATION, "/")]).into_response()
 }
 
 /// `POST /orders`: takes the form, and leads to the order's page or shows the form again.
@@ -199,49 +179,6 @@ async fn take(app: &App, client: Client, submitted: &mut Submitted) -> Result<St
     }
 }
 
-/// `GET /orders/{id}`: the live page.
-pub async fn order(State(app): SharedApp, Path(id): Path<String>) -> Page {
-    let status = api::find(&app, &id).await?;
-    let log = app.db.log_tail(&status.build, LOG_LINES).await?;
-    let channel = app.catalogue.channels.get(&status.channel).map(|c| channel_view(c));
-    let licences = match status.state {
-        BuildState::Ready => attest::licences(&app.db.plan(&status.build).await?),
-        _ => BTreeMap::new(),
-    };
-    let signs = app.attestor.certificate().is_some();
-    let push_key = app.push_key.shown();
-    let page = OrderPage { version: &assets::VERSION, status: &status, log, channel, licences, signs, push_key };
-    Ok(render(StatusCode::OK, &page))
-}
-
-/// `POST /orders/{id}/cancel`
-pub async fn cancel(State(app): SharedApp, Path(id): Path<String>) -> Page {
-    api::cancel_order(&app, &id).await?;
-    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, format!("/orders/{id}"))]).into_response())
-}
-
-/// `POST /orders/{id}/again`: builds again what failed or expired. Done twice it does no harm.
-pub async fn again(State(app): SharedApp, Path(id): Path<String>) -> Page {
-    api::find(&app, &id).await?;
-    orders::again(&app, &id).await?;
-    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, format!("/orders/{id}"))]).into_response())
-}
-
-/// `GET /queue`: what is built for everybody, without anybody's secrets.
-pub async fn queue(State(app): SharedApp) -> Page {
-    let (waiting, building) = app.db.queue_length().await?;
-    let mut builds = app.db.recent(QUEUE_ROWS).await?;
-    let outlook = app.outlook().await?;
-    // The sort keeps the order of those that do not wait: what is built stands before, what has ended after them.
-    builds.sort_by_key(|b| match b.state {
-        BuildState::Building => (0, 0),
-        BuildState::Waiting => (1, outlook.position(&b.id).unwrap_or(u64::MAX)),
-        BuildState::Ready | BuildState::Failed | BuildState::Cancelled | BuildState::Expired => (2, 0),
-    });
-    let workers = app.db.workers_present().await?;
-    Ok(render(StatusCode::OK, &QueuePage { version: &assets::VERSION, waiting, building, workers, builds }))
-}
-
 /// Whatever else is asked for.
 pub async fn not_found(uri: axum::http::Uri) -> Response {
     let problem = Problem::new(StatusCode::NOT_FOUND, "There is nothing at this address.");
@@ -255,7 +192,7 @@ fn form(app: &App, status: StatusCode, input: &FormInput, error: Option<OrderErr
     render(status, &page)
 }
 
-fn channel_view(channel: &crate::channels::Channel) -> ChannelView {
+pub fn channel_view(channel: &crate::channels::Channel) -> ChannelView {
     let config = &channel.config;
     let (available, state) = match channel.availability() {
         Availability::Unknown => (None, "is being looked at".to_owned()),
@@ -330,88 +267,5 @@ impl OrderForm<'_> {
     /// Whether a channel is the one asked for.
     fn is_chosen(&self, channel: &ChannelView) -> bool {
         channel.name == self.input.channel || self.channels.len() == 1
-    }
-}
-
-impl OrderPage<'_> {
-    fn is_kept_fresh(&self) -> bool {
-        self.status.fresh.as_ref().is_some_and(|fresh| fresh.kept)
-    }
-
-    /// It was not replaced by a newer one.
-    fn may_be_kept_fresh(&self) -> bool {
-        self.status.fresh.as_ref().is_none_or(|fresh| fresh.newest.is_none())
-    }
-
-    fn is_final(&self) -> bool {
-        self.status.state.is_final()
-    }
-
-    fn tar(&self) -> Option<&str> {
-        Format::ALL.into_iter().filter(|format| format.is_tar()).find_map(|format| self.file(format))
-    }
-
-    /// The path of the script that iPXE is told to begin with.
-    fn netboot_address(&self) -> Option<&str> {
-        self.status.artifacts.iter().find(|d| d.artifact.name.ends_with(".netboot.ipxe")).map(|d| d.url.as_str())
-    }
-
-    fn file(&self, format: Format) -> Option<&str> {
-        self.status.artifacts.iter().find(|d| d.artifact.format == format).map(|d| d.artifact.name.as_str())
-    }
-
-    fn screens(&self) -> impl Iterator<Item = &DocumentLink> {
-        self.status.documents.iter().filter(|d| d.kind == DocumentKind::BootScreen)
-    }
-
-    /// The name under which a licence is listed.
-    fn licence<'a>(&self, name: &'a str) -> &'a str {
-        if name.is_empty() { "none stated" } else { name }
-    }
-
-    fn heading(&self) -> String {
-        match self.status.state {
-            BuildState::Waiting => "Your order is in the queue".into(),
-            BuildState::Building => "Your image is being built".into(),
-            BuildState::Ready => "Your image is ready".into(),
-            BuildState::Failed => "Your image could not be built".into(),
-            BuildState::Cancelled => "The order was cancelled".into(),
-            BuildState::Expired => "Your image was removed".into(),
-        }
-    }
-
-    /// The step's name in the API, by which the script finds it.
-    fn step_id(&self, step: &StepStatus) -> String {
-        serde_json::to_value(step.step).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
-    }
-
-    /// Number and sizes of the packages, in words.
-    fn contents(&self) -> String {
-        clock::contents(&self.status.summary)
-    }
-
-    fn took(&self) -> Option<String> {
-        let seconds = self.status.ended?.checked_sub(self.status.started?)?;
-        Some(clock::measured(u64::try_from(seconds).ok()?))
-    }
-}
-
-impl StepState {
-    fn name(self) -> &'static str {
-        match self {
-            StepState::Waiting => "waiting",
-            StepState::Running => "running",
-            StepState::Done => "done",
-            StepState::Failed => "failed",
-        }
-    }
-}
-
-impl QueuePage<'_> {
-    fn took(&self, build: &Build) -> String {
-        match (build.started, build.ended) {
-            (Some(started), Some(ended)) => clock::measured(u64::try_from(ended.saturating_sub(started)).unwrap_or(0)),
-            _ => String::new(),
-        }
     }
 }

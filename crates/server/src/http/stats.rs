@@ -93,7 +93,12 @@ impl Times {
 
     fn words(&self) -> String {
         let [median, ninth, longest] = [self.median, self.ninth, self.longest].map(clock::measured);
-        format!("half within {median}, nine of ten within {ninth}, all within {longest}")
+        say!(
+            "half within {median}, nine of ten within {ninth}, all within {longest}",
+            median = median,
+            ninth = ninth,
+            longest = longest
+        )
     }
 }
 

@@ -95,6 +95,7 @@ impl Letter<'_> {
             NoticeKind::Ready => format!("Your image {image} is ready"),
             NoticeKind::Failed => format!("Your image {image} could not be built"),
             NoticeKind::Expiring => format!("Your image {image} will be removed soon"),
+            NoticeKind::Answered => format!("An answer to your report about {image}"),
         }
     }
 }

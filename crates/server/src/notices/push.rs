@@ -150,6 +150,7 @@ pub async fn push(app: &App, to: &Subscription, notice: &Notice, status: &OrderS
         crate::db::NoticeKind::Ready => "It is ready to be downloaded.",
         crate::db::NoticeKind::Failed => "It could not be built; its page says why.",
         crate::db::NoticeKind::Expiring => "It will be removed soon.",
+        crate::db::NoticeKind::Answered => "The operator has answered what you reported.",
         crate::db::NoticeKind::Confirm => return Ok(()),
     };
     let message = json!({ "title": status.image_name, "text": text, "url": format!("/orders/{}", status.id) }).to_string();

@@ -1,0 +1,2 @@
+DELETE FROM outbox WHERE kind = 'answered';
+DROP TABLE reports;

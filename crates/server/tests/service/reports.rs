@@ -1,0 +1,61 @@
+//! A failed build is reported with one button, seen by cause, and answered.
+
+use contract::Format;
+
+use crate::common::{Setup, Site, failed, folder, operator_token, order, wait_until};
+
+/// Logs in as the operator; the cookie to show.
+fn operator(site: &Site, dir: &std::path::Path) -> String {
+    let body: String =
+        form_urlencoded::Serializer::new(String::new()).append_pair("operator_token", operator_token(dir).trim()).finish();
+    let answer = site.post("/operator", "application/x-www-form-urlencoded", &body);
+    answer.header("set-cookie").split(';').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_failure_is_reported_and_answered() {
+    let (_dir, path) = folder();
+    let site = Site::start_with(&path, &Setup::default());
+    let mut wanted = order(&["app-shells/bash", "dev-vcs/git"], &[Format::Zip]);
+    wanted.system.root_password_hash = Some("$6$saltsalt$hashhash".into());
+    wanted.notify.email = Some("larry@example.org".into());
+    let api = site.order(&wanted);
+    let page = api.replace("/api/v1", "");
+    let form = "application/x-www-form-urlencoded";
+    assert_eq!(site.post(&format!("{page}/report"), form, "words=early").status, 409, "nothing has failed yet");
+    let lease = site.lease().unwrap();
+    assert_eq!(site.events(&lease, 0, vec![contract::Event::Log { line: "cannot do it".into() }]), Ok(false));
+    assert_eq!(site.end(&lease, &failed()).status, 204);
+
+    let text = site.get(&page).text();
+    assert!(text.contains("What you can try") && text.contains("Order it without app-shells/bash"), "{text}");
+    let changed = site.get(&format!("{page}/change?without=app-shells%2Fbash")).text();
+    assert!(changed.contains(">dev-vcs/git</textarea>"), "{changed}");
+    for _ in 0..2 {
+        assert_eq!(site.post(&format!("{page}/report"), form, "words=%3Cb%3Eplease").status, 303);
+    }
+    assert!(site.get(&page).text().contains("The answer will stand here"));
+
+    assert_eq!(site.get("/operator/reports").status, 303, "nobody but the operator reads them");
+    let cookie = operator(&site, &path);
+    let as_operator = [("Cookie", cookie.as_str())];
+    let listed = site.get_with("/operator/reports", &as_operator).text();
+    assert!(listed.contains("&#60;b&#62;please") && listed.contains("1 report"), "{listed}");
+    let ids: Vec<&str> = listed.split("href=\"/operator/reports/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let [id] = ids[..] else { panic!("reported twice it is one: {ids:?}") };
+    let bundle = site.get_with(&format!("/operator/reports/{id}"), &as_operator);
+    let text = bundle.text();
+    for secret in ["$6$", "larry@example.org", page.rsplit('/').next().unwrap()] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+    let bundle = bundle.json();
+    assert_eq!(bundle["plan"]["packages"].as_array().map(|p| p.len() > 1), Some(true), "{bundle}");
+    assert_eq!((bundle["log"][0].as_str(), bundle["worker"].as_str()), (Some("cannot do it"), Some("test")));
+
+    let answer = |headers: &[(&str, &str)], text: &str| site.post_with(&format!("/operator/reports/{id}"), text, headers).status;
+    assert_eq!(answer(&[("Content-Type", form)], "answer=no"), 403);
+    assert_eq!(answer(&[("Content-Type", form), ("Cookie", &cookie)], "answer=+"), 422);
+    assert_eq!(answer(&[("Content-Type", form), ("Cookie", &cookie)], "answer=It+is+mended"), 303);
+    wait_until("the answer is on the page", || site.get(&page).text().contains("It is mended"));
+    site.stop();
+}
