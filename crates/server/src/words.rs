@@ -170,9 +170,18 @@ mod tests {
     use super::*;
 
     /// Templates whose words are English alone so far.
-    const ENGLISH_ALONE: &[&str] =
-        &["order_form.html", "packages.html", "address.html", "advice.html", "user_log_in.html", "notice.html", "book_contents.html", "book_search.html", "chapter.html",
-        "fresh.html"];
+    const ENGLISH_ALONE: &[&str] = &[
+        "order_form.html",
+        "packages.html",
+        "address.html",
+        "advice.html",
+        "user_log_in.html",
+        "notice.html",
+        "book_contents.html",
+        "book_search.html",
+        "chapter.html",
+        "fresh.html",
+    ];
 
     fn files(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(dir).unwrap() {
