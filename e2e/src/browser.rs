@@ -75,6 +75,11 @@ impl Browser {
         self.post("execute/sync", &json!({ "script": script, "args": [] }))
     }
 
+    /// A command of the Chrome DevTools Protocol.
+    pub fn devtools(&self, command: &str, parameters: &Value) -> Value {
+        self.post("goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
+    }
+
     /// Whether an element is there.
     pub fn has(&self, css: &str) -> bool {
         !self.post("elements", &json!({"using": "css selector", "value": css})).as_array().is_none_or(Vec::is_empty)

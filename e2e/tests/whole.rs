@@ -8,7 +8,7 @@ use e2e::mail::MailServer;
 use e2e::qemu::{self, Firmware, Machine, Medium, enlarge, several_at_once};
 use e2e::site::Site;
 use e2e::{user, wait_for, workspace};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PASSWORD: &str = "correct horse battery";
 const BUILD_LIMIT: Duration = Duration::from_secs(1_500);
@@ -35,6 +35,7 @@ fn an_order_in_the_browser_becomes_an_image_that_boots() {
     let Some(browser) = Browser::start(dir.path()) else { return };
 
     let page = order_in_browser(&browser, &site, &pictures);
+    the_browser_shows_a_push(&browser, &site);
     let status = wait_in_browser(&browser, &site, &page, &pictures);
     the_mail_arrives(&mail, &page);
     the_images_were_started(&site, &page, &status, &pictures);
@@ -137,6 +138,31 @@ fn order_in_browser(browser: &Browser, site: &Site, pictures: &Path) -> String {
     wait_for("the order's page", Duration::from_secs(60), || Some(browser.address()).filter(|a| a.contains("/orders/")));
     let address = browser.address();
     address.strip_prefix(&site.url).unwrap_or(&address).to_owned()
+}
+
+/// Asks on the order's page to be told in this browser, and has it get what a push service would bring. A real one cannot be reached from
+/// here, so the subscription is made up; asking the site, the worker and the notice are the browser's own.
+fn the_browser_shows_a_push(browser: &Browser, site: &Site) {
+    let origin = json!({ "origin": site.url, "permissions": ["notifications"] });
+    browser.devtools("Browser.grantPermissions", &origin);
+    browser.script(
+        "PushManager.prototype.subscribe = async ({ applicationServerKey }) => {
+           const p256dh = btoa(String.fromCharCode(...applicationServerKey)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+           return { endpoint: 'https://push.invalid/1', keys: { p256dh, auth: 'AAAAAAAAAAAAAAAAAAAAAA' } };
+         }",
+    );
+    browser.click("[data-push]");
+    wait_for("the site to take the browser's word", Duration::from_secs(30), || {
+        Some(browser.text()).filter(|text| text.contains("This browser will tell you"))
+    });
+    browser.devtools("ServiceWorker.enable", &json!({}));
+    let told = json!({ "title": "an image", "text": "It is ready to be downloaded.", "url": "/orders/x" }).to_string();
+    let message = json!({ "origin": site.url, "registrationId": "0", "data": told });
+    browser.devtools("ServiceWorker.deliverPushMessage", &message);
+    let shown = "return navigator.serviceWorker.ready.then((r) => r.getNotifications()).then((all) => all.map((n) => `${n.title}|${n.body}|${n.data}`))";
+    let shown =
+        wait_for("the notice to be shown", Duration::from_secs(30), || Some(browser.script(shown)).filter(|s| s[0].is_string()));
+    assert_eq!(shown, json!(["an image|It is ready to be downloaded.|/orders/x"]));
 }
 
 /// Watches the live page until the image is ready; it must show it without being reloaded.

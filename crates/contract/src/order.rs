@@ -187,7 +187,8 @@ fn check_webhook(address: &str) -> Result<(), OrderError> {
     Err(OrderError::new("notify.webhook", "use an address like https://example.org/hook, without a name or password in it"))
 }
 
-fn check_email(email: &str) -> Result<(), OrderError> {
+/// Checks that a text is a mail address that notices can be sent to (RFC 5321, without quoted local parts).
+pub fn check_email(email: &str) -> Result<(), OrderError> {
     let parts: Vec<&str> = email.split('@').collect();
     let fine = email.len() <= 254
         && parts.len() == 2

@@ -17,7 +17,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Let only those order who show a token
+    /// Let only those order who show a token or were invited
     InvitedOnly,
     /// Let everybody order
     Everybody,
@@ -31,6 +31,15 @@ enum Action {
     },
     /// Take a token back
     Revoke { name: String },
+    /// Let whoever logs in by a mail address order, also while only invited users can
+    Invite {
+        email: String,
+        /// They are an operator
+        #[arg(long)]
+        operator_role: bool,
+    },
+    /// Take an invitation back
+    Uninvite { email: String },
 }
 
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
@@ -41,9 +50,12 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         Some(Action::InvitedOnly) => operator.post(path, &json!({ "action": "invited-only" }))?,
         Some(Action::Everybody) => operator.post(path, &json!({ "action": "everybody" }))?,
         Some(Action::Add { name, operator_role }) => {
-            let role = if operator_role { "operator" } else { "user" };
-            operator.post(path, &json!({ "action": "add", "name": name, "role": role }))?
+            operator.post(path, &json!({ "action": "add", "name": name, "role": role(operator_role) }))?
         }
+        Some(Action::Invite { email, operator_role }) => {
+            operator.post(path, &json!({ "action": "invite", "email": email, "role": role(operator_role) }))?
+        }
+        Some(Action::Uninvite { email }) => operator.post(path, &json!({ "action": "uninvite", "email": email }))?,
         Some(Action::Revoke { name }) => operator.post(path, &json!({ "action": "revoke", "name": name }))?,
     };
     if let Some(token) = view["token"].as_str() {
@@ -52,9 +64,15 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     }
     let who = if view["access"] == "invited" { "Only invited users can order." } else { "Everybody can order." };
     println!("{who}");
-    for token in view["tokens"].as_array().context("the site's answer lists no tokens")? {
-        let text = |key: &str| token.get(key).and_then(Value::as_str).unwrap_or_default();
-        println!("{} ({})", text("name"), text("role"));
+    for (list, name) in [("tokens", "name"), ("invitations", "email")] {
+        for one in view[list].as_array().with_context(|| format!("the site's answer lists no {list}"))? {
+            let text = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
+            println!("{} ({})", text(name), text("role"));
+        }
     }
     Ok(Outcome::Done)
+}
+
+fn role(operator: bool) -> &'static str {
+    if operator { "operator" } else { "user" }
 }

@@ -34,7 +34,7 @@ impl Site {
                      SHA1: 0000000000000000000000000000000000000000\nSIZE: 0\nREPO: gentoo\n\n";
         std::fs::write(binhost.join("Packages"), index).unwrap();
         let config = format!(
-            "listen = '127.0.0.1:0'\ndata_dir = '{0}/data'\nwebhooks_inside = true\n[mail]\nhost = '127.0.0.1'\nport = 1\nfrom = 'h@example.org'\n\
+            "listen = '127.0.0.1:0'\ndata_dir = '{0}/data'\nwebhooks_inside = true\n[mail]\nhost = '127.0.0.1'\nport = 1\nfrom = 'h@example.org'\n[accounts]\n\
              [[channel]]\nname = 'c'\ntitle = 'C'\narch = 'amd64'\n[[channel.binhost]]\nname = 'b'\nuri = 'file://{0}/binhost'\n\
              allow_unsigned = true\n",
             dir.display()
@@ -137,6 +137,13 @@ fn logs_are_json_and_hold_no_secret() {
         "root_password=typed-secret&root_password_again=typed-secret&formats=zip&packages=none/such&token=0123456789abcdef0123";
     site.post("/orders", "application/x-www-form-urlencoded", &[], form.as_bytes());
     site.post("/log-in", "application/x-www-form-urlencoded", &[], b"token=wrong-secret");
+    site.post("/log-in/mail", "application/x-www-form-urlencoded", &[], b"email=visitor.secret@example.org");
+    site.post("/log-in/link/link-secret", "application/x-www-form-urlencoded", &[], b"");
+    site.json(
+        "/api/v1/operator/access",
+        &[("Authorization", &as_operator)],
+        &json!({"action": "invite", "email": "guest.secret@example.org", "role": "user"}),
+    );
     site.post("/operator", "application/x-www-form-urlencoded", &[], format!("token={operator}").as_bytes());
     site.json("/api/worker/lease", &[("Authorization", "Bearer wrong-secret")], &json!({}));
     let asks = LeaseRequest { worker: "w".into(), arches: vec!["amd64".into()], ..LeaseRequest::default() };
@@ -172,7 +179,18 @@ fn logs_are_json_and_hold_no_secret() {
     }
     assert!(lines.iter().all(|line| line["timestamp"].is_string() && line["level"].is_string() && line["target"].is_string()));
     let site_secrets = [worker, operator, invited, id, secret.trim_start_matches("whsec_").to_owned(), hash, lease.lease];
-    let others = ["larry.secret", "hook-secret", "hook-key", "typed-secret", "wrong-secret", "query-secret", "hidden-host"];
+    let others = [
+        "larry.secret",
+        "visitor.secret",
+        "guest.secret",
+        "link-secret",
+        "hook-secret",
+        "hook-key",
+        "typed-secret",
+        "wrong-secret",
+        "query-secret",
+        "hidden-host",
+    ];
     for secret in site_secrets.iter().map(String::as_str).chain(others) {
         assert!(!log.contains(secret), "“{secret}” is in the log: {}", log.lines().find(|line| line.contains(secret)).unwrap());
     }

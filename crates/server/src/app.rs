@@ -13,6 +13,7 @@ use crate::db::Db;
 use crate::http::Counters;
 use crate::limits::Usage;
 use crate::notices::{Mailer, SiteKey};
+use crate::oidc::Provider;
 use crate::outbound::Reach;
 use crate::outlook::Outlooks;
 use crate::storage::Storage;
@@ -27,6 +28,8 @@ pub struct App {
     pub attestor: Arc<Attestor>,
     pub bus: Bus,
     pub mailer: Option<Mailer>,
+    /// The OpenID Connect provider that users log in by, where the configuration names one.
+    pub provider: Provider,
     /// The site's own secret, from which others follow.
     pub secret: String,
     /// Signs web pushes; it follows from the secret.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use contract::lease::BinhostAccess;
 use serde::Deserialize;
 
+use crate::accounts::AccountsConfig;
 use crate::limits::Limits;
 
 /// Configuration of one server.
@@ -52,6 +53,8 @@ pub struct Config {
     pub storage: Option<S3Config>,
     /// How to send mail; none means that no mail is sent, and the order form says so.
     pub mail: Option<MailConfig>,
+    /// How users log in who want to; none means that nobody does.
+    pub accounts: Option<AccountsConfig>,
     /// What one user, and all together, may take.
     pub limits: Limits,
     /// Webhooks may go to addresses inside this network, and to this machine. For sites whose users are all trusted.
@@ -83,6 +86,7 @@ impl Default for Config {
             max_artifact_bytes: 32 << 30,
             storage: None,
             mail: None,
+            accounts: None,
             limits: Limits::default(),
             webhooks_inside: false,
             channels: Vec::new(),
@@ -334,6 +338,9 @@ impl Config {
         }
         if self.keep_days < self.keep_unclaimed_days || self.keep_unclaimed_days == 0 {
             return invalid("keep_unclaimed_days must be at least 1, and keep_days not less".into());
+        }
+        if let Some(accounts) = &self.accounts {
+            accounts.check(self.mail.is_some())?;
         }
         if self.lease_ttl_seconds == 0 {
             return invalid("lease_ttl_seconds must not be 0".into());

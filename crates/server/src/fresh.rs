@@ -155,14 +155,13 @@ async fn place(app: &App, row: &FreshRow, last: &OrderRow, order: &Order, prepar
         ask: app.config.mail.as_ref().is_some_and(|mail| mail.confirm),
         webhook: last.webhook.as_deref(),
         user: &row.user,
+        account: last.account.as_deref(),
         idempotency_key: Some(&key),
         request_hash: &key,
     };
     match app.db.place(&new_order, &build).await? {
         Placed::New { build, .. } => {
-            if let Some(browser) = &last.push {
-                app.db.tell_browser(&id, browser).await?;
-            }
+            app.db.tell_browsers_of(&last.id, &id).await?;
             app.bus.state_changed(&build);
             orders::promise(app, &[(id.clone(), build)], &*app.outlook().await?).await?;
             Ok(id)

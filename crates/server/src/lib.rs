@@ -7,6 +7,7 @@
 #[macro_use]
 mod words;
 
+mod accounts;
 mod app;
 mod attestation;
 mod backup;
@@ -24,6 +25,7 @@ mod fresh;
 mod http;
 mod limits;
 mod notices;
+mod oidc;
 mod orders;
 mod outbound;
 mod outlook;
@@ -42,6 +44,7 @@ mod turns;
 mod warm;
 mod workers;
 
+pub use accounts::{AccountsConfig, OidcConfig, OperatorClaim};
 pub use attestation::{Attestor, Made};
 pub use backup::{BackupError, backup, restore};
 pub use carry::{CarryError, Exported, Imported, export, import};

@@ -29,8 +29,12 @@ pub struct Limits {
     pub site_orders_per_hour: u32,
     /// Plans that one user has made in a minute: orders, refused ones among them, and plans alone.
     pub plans_per_minute: u32,
-    /// Downloads of one user at once.
+    /// Times that one user begins to log in within an hour: by a link that is mailed, or at the provider.
+    pub log_ins_per_hour: u32,
+    /// Downloads of one user at once, from a folder.
     pub downloads: u32,
+    /// Downloads of one user that are sent on to a storage in an hour, parts of files counted each.
+    pub downloads_per_hour: u32,
     /// Orders of one user that are kept fresh.
     pub fresh_orders: u32,
     /// What is kept fresh is ordered anew at most once in so many hours, unless a security advisory is over by it.
@@ -48,7 +52,9 @@ impl Default for Limits {
             open_orders: 30,
             site_orders_per_hour: 3_000,
             plans_per_minute: 60,
+            log_ins_per_hour: 30,
             downloads: 8,
+            downloads_per_hour: 600,
             fresh_orders: 5,
             fresh_hours: 24,
             fresh_unclaimed: 3,
@@ -66,36 +72,66 @@ pub struct Limited {
     pub retry_after: u32,
 }
 
-/// What users take at the moment, on this server.
+/// What is counted of a user over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rate {
+    /// Plans that were made.
+    Plans,
+    /// Links to log in that were asked for, and browsers that were sent to the provider.
+    LogIns,
+    /// Downloads that were sent on to a storage.
+    Downloads,
+}
+
+impl Rate {
+    /// How many there may be, and in how many seconds.
+    fn of(self, limits: &Limits) -> (u32, u32) {
+        match self {
+            Rate::Plans => (limits.plans_per_minute, 60),
+            Rate::LogIns => (limits.log_ins_per_hour, 3_600),
+            Rate::Downloads => (limits.downloads_per_hour, 3_600),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Rate::Plans => "plans",
+            Rate::LogIns => "log-ins",
+            Rate::Downloads => "downloads",
+        }
+    }
+}
+
+/// What users take at the moment, on this server. Servers that share a database count rates there.
 #[derive(Default)]
 pub struct Usage {
-    plans: Mutex<HashMap<String, Bucket>>,
+    rates: Mutex<HashMap<(Rate, String), Bucket>>,
     downloads: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
-/// Tokens that fill up with time, one being taken for each plan.
+/// Tokens that fill up with time, one being taken each time.
 struct Bucket {
     left: f64,
     at: Instant,
 }
 
 impl Usage {
-    /// Takes one plan of this user's, or says in how many seconds there will be one.
-    fn take_plan(&self, user: &str, per_minute: u32) -> Result<(), u32> {
-        let (most, rate) = (f64::from(per_minute), f64::from(per_minute) / 60.0);
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if plans.len() >= MAX_USERS {
+    /// Takes one of what this user may have, or says in how many seconds there will be one.
+    fn take(&self, rate: Rate, user: &str, (most, seconds): (u32, u32)) -> Result<(), u32> {
+        let (most, speed) = (f64::from(most), f64::from(most) / f64::from(seconds));
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        if rates.len() >= MAX_USERS {
             // Who has a full bucket again is as good as new.
-            plans.retain(|_, bucket| bucket.left + bucket.at.elapsed().as_secs_f64() * rate < most);
-            if plans.len() >= MAX_USERS {
-                plans.clear();
+            rates.retain(|(of, _), bucket| *of != rate || bucket.left + bucket.at.elapsed().as_secs_f64() * speed < most);
+            if rates.len() >= MAX_USERS {
+                rates.clear();
             }
         }
-        let bucket = plans.entry(user.to_owned()).or_insert_with(|| Bucket { left: most, at: Instant::now() });
-        bucket.left = (bucket.left + bucket.at.elapsed().as_secs_f64() * rate).min(most);
+        let bucket = rates.entry((rate, user.to_owned())).or_insert_with(|| Bucket { left: most, at: Instant::now() });
+        bucket.left = (bucket.left + bucket.at.elapsed().as_secs_f64() * speed).min(most);
         bucket.at = Instant::now();
         if bucket.left < 1.0 {
-            return Err(((1.0 - bucket.left) / rate).ceil().clamp(1.0, 3_600.0) as u32);
+            return Err(((1.0 - bucket.left) / speed).ceil().clamp(1.0, 3_600.0) as u32);
         }
         bucket.left -= 1.0;
         Ok(())
@@ -114,16 +150,40 @@ impl Usage {
 
 impl App {
     /// Whether this user may have a plan made now. Somebody of whom nothing is known has no limit of their own.
-    pub fn may_plan(&self, user: &str) -> Result<(), Limited> {
+    pub async fn may_plan(&self, user: &str) -> Result<(), Refusal> {
         let most = self.config.limits.plans_per_minute;
+        self.may(Rate::Plans, user, &format!("this site works out at most {most} plans a minute for one user")).await
+    }
+
+    /// Whether somebody at this address may ask for a link to log in now, or go to the provider.
+    pub async fn may_log_in(&self, address: &str) -> Result<(), Refusal> {
+        let most = self.config.limits.log_ins_per_hour;
+        self.may(Rate::LogIns, address, &format!("this site lets one user begin to log in at most {most} times an hour")).await
+    }
+
+    /// Whether this user may be sent on to the storage for one more download.
+    pub async fn may_fetch(&self, user: &str) -> Result<(), Refusal> {
+        let most = self.config.limits.downloads_per_hour;
+        self.may(Rate::Downloads, user, &format!("this site begins at most {most} downloads an hour for one user")).await
+    }
+
+    async fn may(&self, rate: Rate, user: &str, limit: &str) -> Result<(), Refusal> {
         if user.is_empty() {
             return Ok(());
         }
-        self.usage.take_plan(user, most).map_err(|retry_after| Limited {
-            reason: format!(
-                "this site works out at most {most} plans a minute for one user; please try again in {retry_after} seconds"
-            ),
-            retry_after,
+        let (most, seconds) = rate.of(&self.config.limits);
+        let taken = match self.db.is_shared() {
+            // Another server may have given it something already.
+            true => {
+                let name = format!("{}:{user}", rate.name());
+                let taken = self.db.take_rate(&name, f64::from(most), f64::from(most) / f64::from(seconds)).await?;
+                taken.map_err(|wait| wait.ceil().clamp(1.0, 3_600.0) as u32)
+            }
+            false => self.usage.take(rate, user, (most, seconds)),
+        };
+        taken.map_err(|retry_after| {
+            let reason = format!("{limit}; please try again in {retry_after} seconds");
+            Refusal::Limited(Limited { reason, retry_after })
         })
     }
 
@@ -186,13 +246,14 @@ mod tests {
     #[test]
     fn plans_are_counted_for_each_user_and_come_back_with_time() {
         let usage = Usage::default();
+        let take = |user| usage.take(Rate::Plans, user, (3, 60));
         for _ in 0..3 {
-            assert_eq!(usage.take_plan("a", 3), Ok(()));
+            assert_eq!(take("a"), Ok(()));
         }
-        assert_eq!(usage.take_plan("a", 3), Err(20));
-        assert_eq!(usage.take_plan("b", 3), Ok(()));
-        usage.plans.lock().unwrap().get_mut("a").unwrap().left = 1.0;
-        assert_eq!(usage.take_plan("a", 3), Ok(()));
+        assert_eq!(take("a"), Err(20));
+        assert_eq!(take("b"), Ok(()));
+        usage.rates.lock().unwrap().get_mut(&(Rate::Plans, "a".into())).unwrap().left = 1.0;
+        assert_eq!(take("a"), Ok(()));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub enum Refusal {
     #[error("the system would take {wanted} as installed, and this site makes none above {most}; order fewer packages")]
     TooLarge { wanted: String, most: String },
     #[error(
-        "this site is on trial: only invited users can order. Log in at /log-in with the token that the operator gave you, or show it as “Authorization: Bearer”"
+        "this site is on trial: only invited users can order. Log in at /log-in, with the token that the operator gave you or as whom they invited, or show the token as “Authorization: Bearer”"
     )]
     NotInvited,
     #[error("this idempotency key was used before for another order; send a new one")]
@@ -127,11 +127,11 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
     if app.db.gate().await? == Gate::Draining {
         return Err(Refusal::Closed);
     }
-    if client.token.is_none() && app.db.access().await? == Access::Invited {
+    if !client.who.is_invited(&app.config) && app.db.access().await? == Access::Invited {
         return Err(Refusal::NotInvited);
     }
-    let user = client.user(&app.operator_token);
-    app.may_plan(&user)?;
+    let user = client.user(&app.secret);
+    app.may_plan(&user).await?;
     app.may_order(&user).await?;
     let (waiting, _) = app.db.queue_length().await?;
     if waiting >= app.config.max_waiting {
@@ -153,15 +153,18 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
     }
     let (order_id, address_token) = (secret::token::<20>()?, secret::token::<20>()?);
     let prepared = Prepared::new(planned, order)?;
+    let account = client.who.account();
+    let own_email = account.filter(|account| account.tell && app.mailer.is_some()).and_then(|account| account.email.as_deref());
     let new_order = NewOrder {
         id: &order_id,
         title: &prepared.planned.title,
         request: &without_secrets(order),
-        email: order.notify.email.as_deref(),
+        email: order.notify.email.as_deref().or(own_email),
         address_token: &address_token,
         ask: app.config.mail.as_ref().is_some_and(|mail| mail.confirm),
         webhook: order.notify.webhook.as_deref(),
         user: &user,
+        account: account.map(|account| account.id.as_str()),
         idempotency_key: key.as_deref(),
         request_hash: &request_hash,
     };

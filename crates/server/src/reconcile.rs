@@ -156,6 +156,8 @@ async fn sweep(app: Arc<App>) {
 
 async fn sweep_once(app: &App) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     app.db.forget_workers().await?;
+    app.db.forget_ways_in().await?;
+    app.db.forget_rates().await?;
     for build in app.storage.builds().await? {
         let keep = app.db.files_to_keep(&build).await?;
         app.storage.remove_all_but(&build, keep).await?;

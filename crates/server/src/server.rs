@@ -24,6 +24,7 @@ use crate::db::{Db, MigrateError};
 use crate::http::{Book, Counters};
 use crate::limits::Usage;
 use crate::notices::{Mailer, PushError, SiteKey};
+use crate::oidc::Provider;
 use crate::outlook::Outlooks;
 use crate::secret::{self, NoRandomness};
 use crate::storage::Storage;
@@ -91,6 +92,7 @@ impl Server {
             storage,
             catalogue: Catalogue::new(&config)?,
             mailer: config.mail.as_ref().map(Mailer::new).transpose()?,
+            provider: Provider::default(),
             push_key: SiteKey::of(&secret)?,
             secret,
             public_url,

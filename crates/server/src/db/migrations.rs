@@ -44,6 +44,13 @@ const POSTGRES: &[Step] = &[
     (11, "push", sql!("postgres/0011_push.sql"), Some(sql!("postgres/0011_push.down.sql"))),
     (12, "indexes", sql!("postgres/0012_indexes.sql"), Some(sql!("postgres/0012_indexes.down.sql"))),
     (13, "fresh", sql!("postgres/0013_fresh.sql"), Some(sql!("postgres/0013_fresh.down.sql"))),
+    (14, "accounts", sql!("postgres/0014_accounts.sql"), Some(sql!("postgres/0014_accounts.down.sql"))),
+    (
+        15,
+        "rates_and_browsers",
+        sql!("postgres/0015_rates_and_browsers.sql"),
+        Some(sql!("postgres/0015_rates_and_browsers.down.sql")),
+    ),
     (16, "reports", sql!("postgres/0016_reports.sql"), Some(sql!("postgres/0016_reports.down.sql"))),
 ];
 
@@ -61,6 +68,8 @@ const SQLITE: &[Step] = &[
     (11, "push", sql!("sqlite/0011_push.sql"), Some(sql!("sqlite/0011_push.down.sql"))),
     (12, "indexes", sql!("sqlite/0012_indexes.sql"), Some(sql!("sqlite/0012_indexes.down.sql"))),
     (13, "fresh", sql!("sqlite/0013_fresh.sql"), Some(sql!("sqlite/0013_fresh.down.sql"))),
+    (14, "accounts", sql!("sqlite/0014_accounts.sql"), Some(sql!("sqlite/0014_accounts.down.sql"))),
+    (15, "rates_and_browsers", sql!("sqlite/0015_rates_and_browsers.sql"), Some(sql!("sqlite/0015_rates_and_browsers.down.sql"))),
     (16, "reports", sql!("sqlite/0016_reports.sql"), Some(sql!("sqlite/0016_reports.down.sql"))),
 ];
 

@@ -2,7 +2,9 @@
 //! written once, for SQLite and for PostgreSQL. Every method that writes several rows does so in one transaction.
 
 mod access;
+mod accounts;
 mod addresses;
+mod browsers;
 mod builds;
 mod carry;
 mod demands;
@@ -20,14 +22,17 @@ mod numbers;
 mod orders;
 mod outbox;
 mod queue;
+mod rates;
 mod report;
 mod reports;
+mod sessions;
 mod warm;
 mod watch;
 mod wishes;
 mod workers;
 
 pub use access::{Access, Role, TokenRow};
+pub use accounts::{AccountRow, Invitation, OwnOrder, Shown};
 pub use addresses::{Address, Word};
 pub use builds::{Build, BuildState, NewBuild, StepProgress};
 pub use carry::LoadError;
@@ -47,6 +52,7 @@ pub use outbox::{Notice, NoticeKind, Way};
 pub use queue::WantedRow;
 pub use queue::{CandidateRow, NewPromise, QueueRows, RECENT, RunningRow, WaitingRow};
 pub use reports::{NewReport, ReportRow};
+pub use sessions::{ApiToken, ELSEWHERE, LINK, SESSION, Session, SessionRow};
 pub use warm::Ahead;
 pub use wishes::CountedWish;
 

@@ -187,6 +187,7 @@ async fn place(db: &Db, model: &mut Model, image: u8) {
         address_token: "",
         ask: false,
         webhook: Some("https://example.org/"),
+        account: None,
         user: "",
         idempotency_key: None,
         request_hash: "",

@@ -6,7 +6,6 @@ use sqlx::{Any, Executor, FromRow, Row as _};
 
 use super::{BuildState, Db, NewBuild, Result, addresses, builds, from_json, outbox, to_json};
 use crate::clock::now;
-use crate::notices::Subscription;
 
 /// An order to be kept.
 pub struct NewOrder<'a> {
@@ -21,6 +20,8 @@ pub struct NewOrder<'a> {
     pub webhook: Option<&'a str>,
     /// Tells users apart without saying who they are.
     pub user: &'a str,
+    /// The account it is listed in.
+    pub account: Option<&'a str>,
     /// Hash of a key that makes repeating the request harmless.
     pub idempotency_key: Option<&'a str>,
     /// Hash of the request, to tell a repetition from another order under the same key.
@@ -48,8 +49,8 @@ pub struct OrderRow {
     pub request: Order,
     pub email: Option<String>,
     pub webhook: Option<String>,
-    /// A browser that is to be told.
-    pub push: Option<Subscription>,
+    /// The account it is listed in.
+    pub account: Option<String>,
     pub cancelled: bool,
 }
 
@@ -63,7 +64,7 @@ impl<'r> FromRow<'r, AnyRow> for OrderRow {
             request: from_json(&row.try_get::<String, _>("request")?)?,
             email: row.try_get("email")?,
             webhook: row.try_get("webhook")?,
-            push: row.try_get::<Option<String>, _>("push")?.as_deref().map(from_json).transpose()?,
+            account: row.try_get("account")?,
             cancelled: row.try_get::<Option<i64>, _>("cancelled")?.is_some(),
         })
     }
@@ -89,8 +90,8 @@ impl Db {
         };
         sqlx::query(
             "INSERT INTO orders (id, build, created, since, title, request, email, \"user\", idempotency_key, request_hash,
-                                 webhook)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                                 webhook, account)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         )
         .bind(order.id)
         .bind(&build_id)
@@ -103,6 +104,7 @@ impl Db {
         .bind(order.idempotency_key)
         .bind(order.request_hash)
         .bind(order.webhook)
+        .bind(order.account)
         .execute(&mut *tx)
         .await?;
         if let Some(email) = order.email {
@@ -127,7 +129,7 @@ impl Db {
 
     /// The order with this (secret) identifier.
     pub async fn order(&self, id: &str) -> Result<Option<OrderRow>> {
-        sqlx::query_as("SELECT id, build, created, title, request, email, webhook, push, cancelled FROM orders WHERE id = $1")
+        sqlx::query_as("SELECT id, build, created, title, request, email, webhook, account, cancelled FROM orders WHERE id = $1")
             .bind(id)
             .fetch_optional(&self.pool)
             .await
@@ -176,16 +178,6 @@ impl Db {
         }
         tx.commit().await?;
         Ok(first)
-    }
-
-    /// Has this browser told of the order from now on, instead of one that was named before.
-    pub async fn tell_browser(&self, order: &str, subscription: &Subscription) -> Result<()> {
-        sqlx::query("UPDATE orders SET push = $1 WHERE id = $2")
-            .bind(to_json(subscription)?)
-            .bind(order)
-            .execute(&self.pool)
-            .await
-            .map(drop)
     }
 
     /// A file of the order was downloaded.

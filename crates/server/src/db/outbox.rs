@@ -147,7 +147,8 @@ async fn insert(tx: &mut Transaction<'static, Any>, by: &str, id: &str, kind: No
         sqlx::query(
             "INSERT INTO outbox (order_id, kind, way, created, next_try)
              SELECT id, $1, $2, $3, $3 FROM orders
-             WHERE CASE $2 WHEN 'mail' THEN email WHEN 'webhook' THEN webhook ELSE push END IS NOT NULL AND cancelled IS NULL
+             WHERE CASE $2 WHEN 'mail' THEN email WHEN 'webhook' THEN webhook
+                        ELSE (SELECT min(b.endpoint) FROM browsers b WHERE b.order_id = orders.id) END IS NOT NULL AND cancelled IS NULL
                AND CASE $4 WHEN 'build' THEN build ELSE id END = $5
              ON CONFLICT DO NOTHING",
         )

@@ -77,7 +77,7 @@ pub async fn api(State(app): SharedApp, _: Operator, RawQuery(query): RawQuery) 
 
 /// `GET /operator/advice`: the same as a page, with a picture.
 pub async fn page(State(app): SharedApp, headers: HeaderMap, RawQuery(query): RawQuery) -> Page {
-    if !is_logged_in(&app, &headers) {
+    if !is_logged_in(&app, &headers).await? {
         return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/operator")]).into_response());
     }
     let channels = app.catalogue.channels.all().iter().map(|c| c.config.name.as_str()).collect();

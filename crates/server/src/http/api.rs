@@ -55,7 +55,7 @@ struct NewOrder {
 )]
 pub async fn plan_only(State(app): SharedApp, client: Client, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let order = order_of(&headers, body).await?;
-    app.may_plan(&client.user(&app.operator_token))?;
+    app.may_plan(&client.user(&app.secret)).await?;
     let planned = app.catalogue.plan(&order).await?;
     Ok(Json(planned.plan).into_response())
 }

@@ -41,7 +41,7 @@ pub async fn file(
     if is_known(&headers, &etag, changed) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
-    let permit = if method == Method::GET { app.may_download(&client.user(&app.operator_token))? } else { None };
+    let permit = if method == Method::GET { app.may_download(&client.user(&app.secret))? } else { None };
     let (first, length, part) = match wanted(&headers, &etag, size) {
         Wanted::Whole => (0, size, false),
         Wanted::Part(first, last) => (first, last - first + 1, true),

@@ -78,6 +78,7 @@ pub async fn artifact(
     if let (Content::Stored(Source::Elsewhere(address)), &Method::GET, Wanted::Whole | Wanted::Part(..)) =
         (&found.content, &method, wanted)
     {
+        app.may_fetch(&client.user(&app.secret)).await?;
         if found.kind.is_none() {
             app.db.picked_up(&id).await?;
         }
@@ -85,7 +86,7 @@ pub async fn artifact(
         return Ok(sent_on(address));
     }
     let permit = match method {
-        Method::GET => app.may_download(&client.user(&app.operator_token))?,
+        Method::GET => app.may_download(&client.user(&app.secret))?,
         _ => None,
     };
     let response = match wanted {

@@ -5,6 +5,7 @@
 pub mod visit;
 
 mod access;
+mod account;
 mod advice;
 mod api;
 mod assets;
@@ -16,6 +17,7 @@ mod feed;
 mod form;
 mod form_system;
 mod fresh;
+mod log_in;
 mod mail;
 mod metrics;
 mod openapi;
@@ -27,6 +29,7 @@ mod paging;
 mod problem;
 mod queue_page;
 mod reports;
+mod session;
 mod site_api;
 mod stats;
 mod worker;
@@ -74,7 +77,13 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
         .route("/mail/{token}", get(mail::page))
         .route("/mail/{token}/confirm", post(mail::confirm))
         .route("/mail/{token}/stop", post(mail::stop))
-        .route("/log-in", get(access::page).post(access::log_in))
+        .route("/log-in", get(log_in::page).post(log_in::with_token))
+        .route("/log-in/mail", post(log_in::ask_for_link))
+        .route("/log-in/link/{link}", get(log_in::link_page).post(log_in::use_link))
+        .route("/log-in/oidc", get(log_in::go_to_provider))
+        .route("/log-in/oidc/back", get(log_in::come_from_provider))
+        .route("/log-out", post(log_in::log_out))
+        .route("/account", get(account::page).post(account::act))
         .route("/queue", get(queue_page::page))
         .route("/stats", get(stats::page))
         .route("/binhost/{channel}/{binhost}/{*path}", get(binhost::file))
@@ -104,6 +113,7 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
         .merge(book::routes(book))
         .merge(api)
         .merge(operator)
+        .layer(middleware::from_fn_with_state(app.clone(), session::keep))
         .layer(middleware::from_fn(limit_time))
         .merge(workers)
         .fallback(pages::not_found)
@@ -124,6 +134,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(site_api::presets))
         .routes(routes!(site_api::channels))
         .routes(routes!(site_api::queue))
+        .routes(routes!(account::api))
         .routes(routes!(stats::api))
         .routes(routes!(packages::search))
         .routes(routes!(download::certificate))

@@ -18,7 +18,7 @@ use super::problem::Problem;
 use super::{SharedApp, assets, number_field, read_body};
 use crate::app::App;
 use crate::channels::Availability;
-use crate::client::token_of;
+use crate::client::{cookie, who};
 use crate::clock;
 use crate::db::{BuildState, Cause, CountedWish, Gate, Role, Turn, step_number};
 use crate::secret;
@@ -94,7 +94,7 @@ impl FromRequestParts<Arc<App>> for Operator {
         if shown.and_then(|s| s.strip_prefix("Bearer ")).is_some_and(|token| secret::same(token, &app.operator_token)) {
             return Ok(Operator);
         }
-        if token_of(app, &parts.headers).await?.is_some_and(|token| token.role == Role::Operator) {
+        if who(app, &parts.headers).await?.role(&app.config) == Role::Operator {
             return Ok(Operator);
         }
         Err(Problem::new(
@@ -206,7 +206,7 @@ pub async fn act(State(app): SharedApp, _: Operator, Json(act): Json<Act>) -> Re
 
 /// `POST /operator/act`
 pub async fn act_on_page(State(app): SharedApp, headers: HeaderMap, body: Body) -> Page {
-    if !is_logged_in(&app, &headers) {
+    if !is_logged_in(&app, &headers).await? {
         return Ok(render(StatusCode::FORBIDDEN, &LogInPage { version: &assets::VERSION, wrong: false }));
     }
     let bytes = read_body(body, MAX_LOG_IN).await?;
@@ -348,7 +348,7 @@ impl Where {
 
 /// `GET /operator`: the operator's page, or the way in.
 pub async fn page(State(app): SharedApp, headers: HeaderMap) -> Page {
-    if !is_logged_in(&app, &headers) {
+    if !is_logged_in(&app, &headers).await? {
         return Ok(render(StatusCode::OK, &LogInPage { version: &assets::VERSION, wrong: false }));
     }
     let wishes = app.db.wishes(DAYS, MAX_WISHES).await?;
@@ -380,12 +380,13 @@ fn session(app: &App) -> String {
     hash.finish()
 }
 
-/// Whether the browser has logged in. Other sites cannot make it ask for anything here: the cookie is `SameSite=Strict`.
-pub(super) fn is_logged_in(app: &App, headers: &HeaderMap) -> bool {
-    let session = session(app);
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.any(|(name, value)| name == COOKIE && secret::same(value, &session))
+/// Whether the browser has logged in, with the operator's token or as somebody who is an operator. What other sites have it send is refused
+/// before (`super::session`).
+pub(super) async fn is_logged_in(app: &App, headers: &HeaderMap) -> Result<bool, Problem> {
+    if cookie(headers, COOKIE).is_some_and(|held| secret::same(held, &session(app))) {
+        return Ok(true);
+    }
+    Ok(who(app, headers).await?.role(&app.config) == Role::Operator)
 }
 
 impl OperatorPage<'_> {

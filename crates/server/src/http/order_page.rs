@@ -14,7 +14,7 @@ use super::form::FormInput;
 use super::pages::{ChannelView, Page, changed_form, channel_view, render};
 use super::problem::Problem;
 use super::{SharedApp, api, assets, query_field, read_body};
-use crate::client::Client;
+use crate::client::{Client, Who};
 use crate::clock;
 use crate::db::{BuildState, LogLine, ReportRow};
 use crate::difference::Difference;
@@ -76,9 +76,11 @@ pub async fn page(State(app): SharedApp, Path(id): Path<String>, client: Client)
         _ => BTreeMap::new(),
     };
     let build = app.db.build(&status.build).await?.ok_or(sqlx::Error::RowNotFound)?;
-    let earlier = match &client.token {
-        Some(_) => app.db.earlier_orders(&id, &client.user(&app.operator_token), EARLIER).await?,
-        None => Vec::new(),
+    let earlier = match &client.who {
+        Who::Nobody => Vec::new(),
+        Who::Token(_) | Who::Account(_) | Who::Program(_) => {
+            app.db.earlier_orders(&id, &client.user(&app.secret), EARLIER).await?
+        }
     };
     let page = OrderPage {
         version: &assets::VERSION,

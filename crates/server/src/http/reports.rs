@@ -35,7 +35,7 @@ pub async fn send(State(app): SharedApp, Path(id): Path<String>, body: Body) -> 
 
 /// `GET /operator/reports`
 pub async fn page(State(app): SharedApp, headers: HeaderMap) -> Page {
-    if !is_logged_in(&app, &headers) {
+    if !is_logged_in(&app, &headers).await? {
         return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/operator")]).into_response());
     }
     let groups = reports::grouped(app.db.reports().await?);
@@ -44,7 +44,7 @@ pub async fn page(State(app): SharedApp, headers: HeaderMap) -> Page {
 
 /// `GET /operator/reports/{report}`: what repeats a build.
 pub async fn bundle(State(app): SharedApp, Path(id): Path<String>, headers: HeaderMap) -> Page {
-    if !is_logged_in(&app, &headers) {
+    if !is_logged_in(&app, &headers).await? {
         return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/operator")]).into_response());
     }
     let bundle = app.db.report_bundle(&id).await?.ok_or_else(no_such_report)?;
@@ -53,7 +53,7 @@ pub async fn bundle(State(app): SharedApp, Path(id): Path<String>, headers: Head
 
 /// `POST /operator/reports/{report}`: answers.
 pub async fn answer(State(app): SharedApp, Path(id): Path<String>, headers: HeaderMap, body: Body) -> Page {
-    if !is_logged_in(&app, &headers) {
+    if !is_logged_in(&app, &headers).await? {
         return Err(Problem::new(StatusCode::FORBIDDEN, "Only the operator answers reports; log in at /operator.").into());
     }
     let words = field(body, "answer").await?;

@@ -51,11 +51,28 @@ impl Mailer {
         let page = format!("{site}/mail/{token}");
         let message =
             self.message(to, notice, status, &page).map_err(|e| Trouble::lasting(format!("the mail cannot be written: {e}")))?;
+        self.hand_over(message).await
+    }
+
+    /// Sends a link that logs in for so many minutes.
+    pub async fn send_link(&self, to: &str, link: &str, minutes: i64) -> Result<(), Trouble> {
+        let message =
+            self.link_message(to, link, minutes).map_err(|e| Trouble::lasting(format!("the mail cannot be written: {e}")))?;
+        self.hand_over(message).await
+    }
+
+    async fn hand_over(&self, message: Message) -> Result<(), Trouble> {
         match self.transport.send(message).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_permanent() => Err(Trouble::lasting(format!("the mail server refused it: {error}"))),
             Err(error) => Err(Trouble::passing(format!("the mail server did not take it now: {error}"))),
         }
+    }
+
+    fn link_message(&self, to: &str, link: &str, minutes: i64) -> Result<Message, Box<dyn std::error::Error>> {
+        let (text, html) = (LinkText { link, minutes }.render()?, LinkHtml { link, minutes }.render()?);
+        let message = Message::builder().from(self.from.clone()).to(to.parse::<Mailbox>()?).subject("Your link to log in");
+        Ok(message.multipart(MultiPart::alternative_plain_html(text, html))?)
     }
 
     fn message(
@@ -107,6 +124,20 @@ struct Text<'a>(&'a Letter<'a>);
 #[derive(Template)]
 #[template(path = "mail/notice.html")]
 struct Html<'a>(&'a Letter<'a>);
+
+#[derive(Template)]
+#[template(path = "mail/link.txt", escape = "none")]
+struct LinkText<'a> {
+    link: &'a str,
+    minutes: i64,
+}
+
+#[derive(Template)]
+#[template(path = "mail/link.html")]
+struct LinkHtml<'a> {
+    link: &'a str,
+    minutes: i64,
+}
 
 /// Where mail to an address is stopped with one click (RFC 8058).
 #[derive(Clone)]

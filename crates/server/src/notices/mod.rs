@@ -114,8 +114,8 @@ async fn give(app: &App, notice: &Notice) -> crate::db::Result<Result<(), Troubl
     if notice.kind == NoticeKind::Expiring && status.state != BuildState::Ready {
         return Ok(Ok(()));
     }
-    if let (Way::Push, Some(browser)) = (notice.way, &order.push) {
-        return Ok(push::push(app, browser, notice, &status).await);
+    if notice.way == Way::Push {
+        return push::push_to_all(app, notice, &status).await;
     }
     Ok(match (notice.way, &app.mailer, order.email, order.webhook) {
         (Way::Mail, Some(mailer), Some(email), _) => {

@@ -24,6 +24,7 @@ use super::Trouble;
 use crate::app::App;
 use crate::clock::now;
 use crate::db::Notice;
+use crate::orders::number;
 use crate::outbound;
 use crate::secret::mac;
 use crate::status::OrderStatus;
@@ -143,8 +144,25 @@ impl SiteKey {
     }
 }
 
-/// Tells a browser of an order.
-pub async fn push(app: &App, to: &Subscription, notice: &Notice, status: &OrderStatus) -> Result<(), Trouble> {
+/// Tells the browsers of an order that were not told yet. One whose push service does not know it is forgotten; where another could not be
+/// told, the notice is given again to those that are left.
+pub async fn push_to_all(app: &App, notice: &Notice, status: &OrderStatus) -> crate::db::Result<Result<(), Trouble>> {
+    let mut left = Ok(());
+    for browser in app.db.browsers_to_tell(&notice.order_id, notice.id).await? {
+        match push(app, &browser, notice, status).await {
+            Ok(()) => app.db.browser_told(&notice.order_id, &browser.endpoint, notice.id).await?,
+            Err(trouble) if trouble.last => {
+                tracing::info!(order = number(&notice.order_id), error = %trouble, "a browser is told no more");
+                app.db.forget_browser(&browser.endpoint).await?;
+            }
+            Err(trouble) => left = Err(trouble),
+        }
+    }
+    Ok(left)
+}
+
+/// Tells one browser. Trouble that is lasting is the browser's own: it is not to be tried again.
+async fn push(app: &App, to: &Subscription, notice: &Notice, status: &OrderStatus) -> Result<(), Trouble> {
     let lasting = |error: PushError| Trouble::lasting(error.to_string());
     let text = match notice.kind {
         crate::db::NoticeKind::Ready => "It is ready to be downloaded.",

@@ -51,6 +51,30 @@ fn a_flood_is_turned_away_and_nobody_else_waits_for_it() {
 }
 
 #[test]
+fn a_flood_leaves_the_wait_of_others_within_twice_of_what_it_was() {
+    let orders = std::env::var("HATCHERY_FLOOD").map_or(400, |number| number.parse().unwrap());
+    let (_dir, path) = folder();
+    let lifted = "open_orders = 100\nplans_per_minute = 1000000\norders_per_hour = 1000000\nsite_orders_per_hour = 1000000";
+    let site = Site::start_with(&path, &limits(lifted));
+    let position = |answer: Answer| answer.json()["position"].as_u64().unwrap_or_else(|| panic!("{}", answer.text()));
+    for user in 0..6 {
+        assert_eq!(order_from(&site, &format!("198.51.100.{user}"), &format!("before{user}")).status, 201);
+    }
+    let quiet = order_from(&site, "203.0.113.1", "quiet");
+    let (id, before) = (quiet.header("location").to_owned(), position(quiet));
+    let taken = (0..orders).filter(|i| order_from(&site, "192.0.2.1", &format!("flood{i}")).status == 201).count();
+    assert_eq!(taken, 100, "the rest is refused");
+    let now = site.status(&id)["position"].as_u64().unwrap();
+    let after = position(order_from(&site, "203.0.113.2", "after"));
+    assert!(now <= 2 * before && after <= 2 * (before + 1), "{before} builds were before it, {now} now, {after} for the next");
+    // Workers get them in that order.
+    let turns = std::iter::from_fn(|| site.lease()).take(2 * (before as usize + 1));
+    let turns: Vec<String> = turns.filter_map(|lease| lease.job.system.hostname).collect();
+    assert!(turns.iter().any(|host| host == "quiet") && turns.iter().any(|host| host == "after"), "{turns:?}");
+    site.stop();
+}
+
+#[test]
 fn each_limit_says_what_it_is_and_when_to_come_again() {
     let (_dir, path) = folder();
     let site = Site::start_with(

@@ -12,15 +12,15 @@ use crate::backend::{self, execute};
 use crate::common::{Setup, Site, failed, folder, order, venv, wait_until};
 
 /// A running mail server and what it has taken.
-struct MailServer {
+pub struct MailServer {
     process: Child,
-    port: u16,
+    pub port: u16,
     mails: Arc<Mutex<Vec<Value>>>,
 }
 
 impl MailServer {
     /// `None`, with a line that says so, where aiosmtpd is not installed.
-    fn start() -> Option<MailServer> {
+    pub fn start() -> Option<MailServer> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let venv = venv();
         let python = venv.join("bin/python3");
@@ -47,11 +47,11 @@ impl MailServer {
         Some(MailServer { process, port, mails })
     }
 
-    fn to(&self, address: &str) -> Vec<Value> {
+    pub fn to(&self, address: &str) -> Vec<Value> {
         self.mails.lock().unwrap().iter().filter(|m| m["to"][0] == address).cloned().collect()
     }
 
-    fn wait_for(&self, address: &str) -> Value {
+    pub fn wait_for(&self, address: &str) -> Value {
         wait_until(&format!("a mail comes to {address}"), || !self.to(address).is_empty());
         self.to(address).remove(0)
     }
@@ -72,7 +72,7 @@ fn setup(port: u16) -> Setup {
 }
 
 /// A site that first asks.
-fn asking(port: u16) -> Setup {
+pub fn asking(port: u16) -> Setup {
     let tables = format!("[mail]\nhost = '127.0.0.1'\nport = {port}\nfrom = 'Hatchery <hatchery@example.org>'\n");
     Setup { tables, ..Setup::default() }
 }
@@ -165,8 +165,11 @@ fn an_address_is_asked_before_anything_else_is_sent() {
     assert_eq!(site.post(&format!("{page}/confirm"), "application/x-www-form-urlencoded", "").status, 303);
     assert!(site.get(&page).text().contains("The address is confirmed"));
     assert_eq!(positions(), [2, 1], "who confirmed goes before who did not");
-    for _ in 0..2 {
-        site.build(&site.lease().unwrap());
+    for package in ["dev-vcs/git", "app-shells/bash"] {
+        let lease = site.lease().unwrap();
+        let plan = serde_json::to_string(&lease.job.plan).unwrap();
+        assert!(plan.contains(package), "a worker gets them in this order: {plan}");
+        site.build(&lease);
     }
     wait_until("the image is told of", || mail.to("larry@example.org").len() == 2);
     let told = mail.to("larry@example.org").remove(1);

@@ -1,5 +1,6 @@
 //! The service as its users and its workers meet it: a real server, spoken to over HTTP.
 
+mod accounts;
 mod api;
 mod backend;
 mod binhosts;
@@ -17,6 +18,7 @@ mod live;
 mod look;
 mod mail;
 mod notices;
+mod oidc;
 mod orders;
 mod pages;
 mod reports;

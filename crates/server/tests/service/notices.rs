@@ -294,11 +294,29 @@ fn a_browser_is_told_by_web_push() {
     assert_eq!(site.put_json("/api/v1/orders/none/push", &wrong).status, 404);
     // The first time the push service is busy; the notice comes all the same, and once.
     let subscription = browser.subscription(&receiver.url("/later/push"));
+    let calls = |path: &str| receiver.of(path);
+    let others = [Browser::new(), Browser::new()];
+    let tell = |placed: &str, browser: &Browser, path: &str| {
+        assert_eq!(site.put_json(&format!("{placed}/push"), &browser.subscription(&receiver.url(path))).status, 204);
+    };
     assert_eq!(site.put_json(&format!("{placed}/push"), &subscription).status, 204);
+    tell(&placed, &others[0], "/another");
+    tell(&placed, &others[1], "/gone");
+    tell(&placed, &others[1], "/gone");
+    let lease = site.lease().unwrap();
+    assert_eq!(site.end(&lease, &failed()).status, 204);
+    wait_until("the browser is told", || calls("/later/push").len() == 2);
+    assert_eq!((calls("/another").len(), calls("/gone").len()), (1, 1), "each is told once, whatever became of the others");
+    let first = browser.read(&calls("/later/push")[1].bytes);
+    assert!(first["text"].as_str().unwrap().contains("could not be built"), "{first}");
+    // A browser that its push service does not know any more is forgotten.
+    assert_eq!(site.post(&format!("{placed}/again"), "text/plain", "").status, 200);
     site.build(&site.lease().unwrap());
-    let calls = || receiver.calls.lock().unwrap().clone();
-    wait_until("the browser is told", || calls().len() == 2);
-    let call = calls().pop().unwrap();
+    wait_until("the browsers are told again", || calls("/later/push").len() == 3 && calls("/another").len() == 2);
+    assert_eq!(calls("/gone").len(), 1);
+    let told = others[0].read(&calls("/another")[1].bytes);
+    assert_eq!(told["url"], placed.replace("/api/v1", ""));
+    let call = calls("/later/push").pop().unwrap();
     let told = browser.read(&call.bytes);
     assert_eq!(told["url"], placed.replace("/api/v1", ""));
     assert!(told["text"].as_str().unwrap().contains("ready"), "{told}");
@@ -315,6 +333,6 @@ fn a_browser_is_told_by_web_push() {
     assert_eq!(site.put_json(&format!("{placed}/push"), &browser.subscription(&receiver.url("/inside"))).status, 204);
     site.build(&site.lease().unwrap());
     std::thread::sleep(std::time::Duration::from_secs(1));
-    assert_eq!(calls().len(), 2);
+    assert!(calls("/inside").is_empty());
     site.stop();
 }

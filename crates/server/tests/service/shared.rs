@@ -13,7 +13,14 @@ use crate::services;
 fn site_on(dir: &Path, name: &str, database: &str) -> Site {
     let dir = dir.join(name);
     std::fs::create_dir(&dir).unwrap();
-    Site::start_with(&dir, &Setup { top: format!("database = '{database}'\nwebhooks_inside = true"), ..Setup::default() })
+    Site::start_with(
+        &dir,
+        &Setup {
+            top: format!("database = '{database}'\nwebhooks_inside = true"),
+            tables: "[limits]\nplans_per_minute = 20\n".into(),
+            ..Setup::default()
+        },
+    )
 }
 
 #[test]
@@ -79,6 +86,11 @@ fn two_servers_are_one_site_and_outlive_their_database() {
     other.build(&lease);
     assert_eq!(one.state(&second), "ready");
     assert_eq!(heard.lock().unwrap().len(), 1, "both servers looked at the outbox, and one told");
+
+    // What a user may take is counted by both together: each alone would have let all of these through.
+    let plan = order(&["app-shells/bash"], &[Format::Zip]);
+    let answers = (0..19).flat_map(|_| [&one, &other]).map(|site| site.post_json("/api/v1/plan", &plan).status);
+    assert!(answers.filter(|status| *status == 429).count() > 0);
     one.stop();
     other.stop();
 }
