@@ -97,6 +97,7 @@ fn order_in_browser(browser: &Browser, site: &Site, pictures: &Path) -> String {
     browser.screenshot(&pictures.join("order-form.png"));
     assert!(browser.text().contains("unofficial"), "the page must say what it is: {}", browser.text());
     browser.click("input[name=preset][value=amd64-server]");
+    unfold(browser);
     browser.type_into("#packages", "app-editors/vim-nonsense");
     browser.type_into("#hostname", "larry");
     browser.type_into("#root_password", PASSWORD);
@@ -104,7 +105,6 @@ fn order_in_browser(browser: &Browser, site: &Site, pictures: &Path) -> String {
     browser.type_into("#keymap", "de");
     browser.type_into("#locale", "de_DE.UTF-8");
     browser.type_into("#timezone", "Europe/Berlin");
-    browser.click("details summary");
     browser.type_into("#user_name", "ada");
     browser.type_into("#user_groups", "wheel");
     browser.click("input[name=user_password_of_root]");
@@ -123,18 +123,21 @@ fn order_in_browser(browser: &Browser, site: &Site, pictures: &Path) -> String {
             browser.click(&format!("input[name=formats][value=\"{format}\"]"));
         }
     }
-    // First a mistake: the page says what is wrong and keeps what was typed.
-    browser.click("button[type=submit]");
-    let text =
-        wait_for("the explanation", Duration::from_secs(60), || Some(browser.text()).filter(|t| t.contains("vim-nonsense")));
+    // First a mistake: it is said while it is typed, and again when it is sent; what was typed is kept.
+    wait_for("the conflict", Duration::from_secs(60), || browser.has("#plan .conflict").then_some(()));
+    browser.click("#order-now");
+    wait_for("the explanation", Duration::from_secs(60), || browser.has(".panel.bad").then_some(()));
+    let text = browser.text();
     assert!(text.contains("app-editors/vim-nonsense"), "{text}");
     browser.screenshot(&pictures.join("order-refused.png"));
+    unfold(browser);
     assert_eq!(browser.script("return document.querySelector('#hostname').value"), "larry");
     browser.type_into("#packages", "app-editors/nano");
     // Passwords are not sent back to the browser, so they are typed again.
     browser.type_into("#root_password", PASSWORD);
     browser.type_into("#root_password_again", PASSWORD);
-    browser.click("button[type=submit]");
+    wait_for("the plan", Duration::from_secs(60), || browser.has("#plan .sums-up").then_some(()));
+    browser.click("#order-now");
     wait_for("the order's page", Duration::from_secs(60), || Some(browser.address()).filter(|a| a.contains("/orders/")));
     let address = browser.address();
     address.strip_prefix(&site.url).unwrap_or(&address).to_owned()
@@ -163,6 +166,11 @@ fn the_browser_shows_a_push(browser: &Browser, site: &Site) {
     let shown =
         wait_for("the notice to be shown", Duration::from_secs(30), || Some(browser.script(shown)).filter(|s| s[0].is_string()));
     assert_eq!(shown, json!(["an image|It is ready to be downloaded.|/orders/x"]));
+}
+
+/// Opens all steps of the order form.
+fn unfold(browser: &Browser) {
+    browser.script("document.querySelectorAll('details').forEach((details) => { details.open = true; })");
 }
 
 /// Watches the live page until the image is ready; it must show it without being reloaded.

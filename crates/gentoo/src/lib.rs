@@ -21,6 +21,7 @@ pub mod required_use;
 mod src_uri;
 pub mod stage3;
 mod text;
+pub mod use_desc;
 pub mod useflags;
 pub mod vdb;
 pub mod version;

@@ -13,8 +13,8 @@ macro_rules! files {
 
 /// Every text and picture of `docs/`, `SUMMARY.md` first.
 const FILES: &[(&str, &str)] = files!("../../../docs/":
-    "SUMMARY.md" "introduction.md" "first-image.md" "presets.md" "formats.md" "use.md" "lock-files.md" "settings.md" "prefix.md"
-    "attestation.md" "operating.md" "queue.md" "advice.md" "appliance.md" "extending.md" "security.md" "architecture.md"
+    "SUMMARY.md" "introduction.md" "first-image.md" "ordering.md" "presets.md" "formats.md" "use.md" "lock-files.md" "settings.md"
+    "prefix.md" "attestation.md" "operating.md" "queue.md" "advice.md" "appliance.md" "extending.md" "security.md" "architecture.md"
     "api.md" "cli.md" "fresh.md" "carrying.md" "resolver.md" "composer.md" "benchmarks.md" "advice-year.svg");
 
 /// What chapters include from outside `docs/`.

@@ -10,12 +10,14 @@ use crate::bus::Bus;
 use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::db::Db;
+use crate::flag_words::FlagWords;
 use crate::http::Counters;
 use crate::limits::Usage;
 use crate::notices::{Mailer, SiteKey};
 use crate::oidc::Provider;
 use crate::outbound::Reach;
 use crate::outlook::Outlooks;
+use crate::preview::PresetPlans;
 use crate::storage::Storage;
 use crate::workers::Workers;
 
@@ -40,6 +42,8 @@ pub struct App {
     pub operator_token: String,
     pub workers: Workers,
     pub outlooks: Outlooks,
+    pub preset_plans: PresetPlans,
+    pub flag_words: FlagWords,
     pub usage: Usage,
     pub counters: Counters,
     /// Turns true when the server is to end.

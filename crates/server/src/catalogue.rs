@@ -93,6 +93,12 @@ impl Catalogue {
         Ok(Planned { channel, plan, title })
     }
 
+    /// The channel that an order would be served from.
+    pub(crate) async fn channel_of(&self, order: &Order) -> Result<Arc<Channel>, Refusal> {
+        let preset = self.find_preset(order)?;
+        self.find_channel(order, preset.as_ref()).await
+    }
+
     fn find_preset(&self, order: &Order) -> Result<Option<Preset>, Refusal> {
         let Some(name) = &order.preset else {
             return Ok(None);

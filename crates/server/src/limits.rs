@@ -29,6 +29,8 @@ pub struct Limits {
     pub site_orders_per_hour: u32,
     /// Plans that one user has made in a minute: orders, refused ones among them, and plans alone.
     pub plans_per_minute: u32,
+    /// Previews of the order form that one user has made in a minute, as it is being filled in.
+    pub previews_per_minute: u32,
     /// Times that one user begins to log in within an hour: by a link that is mailed, or at the provider.
     pub log_ins_per_hour: u32,
     /// Downloads of one user at once, from a folder.
@@ -52,6 +54,7 @@ impl Default for Limits {
             open_orders: 30,
             site_orders_per_hour: 3_000,
             plans_per_minute: 60,
+            previews_per_minute: 240,
             log_ins_per_hour: 30,
             downloads: 8,
             downloads_per_hour: 600,
@@ -77,6 +80,8 @@ pub struct Limited {
 pub enum Rate {
     /// Plans that were made.
     Plans,
+    /// Previews of the order form.
+    Previews,
     /// Links to log in that were asked for, and browsers that were sent to the provider.
     LogIns,
     /// Downloads that were sent on to a storage.
@@ -88,6 +93,7 @@ impl Rate {
     fn of(self, limits: &Limits) -> (u32, u32) {
         match self {
             Rate::Plans => (limits.plans_per_minute, 60),
+            Rate::Previews => (limits.previews_per_minute, 60),
             Rate::LogIns => (limits.log_ins_per_hour, 3_600),
             Rate::Downloads => (limits.downloads_per_hour, 3_600),
         }
@@ -96,6 +102,7 @@ impl Rate {
     fn name(self) -> &'static str {
         match self {
             Rate::Plans => "plans",
+            Rate::Previews => "previews",
             Rate::LogIns => "log-ins",
             Rate::Downloads => "downloads",
         }
@@ -153,6 +160,12 @@ impl App {
     pub async fn may_plan(&self, user: &str) -> Result<(), Refusal> {
         let most = self.config.limits.plans_per_minute;
         self.may(Rate::Plans, user, &format!("this site works out at most {most} plans a minute for one user")).await
+    }
+
+    /// Whether this user may have the order form worked out now.
+    pub async fn may_preview(&self, user: &str) -> Result<(), Refusal> {
+        let most = self.config.limits.previews_per_minute;
+        self.may(Rate::Previews, user, &format!("this site works out at most {most} plans a minute for one user")).await
     }
 
     /// Whether somebody at this address may ask for a link to log in now, or go to the provider.

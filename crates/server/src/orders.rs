@@ -66,12 +66,12 @@ pub struct Taken {
 pub struct Prepared {
     /// The identifier of the build, if it becomes one of its own.
     pub id: String,
-    planned: Planned,
+    pub planned: Planned,
     join_key: String,
     image_name: String,
     notice: String,
     formats: Vec<Format>,
-    work: queue::Work,
+    pub work: queue::Work,
     sketch: queue::Sketch,
 }
 
@@ -147,10 +147,7 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
         }
         Err(other) => return Err(other),
     };
-    let (wanted, most) = (planned.plan.summary.installed_size, app.config.limits.max_installed_bytes);
-    if wanted > most {
-        return Err(Refusal::TooLarge { wanted: clock::size(wanted), most: clock::size(most) });
-    }
+    check_size(app, &planned.plan)?;
     let (order_id, address_token) = (secret::token::<20>()?, secret::token::<20>()?);
     let prepared = Prepared::new(planned, order)?;
     let account = client.who.account();
@@ -176,6 +173,15 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
         demands::note(app, &prepared.planned.channel.config.name, order, &[]).await?;
     }
     answer(placed, order_id)
+}
+
+/// Whether the site makes systems so large.
+pub fn check_size(app: &App, plan: &Plan) -> Result<(), Refusal> {
+    let (wanted, most) = (plan.summary.installed_size, app.config.limits.max_installed_bytes);
+    if wanted > most {
+        return Err(Refusal::TooLarge { wanted: clock::size(wanted), most: clock::size(most) });
+    }
+    Ok(())
 }
 
 /// Has an order's build made again that failed or expired. Whether there was anything to make again.
@@ -255,7 +261,7 @@ pub(crate) fn hash<'a>(domain: &str, fields: impl IntoIterator<Item = &'a str>) 
 }
 
 /// The order without password hashes, which only the build needs.
-fn without_secrets(order: &Order) -> Order {
+pub fn without_secrets(order: &Order) -> Order {
     let mut order = order.clone();
     order.system.root_password_hash = None;
     for user in &mut order.system.users {

@@ -31,10 +31,15 @@ pub struct Outlook {
     /// The work of its user's that is before each waiting build. Seconds.
     work_before: HashMap<String, f64>,
     numbers: HashMap<String, u64>,
+    /// What the forecast was made of.
+    queue: Queue,
     forecast: Forecast,
     calibration: Calibration,
     model: Arc<CostModel>,
 }
+
+/// Stands for a build that is not in the queue, and for the user who may order it.
+const NEWCOMER: u64 = u64::MAX;
 
 /// A waiting build, and what its worker must be able to do.
 pub struct Turn {
@@ -82,6 +87,24 @@ impl Outlook {
     pub fn ready(&self, build: &str) -> Option<(Range, Range)> {
         let forecast = self.forecast.range(*self.numbers.get(build)?)?.after(self.made.elapsed().as_secs_f64());
         Some((forecast, self.calibration.apply(forecast)))
+    }
+
+    /// When a build would be ready that somebody new orders now; from now. Not worked out where the queue is long, or there is no worker.
+    pub fn newcomer(&self, work: &Work) -> Option<Range> {
+        if self.turns.len() > LONG {
+            return None;
+        }
+        let mut queue = self.queue.clone();
+        let wanted = Wanting { user: NEWCOMER, since: queue.now, doubtful: false };
+        let waiting = Waiting { id: NEWCOMER, rank: 0, wanted_by: vec![wanted], cost: self.build_seconds(work) };
+        queue.waiting.push(Entry { waiting, work: work.clone() });
+        let range = queue::forecast::forecast(&queue, &self.model, 1).range(NEWCOMER)?;
+        Some(self.calibration.apply(range))
+    }
+
+    /// How long a worker of usual speed takes for a build. Seconds.
+    pub fn build_seconds(&self, work: &Work) -> f64 {
+        self.model.seconds(work, None)
     }
 
     /// How long a worker takes, as a factor on the usual time.
@@ -167,6 +190,7 @@ fn work_out(rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, id
             })
             .collect(),
         forecast: queue::forecast::forecast(&queue, &model, 1),
+        queue,
         calibration,
         model,
     }
@@ -293,6 +317,10 @@ mod tests {
         let middle = |id: &str| outlook.ready(id).unwrap().1.middle;
         assert!(middle("a") < middle("d") && middle("d") < middle("c") && middle("c") < middle("b"));
         assert!(outlook.work_before("b").unwrap() > 0.0);
+        // Somebody new waits for no more than those who were before, and not for the second order of one of them.
+        let small = Summary { packages: 10, download_size: 10_000_000, installed_size: 30_000_000, measured: false };
+        let newcomer = outlook.newcomer(&work_of(&small, &[Format::Zip])).unwrap().middle;
+        assert!(newcomer > middle("a") && newcomer < middle("b"), "{newcomer}");
     }
 
     #[test]
@@ -300,5 +328,6 @@ mod tests {
         let rows = QueueRows { waiting: vec![waiting("a", 1, "x", 100)], ..QueueRows::default() };
         let outlook = work_out(rows, Arc::new(CostModel::learn(&[])), Calibration::learn(&[]), Vec::new());
         assert!(outlook.ready("a").is_none());
+        assert!(outlook.newcomer(&work_of(&Summary::default(), &[Format::Zip])).is_none());
     }
 }

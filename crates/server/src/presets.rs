@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use contract::Format;
+use contract::{Format, Order};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ChannelConfig, ConfigError};
@@ -33,6 +33,13 @@ pub struct Preset {
     pub services: Vec<String>,
     /// Formats suggested on the order page.
     pub formats: Vec<Format>,
+}
+
+impl Preset {
+    /// The preset as it is, with nothing personal.
+    pub fn order(&self) -> Order {
+        Order { arch: self.arch.clone(), preset: Some(self.name.clone()), formats: self.formats.clone(), ..Order::default() }
+    }
 }
 
 /// A file of presets: the same for one architecture, or for several.

@@ -21,11 +21,13 @@ use crate::catalogue::Catalogue;
 use crate::client::Peer;
 use crate::config::{Config, ConfigError};
 use crate::db::{Db, MigrateError};
+use crate::flag_words::FlagWords;
 use crate::http::{Book, Counters};
 use crate::limits::Usage;
 use crate::notices::{Mailer, PushError, SiteKey};
 use crate::oidc::Provider;
 use crate::outlook::Outlooks;
+use crate::preview::PresetPlans;
 use crate::secret::{self, NoRandomness};
 use crate::storage::Storage;
 use crate::workers::Workers;
@@ -100,6 +102,8 @@ impl Server {
             operator_token,
             workers: Workers::default(),
             outlooks: Outlooks::default(),
+            preset_plans: PresetPlans::default(),
+            flag_words: FlagWords::default(),
             usage: Usage::default(),
             counters: Counters::default(),
             stopping,

@@ -154,7 +154,7 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
     };
     let advisories = advisories(app, &build.id, &documents).await?;
     let fresh = fresh::of_order(app, &order.id).await?;
-    let ready = ready(app, &build, state).await?;
+    let ready = ready(app, &build.id, state).await?;
     let steps = steps(&build, state);
     let webhook_secret = order.webhook.as_ref().map(|_| notices::webhook_secret(&app.secret, &order.id));
     Ok(Some(OrderStatus {
@@ -220,28 +220,48 @@ async fn advisories(app: &App, build: &str, documents: &[DocumentLink]) -> db::R
     body.map(|body| serde_json::from_slice(&body).map_err(|e| sqlx::Error::Decode(Box::new(e)))).transpose()
 }
 
-async fn ready(app: &App, build: &Build, state: BuildState) -> db::Result<Ready> {
+/// When a build is ready that is in this state.
+pub async fn ready(app: &App, build: &str, state: BuildState) -> db::Result<Ready> {
     match state {
         BuildState::Ready => return Ok(Ready::words(Some(0), say!("ready"))),
         BuildState::Failed | BuildState::Cancelled | BuildState::Expired => return Ok(Ready::words(None, say!("never"))),
-        BuildState::Waiting | BuildState::Building => {}
+        BuildState::Waiting => {
+            if let Some(held_up) = held_up(app).await? {
+                return Ok(held_up);
+            }
+        }
+        BuildState::Building => {}
     }
-    if state == BuildState::Waiting && app.db.gate().await? == Gate::Paused {
-        return Ok(Ready::words(None, say!("not yet known: the operator has paused the queue")));
+    Ok(Ready::of(app.outlook().await?.ready(build).map(|(_, range)| range)))
+}
+
+/// When a build would be ready that somebody new orders now.
+pub async fn ready_if_ordered(app: &App, work: &queue::Work) -> db::Result<Ready> {
+    if let Some(held_up) = held_up(app).await? {
+        return Ok(held_up);
     }
-    if state == BuildState::Waiting && app.db.workers_present().await? == 0 {
-        return Ok(Ready::words(None, say!("not yet known: no worker is connected at the moment")));
+    let (outlook, work) = (app.outlook().await?, work.clone());
+    let newcomer = tokio::task::spawn_blocking(move || outlook.newcomer(&work)).await;
+    Ok(Ready::of(newcomer.map_err(|e| sqlx::Error::Decode(Box::new(e)))?))
+}
+
+/// What keeps all that waits from being begun.
+async fn held_up(app: &App) -> db::Result<Option<Ready>> {
+    if app.db.gate().await? == Gate::Paused {
+        return Ok(Some(Ready::words(None, say!("not yet known: the operator has paused the queue"))));
     }
-    Ok(match app.outlook().await?.ready(&build.id) {
-        Some((_, range)) => Ready::within(range),
-        None => Ready::words(None, say!("not yet known: no worker is at hand")),
-    })
+    let nobody = app.db.workers_present().await? == 0;
+    Ok(nobody.then(|| Ready::words(None, say!("not yet known: no worker is connected at the moment"))))
 }
 
 impl Ready {
     /// Words for a state that needs no range.
     fn words(seconds: Option<u64>, text: String) -> Ready {
         Ready { seconds, text, range50: None, range90: None }
+    }
+
+    fn of(range: Option<Range>) -> Ready {
+        range.map_or_else(|| Ready::words(None, say!("not yet known: no worker is at hand")), Ready::within)
     }
 
     fn within(range: Range) -> Ready {

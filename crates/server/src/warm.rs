@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use contract::Order;
-
 use crate::app::App;
 use crate::db::{Ahead, Gate};
 use crate::orders::{Prepared, Refusal};
@@ -46,12 +44,7 @@ async fn keep_warm(app: &App, name: &str) -> Result<Ahead, Refusal> {
         return Ok(Ahead::Busy);
     }
     let Some(preset) = app.catalogue.presets.get(name) else { return Ok(Ahead::Failed) };
-    let order = Order {
-        arch: preset.arch.clone(),
-        preset: Some(preset.name.clone()),
-        formats: preset.formats.clone(),
-        ..Order::default()
-    };
+    let order = preset.order();
     let prepared = Prepared::new(app.catalogue.plan(&order).await?, &order)?;
     let ahead = app.db.place_ahead(name, &prepared.build(&order)).await?;
     if ahead == Ahead::Queued {

@@ -172,6 +172,16 @@ mod tests {
     /// Templates whose words are English alone so far.
     const ENGLISH_ALONE: &[&str] = &[
         "order_form.html",
+        "order_plan.html",
+        "order_said.html",
+        "order_chips.html",
+        "order_link.html",
+        "order_digest_start.html",
+        "order_digest_packages.html",
+        "order_digest_formats.html",
+        "order_digest_system.html",
+        "order_parts.html",
+        "package_hits.html",
         "packages.html",
         "address.html",
         "advice.html",

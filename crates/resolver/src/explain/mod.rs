@@ -16,7 +16,8 @@ use crate::plan::Reasons;
 use crate::search::{Failure, NotFound};
 use crate::universe::{AtomRef, PkgId, Universe};
 
-use words::{did_you_mean, either, list, similar_names, unique};
+pub(crate) use words::similar_names;
+use words::{did_you_mean, either, list, unique};
 
 /// Advice for what may not be passed on.
 const AFTER_BOOT: &str = "Install it yourself after the first boot.";

@@ -59,7 +59,7 @@ pub(super) fn did_you_mean(names: &[String], otherwise: &str) -> String {
 }
 
 /// Names like the one given: the same package in another category, then those that few changes lead to.
-pub(super) fn similar_names(u: &Universe, wanted: &str) -> Vec<String> {
+pub(crate) fn similar_names(u: &Universe, wanted: &str) -> Vec<String> {
     let package = wanted.rsplit_once('/').map_or(wanted, |(_, p)| p).to_ascii_lowercase();
     let limit = match package.len() {
         0..=2 => 0,

@@ -179,6 +179,12 @@ pub(super) async fn insert(tx: &mut Transaction<'static, Any>, build: &NewBuild<
 }
 
 impl Db {
+    /// The build that an order of the same images would join, and its state.
+    pub async fn equal_build(&self, build: &NewBuild<'_>) -> Result<Option<(String, BuildState)>> {
+        let mut tx = self.pool.begin().await?;
+        equal(&mut tx, build).await
+    }
+
     /// The build with this identifier.
     pub async fn build(&self, id: &str) -> Result<Option<Build>> {
         sqlx::query_as(

@@ -11,6 +11,7 @@ use super::problem::Problem;
 
 const STYLE: &str = include_str!("../../assets/site.css");
 const LIVE: &str = include_str!("../../assets/live.js");
+const ORDER: &str = include_str!("../../assets/order.js");
 const PUSH: &str = include_str!("../../assets/push.js");
 const SERVICE_WORKER: &str = include_str!("../../assets/service-worker.js");
 const ICON: &str = include_str!("../../assets/icon.svg");
@@ -18,7 +19,7 @@ const ICON: &str = include_str!("../../assets/icon.svg");
 /// Changes whenever an asset does.
 pub static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hash = Sha256::new();
-    [STYLE, LIVE, PUSH, ICON].iter().for_each(|text| hash.update(text));
+    [STYLE, LIVE, ORDER, PUSH, ICON].iter().for_each(|text| hash.update(text));
     hex::encode(hash.finalize()).chars().take(12).collect()
 });
 
@@ -27,6 +28,7 @@ pub async fn asset(Path(name): Path<String>) -> Response {
     let (content_type, text) = match name.as_str() {
         "site.css" => ("text/css; charset=utf-8", STYLE),
         "live.js" => ("text/javascript; charset=utf-8", LIVE),
+        "order.js" => ("text/javascript; charset=utf-8", ORDER),
         "push.js" => ("text/javascript; charset=utf-8", PUSH),
         "icon.svg" => ("image/svg+xml", ICON),
         _ => return Problem::new(StatusCode::NOT_FOUND, "There is no such file.").into_response(),

@@ -3,6 +3,7 @@
 use contract::hash::FieldHasher;
 use contract::{Format, Order, OrderError};
 
+use super::form_packages::{optional, replace_word, with, without, words};
 use super::form_system::SystemInput;
 use crate::app::App;
 use crate::secret;
@@ -38,42 +39,110 @@ pub struct Submitted {
     pub password: String,
     /// The repetition of the password.
     pub password_again: String,
-    /// A password was typed when the form was last refused. It was not kept, so it has to come again.
-    had_password: bool,
-    /// What is to be asked for instead of what was typed: `TYPED OFFERED`.
-    take: Option<String>,
+    /// A password was typed when the form was last shown anew. It was not kept, so it has to come again.
+    pub had_password: bool,
+    /// What the package search is to look for, and in which category.
+    pub search: String,
+    pub category: String,
+    /// What the button that was pressed changes.
+    pub edits: Vec<Edit>,
+    /// Files that came along.
+    pub files: Vec<Upload>,
+}
+
+/// A change that a button makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// Another atom is asked for instead of one that was typed.
+    Take {
+        typed: String,
+        offered: String,
+    },
+    Add(String),
+    Remove(String),
+    /// A field gets another value; of fields that may have several, one more.
+    Set {
+        field: String,
+        value: String,
+    },
+}
+
+/// A file that came with the form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// The field that it was chosen in.
+    pub field: String,
+    /// As the browser says.
+    pub name: String,
+    pub bytes: Vec<u8>,
 }
 
 impl FormInput {
     /// Reads fields from a query or a form's body. Fields that are not ours are passed over: browser extensions add some.
     pub fn parse(bytes: &[u8]) -> Submitted {
         let mut submitted = Submitted::default();
-        let input = &mut submitted.input;
         for (name, value) in form_urlencoded::parse(bytes) {
-            let value = value.into_owned();
-            match name.as_ref() {
-                "token" => input.token = value,
-                "preset" => input.preset = value,
-                "channel" => input.channel = value,
-                "packages" => input.packages = value,
-                "formats" => input.formats.push(value),
-                "hostname" => input.hostname = value,
-                "root_password" => submitted.password = value,
-                "root_password_again" => submitted.password_again = value,
-                "ssh_keys" => input.ssh_keys = value,
-                "locale" => input.locale = value,
-                "timezone" => input.timezone = value,
-                "keymap" => input.keymap = value,
-                "prefix" => input.prefix = value,
-                "services" => input.services = value,
-                "install_mask" => input.install_mask = value,
-                "email" => input.email = value,
-                "had_password" => submitted.had_password = true,
-                "take" => submitted.take = Some(value),
-                name => input.system.take(name, value),
-            }
+            submitted.take(&name, value.into_owned());
         }
         submitted
+    }
+
+    /// Takes a field of the form, if it is one.
+    fn take(&mut self, name: &str, value: String) {
+        match name {
+            "formats" if self.formats.contains(&value) => {}
+            "formats" => self.formats.push(value),
+            name => {
+                if let Some((_, field)) = self.fields_mut().into_iter().find(|(known, _)| *known == name) {
+                    *field = value;
+                } else {
+                    self.system.take(name, value);
+                }
+            }
+        }
+    }
+
+    /// The fields that have one value, in the form's order.
+    fn fields_mut(&mut self) -> [(&'static str, &mut String); 13] {
+        [
+            ("token", &mut self.token),
+            ("preset", &mut self.preset),
+            ("channel", &mut self.channel),
+            ("packages", &mut self.packages),
+            ("prefix", &mut self.prefix),
+            ("hostname", &mut self.hostname),
+            ("ssh_keys", &mut self.ssh_keys),
+            ("locale", &mut self.locale),
+            ("timezone", &mut self.timezone),
+            ("keymap", &mut self.keymap),
+            ("services", &mut self.services),
+            ("install_mask", &mut self.install_mask),
+            ("email", &mut self.email),
+        ]
+    }
+
+    /// The form as a query, for a link that carries it: without what is secret or personal, as [`FormInput::in_link`] has it.
+    pub fn query(&self) -> String {
+        let mut copy = self.clone();
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        // Without a preset is a choice, too, so that this field is always there.
+        query.append_pair("preset", &self.preset);
+        let own = copy.fields_mut().into_iter().filter(|(name, _)| *name != "preset").map(|(name, value)| (name, value.clone()));
+        let fields: Vec<(&str, String)> = own.chain(self.system.pairs()).collect();
+        query.extend_pairs(fields.iter().filter(|(name, value)| Self::in_link(name) && !value.trim().is_empty()));
+        query.extend_pairs(self.formats.iter().map(|format| ("formats", format)));
+        query.finish()
+    }
+
+    /// Whether a link carries a field. Keys are long and somebody's own; a script may hold secrets.
+    fn in_link(name: &str) -> bool {
+        !matches!(name, "token" | "email" | "ssh_keys" | "user_ssh_keys" | "user_password_of_root" | "first_boot")
+    }
+
+    /// Whether anything was filled in that a link leaves out.
+    pub fn has_more_than_a_link(&self) -> bool {
+        let out = [&self.email, &self.ssh_keys, &self.system.user_ssh_keys, &self.system.first_boot];
+        out.iter().any(|value| !value.trim().is_empty())
     }
 
     /// Stands for this very form: sent again unchanged it is the same, after a change it is another. `None` when the page's token is
@@ -83,30 +152,21 @@ impl FormInput {
             return None;
         }
         let mut hash = FieldHasher::new("hatchery form");
-        let fields = [
-            &self.token,
-            &self.preset,
-            &self.channel,
-            &self.packages,
-            &self.prefix,
-            &self.hostname,
-            &self.ssh_keys,
-            &self.locale,
-            &self.timezone,
-            &self.keymap,
-            &self.services,
-            &self.install_mask,
-            &self.email,
-        ];
-        for field in fields.into_iter().chain(&self.formats).chain(&self.system.values()) {
+        let mut copy = self.clone();
+        for (_, field) in copy.fields_mut() {
+            hash.field(field.as_str());
+        }
+        for field in self.formats.iter().chain(&self.system.values()) {
             hash.field(field);
         }
         Some(hash.finish())
     }
 
-    /// The form as it is first shown: the first preset and its formats chosen.
+    /// The form as it is first shown: the first preset that is kept warm, or else the first, and its formats chosen.
     pub fn fresh(app: &App) -> FormInput {
-        let preset = app.catalogue.presets.all().first();
+        let presets = &app.catalogue.presets;
+        let warm = app.config.warm.iter().find_map(|name| presets.get(name));
+        let preset = warm.or(presets.all().first());
         FormInput {
             preset: preset.map(|p| p.name.clone()).unwrap_or_default(),
             formats: preset.map(|p| p.formats.iter().map(|f| f.name().to_owned()).collect()).unwrap_or_default(),
@@ -148,6 +208,13 @@ impl FormInput {
 
     /// The order that the fields mean. `password_hash` is what became of the password.
     pub fn order(&self, app: &App, password_hash: Option<String>) -> Result<Order, OrderError> {
+        let order = self.draft(app, password_hash)?;
+        order.check()?;
+        Ok(order)
+    }
+
+    /// The same unchecked.
+    pub fn draft(&self, app: &App, password_hash: Option<String>) -> Result<Order, OrderError> {
         let formats = self.formats.iter().map(|name| name.parse::<Format>()).collect::<Result<Vec<_>, _>>()?;
         let mut order = Order {
             arch: self.arch(app),
@@ -169,12 +236,11 @@ impl FormInput {
         order.system.services = words(&self.services);
         self.system.apply(&mut order.system)?;
         order.notify.email = optional(&self.email);
-        order.check()?;
         Ok(order)
     }
 
     /// The form does not ask for the architecture: the preset has one, and the channel has one.
-    fn arch(&self, app: &App) -> String {
+    pub fn arch(&self, app: &App) -> String {
         let of_preset = app.catalogue.presets.get(&self.preset).map(|p| p.arch.as_str());
         let of_channel = app.catalogue.channels.get(&self.channel).map(|c| c.config.arch.as_str());
         let first = app.catalogue.channels.all().first().map(|c| c.config.arch.as_str());
@@ -188,15 +254,39 @@ impl Submitted {
         !self.password.is_empty()
     }
 
-    /// Puts in the build that was offered instead of one that nobody has. A password that had been typed before has to be there again,
-    /// so that one click does not order a system nobody can log in to.
+    /// Takes a field of the form, or what a button of it says.
+    pub fn take(&mut self, name: &str, value: String) {
+        match name {
+            "root_password" => self.password = value,
+            "root_password_again" => self.password_again = value,
+            "had_password" => self.had_password = true,
+            "search" => self.search = value,
+            "category" => self.category = value,
+            "take" | "add" | "remove" | "set" => self.edits.extend(Edit::read(name, &value)),
+            name => self.input.take(name, value),
+        }
+    }
+
+    /// Does what the button says that was pressed. Whether there was one.
+    pub fn apply_edits(&mut self) -> bool {
+        for edit in &self.edits {
+            let packages = &self.input.packages;
+            match edit {
+                Edit::Take { typed, offered } => self.input.packages = replace_word(packages, typed, offered),
+                Edit::Add(atom) => self.input.packages = with(packages, atom),
+                Edit::Remove(word) => self.input.packages = without(packages, word),
+                Edit::Set { field, value } => self.input.take(field, value.clone()),
+            }
+        }
+        !self.edits.is_empty()
+    }
+
+    /// Does what the button says. A password that had been typed before has to be there again, so that nobody orders a system that they
+    /// cannot log in to for not having seen that it is not kept.
     pub fn take_offer(&mut self) -> Result<(), OrderError> {
-        let Some((typed, offered)) = self.take.as_deref().and_then(|take| take.split_once(' ')) else {
-            return Ok(());
-        };
-        self.input.packages = replace_word(&self.input.packages, typed, offered);
-        if self.had_password && !self.has_password() {
-            let message = "the package was changed; type the password once more, as it is not kept, and order";
+        self.apply_edits();
+        if std::mem::take(&mut self.had_password) && !self.has_password() {
+            let message = "type the password once more, as it is not kept; or order again as it is, to have none";
             return Err(OrderError::new("system.root_password_hash", message));
         }
         Ok(())
@@ -220,86 +310,22 @@ impl Submitted {
     }
 }
 
-fn optional(text: &str) -> Option<String> {
-    let text = text.trim();
-    (!text.is_empty()).then(|| text.to_owned())
-}
-
-/// Words apart by white space or commas outside of brackets; what follows a `#` at a line's start or after white space is a remark.
-fn words(text: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    for line in text.lines() {
-        let mut word = String::new();
-        let mut brackets = 0u32;
-        for c in line.chars() {
-            match c {
-                '#' if word.is_empty() => break,
-                '[' => brackets += 1,
-                ']' => brackets = brackets.saturating_sub(1),
-                _ => {}
-            }
-            if c.is_whitespace() || (c == ',' && brackets == 0) {
-                words.extend(optional(&std::mem::take(&mut word)));
-            } else {
-                word.push(c);
-            }
+impl Edit {
+    /// What a button of this name and value means; the longest atom bounds what is taken.
+    fn read(name: &str, value: &str) -> Option<Edit> {
+        match name {
+            "take" => value.split_once(' ').map(|(typed, offered)| Edit::Take { typed: typed.into(), offered: offered.into() }),
+            "add" => optional(value).map(Edit::Add),
+            "remove" => optional(value).map(Edit::Remove),
+            "set" => value.split_once('=').map(|(field, value)| Edit::Set { field: field.into(), value: value.into() }),
+            _ => None,
         }
-        words.extend(optional(&word));
     }
-    let mut seen = std::collections::BTreeSet::new();
-    words.retain(|word| seen.insert(word.clone()));
-    words
-}
-
-/// The text with a word of it replaced wherever it stands alone.
-fn replace_word(text: &str, word: &str, by: &str) -> String {
-    if word.is_empty() {
-        return text.to_owned();
-    }
-    let is_end = |c: char| c.is_whitespace() || c == ',';
-    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
-    while let Some((before, after)) = rest.split_once(word) {
-        let alone = before.chars().last().or(out.chars().last()).is_none_or(is_end) && after.chars().next().is_none_or(is_end);
-        out += before;
-        out += if alone { by } else { word };
-        rest = after;
-    }
-    out + rest
-}
-
-/// The word among those typed that means the atom: as it stands, or with the category left out.
-pub fn word_for<'a>(packages: &'a [String], atom: &str) -> Option<&'a String> {
-    let without_category = |text: &str| {
-        let start = text.find(|c: char| c.is_ascii_alphanumeric() || c == '_').unwrap_or(0);
-        let slash = text.find('/')?;
-        Some(format!("{}{}", text.get(..start)?, text.get(slash + 1..)?))
-    };
-    let means = |word: &str| {
-        gentoo::Atom::parse(word).map_or_else(|_| without_category(atom).as_deref() == Some(word), |a| a.to_string() == atom)
-    };
-    packages.iter().find(|word| means(word))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn packages_are_read_as_people_type_them() {
-        let text = "app-editors/vim[python,-X], dev-vcs/git\n# a remark\n  app-misc/tmux # another\n\ndev-vcs/git\r\n";
-        assert_eq!(words(text), ["app-editors/vim[python,-X]", "dev-vcs/git", "app-misc/tmux"]);
-    }
-
-    #[test]
-    fn what_is_offered_replaces_the_word_it_is_for() {
-        let text = "app-editors/vim[X]\napp-editors/vim[X,python], vim[X] # vim[X]\n";
-        assert_eq!(replace_word(text, "vim[X]", "vim"), "app-editors/vim[X]\napp-editors/vim[X,python], vim # vim\n");
-        assert_eq!(replace_word(text, "", "vim"), text);
-        let typed = ["dev-vcs/git".to_owned(), "vim[-X]".into(), "=app-misc/tmux-3*[X]".into()];
-        assert_eq!(word_for(&typed, "app-editors/vim[-X]"), Some(&typed[1]));
-        assert_eq!(word_for(&typed, "=app-misc/tmux-3*[X]"), Some(&typed[2]));
-        assert_eq!(word_for(&typed, "app-editors/vim"), None);
-    }
 
     #[test]
     fn an_order_fills_the_form_that_makes_it_again() {
@@ -350,5 +376,27 @@ mod tests {
         assert_eq!(submitted.input.formats, ["iso", "tar.bz2"]);
         assert_eq!(submitted.input.hostname, "a b");
         assert_eq!(submitted.password, "p");
+    }
+    #[test]
+    fn a_link_carries_what_is_not_personal_and_is_read_back() {
+        let typed = b"token=0123456789abcdef0123&preset=&packages=a%2Fb%5Bx%5D&formats=iso&formats=zip&hostname=egg&email=a@b&\
+                      first_boot=secret&ssh_keys=ssh-rsa&locales=de_DE.UTF-8&root_password=hunter2";
+        let input = FormInput::parse(typed).input;
+        let query = input.query();
+        assert_eq!(query, "preset=&packages=a%2Fb%5Bx%5D&hostname=egg&locales=de_DE.UTF-8&formats=iso&formats=zip");
+        assert!(input.has_more_than_a_link());
+        let again = FormInput::parse(query.as_bytes()).input;
+        assert_eq!(again.query(), query);
+        assert!(!again.has_more_than_a_link());
+    }
+
+    #[test]
+    fn buttons_change_the_form() {
+        let mut submitted =
+            FormInput::parse(b"packages=a%2Fb&formats=iso&set=formats%3Dzip&set=root_filesystem%3D&add=c%2Fd&remove=a%2Fb");
+        assert!(submitted.apply_edits());
+        assert_eq!(submitted.input.packages, "c/d");
+        assert_eq!(submitted.input.formats, ["iso", "zip"]);
+        assert!(!FormInput::parse(b"take=x&set=y").apply_edits(), "nonsense changes nothing");
     }
 }

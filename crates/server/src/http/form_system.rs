@@ -80,8 +80,13 @@ impl SystemInput {
 
     /// All values, in the form's order.
     pub fn values(&self) -> Vec<String> {
+        self.pairs().into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// All fields with their values, in the form's order.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let mut copy = self.clone();
-        copy.fields_mut().into_iter().map(|(_, value)| std::mem::take(value)).collect()
+        copy.fields_mut().into_iter().map(|(name, value)| (name, std::mem::take(value))).collect()
     }
 
     /// Whether anything was filled in.

@@ -15,17 +15,21 @@ mod download;
 mod events;
 mod feed;
 mod form;
+mod form_packages;
 mod form_system;
 mod fresh;
+mod import;
 mod log_in;
 mod mail;
 mod metrics;
 mod openapi;
 mod operator;
+mod order_form;
 mod order_page;
 mod packages;
 mod pages;
 mod paging;
+mod plan_view;
 mod problem;
 mod queue_page;
 mod reports;
@@ -61,8 +65,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(100);
 /// All routes of the server.
 pub fn router(app: Arc<App>, book: Book) -> Router {
     let pages = Router::new()
-        .route("/", get(pages::order_form))
-        .route("/orders", post(pages::place_order).get(pages::to_the_form))
+        .route("/", get(order_form::order_form))
+        .route("/orders", post(order_form::place_order).get(pages::to_the_form))
+        .route("/orders/form", post(order_form::form_anew).get(pages::to_the_form))
+        .route("/orders/parts", post(order_form::parts))
+        .route("/orders/hits", post(order_form::hits))
+        .route("/orders/file", post(order_form::file))
         .route("/orders/{id}", get(order_page::page))
         .route("/orders/{id}/packages", get(packages::of_order))
         .route("/orders/{id}/fresh", post(fresh::keep_on_page))

@@ -11,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use contract::{Failure, Format};
 
 use super::form::FormInput;
-use super::pages::{ChannelView, Page, changed_form, channel_view, render};
+use super::order_form::changed_form;
+use super::pages::{ChannelView, Page, channel_view, render};
 use super::problem::Problem;
 use super::{SharedApp, api, assets, query_field, read_body};
 use crate::client::{Client, Who};
@@ -127,14 +128,14 @@ pub async fn again(State(app): SharedApp, Path(id): Path<String>) -> Page {
 }
 
 /// `GET /orders/{id}/change?without=`: the form filled with the order, to be changed and ordered anew; `without` leaves a package out.
-pub async fn change(State(app): SharedApp, Path(id): Path<String>, RawQuery(query): RawQuery) -> Page {
+pub async fn change(State(app): SharedApp, client: Client, Path(id): Path<String>, RawQuery(query): RawQuery) -> Page {
     let order = app.db.order(&id).await?.ok_or_else(Problem::no_such_order)?;
     let (mut input, lacks) = FormInput::of(&order.request);
     if let Some(word) = query_field(query.as_deref(), "without") {
         let kept: Vec<String> = input.packages().into_iter().filter(|package| *package != word).collect();
         input.packages = kept.join("\n");
     }
-    changed_form(&app, input, lacks)
+    changed_form(&app, &client, input, lacks).await
 }
 
 /// `POST /orders/{id}/mail`: a mail is to tell of the end, of an order that named no address yet.

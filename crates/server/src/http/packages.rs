@@ -1,11 +1,16 @@
 //! Packages: the search while somebody chooses, and what an order is made of.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use contract::PlannedPackage;
+use gentoo::Atom;
 use gentoo::index::Entry;
+use gentoo::use_desc::FlagDescriptions;
+use resolver::{SearchHit, Universe};
 use serde::Serialize;
 
 use super::openapi::{Malformed, NotFound, Paged, Unavailable};
@@ -20,6 +25,8 @@ use crate::status::OrderStatus;
 
 /// Most packages in one answer.
 const MAX_HITS: usize = 50;
+/// Most packages that the order form shows at once.
+const MAX_SHOWN: usize = 20;
 /// Most builds told of one package.
 const MAX_BUILDS: usize = 20;
 
@@ -137,6 +144,107 @@ fn build(entry: &Entry) -> FoundBuild {
         without,
         size: entry.size,
         license: entry.license.to_string(),
+    }
+}
+
+/// What the package search on the order form shows.
+pub struct Hits {
+    /// What was looked for.
+    pub search: String,
+    pub category: String,
+    pub found: Vec<Hit>,
+    /// There are more than are shown.
+    pub more: bool,
+    /// The sets whose names fit, each with the number of its members.
+    pub sets: Vec<(String, usize)>,
+}
+
+/// A package as the order form shows it.
+pub struct Hit {
+    pub name: String,
+    pub version: String,
+    pub description: String,
+    pub license: String,
+    /// Bytes of the package file.
+    pub size: u64,
+    /// How many builds there are.
+    pub builds: usize,
+    /// The order has it already.
+    pub is_chosen: bool,
+    /// The flags of the build that the name alone gets, those it was built with first.
+    pub flags: Vec<Flag>,
+}
+
+/// A USE flag of a package.
+pub struct Flag {
+    pub name: String,
+    pub is_on: bool,
+    pub meaning: String,
+    /// The atom that asks for it the other way round.
+    pub wish: String,
+    /// There is a build that has it so.
+    pub can_be_had: bool,
+}
+
+/// Looks for packages, by words, by category or both. `chosen` are the words of the order.
+pub fn look_up(universe: &Universe, meanings: &FlagDescriptions, search: &str, category: &str, chosen: &[String]) -> Hits {
+    let chosen: BTreeSet<String> =
+        chosen.iter().map(|word| Atom::parse(word).map_or_else(|_| word.clone(), |atom| atom.cp())).collect();
+    let mut found = match (search.trim(), category) {
+        ("", category) => universe.in_category(category, MAX_SHOWN + 1),
+        (text, "") => universe.search(text, MAX_SHOWN + 1),
+        (text, category) => {
+            let all = universe.search(text, usize::MAX).into_iter();
+            all.filter(|hit| hit.name.split_once('/').is_some_and(|(own, _)| own == category)).take(MAX_SHOWN + 1).collect()
+        }
+    };
+    let more = found.len() > MAX_SHOWN;
+    found.truncate(MAX_SHOWN);
+    let text = search.trim().trim_start_matches('@').to_ascii_lowercase();
+    let is_meant = |name: &str| category.is_empty() && !text.is_empty() && name.contains(&text);
+    let sets = universe.sets().into_iter().filter(|(name, _)| is_meant(name));
+    Hits {
+        search: search.to_owned(),
+        category: category.to_owned(),
+        found: found.iter().map(|hit| shown(universe, meanings, hit, &chosen)).collect(),
+        more,
+        sets: sets.map(|(name, members)| (format!("@{name}"), members.len())).collect(),
+    }
+}
+
+fn shown(universe: &Universe, meanings: &FlagDescriptions, hit: &SearchHit<'_>, chosen: &BTreeSet<String>) -> Hit {
+    let builds = universe.builds(hit.name);
+    let has = |entry: &Entry, flag: &str| entry.use_flags.iter().any(|known| known == flag);
+    let mut flags: Vec<Flag> = hit
+        .best
+        .iuse_names()
+        .map(|name| {
+            let is_on = has(hit.best, name);
+            Flag {
+                name: name.to_owned(),
+                is_on,
+                meaning: meanings.of(hit.name, name).unwrap_or_default().to_owned(),
+                wish: format!("{}[{}{name}]", hit.name, if is_on { "-" } else { "" }),
+                can_be_had: builds.iter().any(|entry| entry.iuse_names().any(|known| known == name) && has(entry, name) != is_on),
+            }
+        })
+        .collect();
+    flags.sort_by(|a, b| (!a.is_on, &a.name).cmp(&(!b.is_on, &b.name)));
+    Hit {
+        name: hit.name.to_owned(),
+        version: hit.best.cpv.version.to_string(),
+        description: hit.best.desc.to_string(),
+        license: hit.best.license.to_string(),
+        size: hit.best.size,
+        builds: builds.len(),
+        is_chosen: chosen.contains(hit.name),
+        flags,
+    }
+}
+
+impl Hit {
+    pub fn on(&self) -> usize {
+        self.flags.iter().filter(|flag| flag.is_on).count()
     }
 }
 

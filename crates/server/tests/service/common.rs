@@ -260,8 +260,22 @@ impl Site {
     }
 
     pub fn form(&self, fields: &[(&str, &str)]) -> Answer {
+        self.form_to("/orders", fields)
+    }
+
+    /// Sends the order form to one of the addresses that its buttons name.
+    pub fn form_to(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let body: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        self.post("/orders", "application/x-www-form-urlencoded", &body)
+        self.post(path, "application/x-www-form-urlencoded", &body)
+    }
+
+    /// The same as browsers send it, with a file: its field, its name and what is in it.
+    pub fn form_with_file(&self, path: &str, fields: &[(&str, &str)], (field, name, content): (&str, &str, &str)) -> Answer {
+        let part =
+            |about: &str, content: &str| format!("--b0undary\r\nContent-Disposition: form-data; {about}\r\n\r\n{content}\r\n");
+        let mut body: String = fields.iter().map(|(name, value)| part(&format!("name=\"{name}\""), value)).collect();
+        body += &part(&format!("name=\"{field}\"; filename=\"{name}\""), content);
+        self.post(path, "multipart/form-data; boundary=b0undary", &(body + "--b0undary--\r\n"))
     }
 
     /// Places an order that must be taken; its path in the API.

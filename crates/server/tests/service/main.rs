@@ -19,6 +19,7 @@ mod look;
 mod mail;
 mod notices;
 mod oidc;
+mod order_form;
 mod orders;
 mod pages;
 mod reports;

@@ -73,7 +73,7 @@ fn the_nearest_build_is_one_click_away() {
     assert_eq!(refused.status, 422);
     let page = refused.text();
     assert!(page.contains("name=\"take\" value=\"vim[X] app-editors/vim\""), "{page}");
-    assert!(page.find("aria-hidden=\"true\">Order the image").unwrap() < page.find("name=\"take\"").unwrap());
+    assert!(page.find("aria-hidden=\"true\">Check").unwrap() < page.find("name=\"take\"").unwrap(), "Enter presses the first");
     let mut click = FORM.to_vec();
     click.push(("take", "vim[X] app-editors/vim"));
     let answer = site.form(&click);
