@@ -85,7 +85,8 @@ pub async fn order_form(State(app): SharedApp, client: Client, RawQuery(query): 
 pub async fn changed_form(app: &Arc<App>, client: &Client, mut input: FormInput, lacks: Vec<String>) -> Page {
     input.token = secret::token::<16>().map_err(|e| Problem::internal(&e))?;
     let submitted = Submitted { input, ..Submitted::default() };
-    let remark = (!lacks.is_empty()).then(|| say!("Of the earlier order, this form cannot hold: {what}.", what = lacks.join(", ")));
+    let remark =
+        (!lacks.is_empty()).then(|| say!("Of the earlier order, this form cannot hold: {what}.", what = lacks.join(", ")));
     let form = FormView { remark, ..worked_out(app, client, &submitted).await? };
     Ok(render(StatusCode::OK, &OrderFormPage { version: &assets::VERSION, form }))
 }
