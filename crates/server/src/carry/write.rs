@@ -82,6 +82,8 @@ pub async fn export(
         exported.rows += snapshot.dump(table, &mut io::BufWriter::new(&mut rows)).await.map_err(failed)?;
         archive.add(&format!("{TABLES}/{table}.jsonl"), &mut rows)?;
     }
+    // A connection that is still in use would keep the database from being closed.
+    drop(snapshot);
     exported.images = images(config, &db, &mut archive).await?;
     db.close().await;
     exported.files = archive.finish()?;

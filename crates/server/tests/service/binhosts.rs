@@ -46,7 +46,7 @@ fn a_binhost_is_given_out_and_its_packages_are_limited() {
 
     let refused = |package: &str| site.post_json("/api/v1/orders", &order(&[package], &[Format::Zip]));
     let answer = refused("app-editors/vim");
-    assert!(answer.status == 400 && answer.text().contains("allows to be ordered by name"), "{}", answer.text());
+    assert!(answer.status == 422 && answer.text().contains("allows to be ordered by name"), "{}", answer.text());
     let answer = refused("virtual/udev");
     assert!(answer.status == 422 && answer.text().contains("does not offer it"), "{}", answer.text());
     site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
