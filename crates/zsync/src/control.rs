@@ -46,7 +46,7 @@ pub struct Control {
 }
 
 /// The checksums of one block, as far as they are known. The last block of a file counts as filled up with zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Block {
     pub rolling: u32,
     pub strong: [u8; 16],

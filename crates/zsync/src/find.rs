@@ -1,8 +1,9 @@
 //! Finding blocks of a file in another one, wherever they lie there.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 
-use crate::control::Control;
+use crate::control::{Block, Control};
 use crate::{Rolling, strong};
 
 /// How much of a seed is in memory at once, beside a block. Bytes.
@@ -99,7 +100,17 @@ pub fn find(control: &Control, found: &mut Found, number: usize, seed: &mut dyn 
         next.roll(out, new, shift);
         sum = Some(next);
     }
+    share(control, found);
     Ok(())
+}
+
+/// Gives blocks that are equal to a found one its place: in a file with many zeros, not all of them are compared at one place.
+fn share(control: &Control, found: &mut Found) {
+    let known: HashMap<Block, (usize, u64)> =
+        control.blocks.iter().zip(&found.places).filter_map(|(block, place)| Some((*block, (*place)?))).collect();
+    for (block, place) in control.blocks.iter().zip(&mut found.places).filter(|(_, place)| place.is_none()) {
+        *place = known.get(block).copied();
+    }
 }
 
 /// Notes which blocks the window is. Whether there is one.
