@@ -100,7 +100,7 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
         .route("/favicon.ico", get(assets::favicon))
         .route("/robots.txt", get(assets::robots));
     let (api, document) = api_routes().split_for_parts();
-    let api = api.layer(Extension(openapi::Description::of(document)));
+    let api = api.layer(Extension(openapi::Description::of(document))).layer(middleware::from_fn(small_body_first));
     let workers = Router::new()
         .route("/api/worker/lease", post(worker::lease))
         .route("/api/worker/builds/{build}/events", post(worker::events))
@@ -176,6 +176,24 @@ async fn limit_time(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "This took too long and was given up; please try again.")
             .into_response(),
+    }
+}
+
+/// Bytes of a body that is read before anything is decided.
+const SMALL_BODY: usize = 64 << 10;
+
+/// Reads a small body before the request is looked at. A refusal that is given while the client still sends would end the connection, which
+/// the client takes for good and sends its next request on.
+async fn small_body_first(request: Request, next: Next) -> Response {
+    let length =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    if length.is_none_or(|length| length == 0 || length > SMALL_BODY) {
+        return next.run(request).await;
+    }
+    let (head, body) = request.into_parts();
+    match read_body(body, SMALL_BODY).await {
+        Ok(bytes) => next.run(Request::from_parts(head, Body::from(bytes))).await,
+        Err(problem) => problem.into_response(),
     }
 }
 

@@ -128,6 +128,35 @@ fn lists_are_followed_by_their_links() {
     site.stop();
 }
 
+#[test]
+fn a_connection_outlives_a_refusal() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let mut stream = std::net::TcpStream::connect(site.base.strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    for _ in 0..3 {
+        let body = "{\"action\": \"pause\"}";
+        let head = "POST /api/v1/operator/queue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+        write!(stream, "{head}Content-Length: {}\r\n\r\n", body.len()).unwrap();
+        // The body comes later than it takes to see that the token is missing.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        stream.write_all(body.as_bytes()).unwrap();
+        let mut line = String::new();
+        answers.read_line(&mut line).unwrap();
+        assert!(line.starts_with("HTTP/1.1 401"), "{line}");
+        let mut length = 0;
+        while line != "\r\n" {
+            line.clear();
+            answers.read_line(&mut line).unwrap();
+            length = line.to_lowercase().strip_prefix("content-length: ").map_or(length, |text| text.trim().parse().unwrap());
+        }
+        answers.read_exact(&mut vec![0; length]).unwrap();
+    }
+    site.stop();
+}
+
 /// The settings of schemathesis. The order that is there stands for all. No schema can say which packages there are, so orders may be refused
 /// (422); and the operator may have closed the site (503).
 fn settings(site: &Site, placed: &str) -> String {
