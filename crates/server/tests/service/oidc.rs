@@ -35,7 +35,7 @@ impl Provider {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/service/provider.mjs");
         let back = format!("{}/log-in/oidc/back", site.base);
         let mut command = Command::new(node);
-        command.arg(script).arg(folder).args([&port.to_string(), &back]).stdin(Stdio::null());
+        command.arg(script).arg(folder).args([&port.to_string(), &back]).stdin(Stdio::piped());
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         let mut output = BufReader::new(process.stdout.take().unwrap());

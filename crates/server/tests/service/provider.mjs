@@ -34,4 +34,6 @@ const provider = new Provider(issuer, {
     }),
   }),
 });
+// What starts this may be ended with no time to say so, and PyPI's Node is a program that starts another.
+process.stdin.on("end", () => process.exit()).resume();
 provider.listen(Number(port), "127.0.0.1", () => console.log("listening"));
