@@ -164,6 +164,9 @@ pub fn start_s3(dir: &Path, venv: &Path) -> Option<S3Server> {
             "-volume.max=100",
             // The default is a share of the whole disk, which a full machine may not have left.
             "-volume.minFreeSpace=20MiB",
+            // Their ports are fixed, so that a second server on the machine would end at once.
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
         ])
         .arg(format!("-dir={}", data.display()))
         .arg(format!("-master.port={}", ports[0]))
