@@ -285,9 +285,10 @@ pub fn work_of(summary: &Summary, formats: &[Format]) -> Work {
 mod tests {
     use super::*;
 
-    fn waiting(id: &str, place: i64, user: &str, since: i64) -> db::WaitingRow {
+    /// A build that has waited for so many seconds.
+    fn waiting(id: &str, place: i64, user: &str, waited: i64) -> db::WaitingRow {
         let summary = Summary { packages: 100, download_size: 100_000_000, installed_size: 300_000_000, measured: false };
-        let wanted_by = vec![db::WantedRow { user: user.into(), since, doubtful: false }];
+        let wanted_by = vec![db::WantedRow { user: user.into(), since: crate::clock::now() - waited, doubtful: false }];
         db::WaitingRow {
             id: id.into(),
             place,
@@ -304,9 +305,9 @@ mod tests {
         let rows = QueueRows {
             waiting: vec![
                 waiting("a", 1, "x", 100),
-                waiting("b", 2, "x", 101),
-                waiting("c", 3, "y", 110),
-                waiting("d", 4, "", 105),
+                waiting("b", 2, "x", 99),
+                waiting("c", 3, "y", 90),
+                waiting("d", 4, "", 95),
             ],
             ..QueueRows::default()
         };
@@ -320,7 +321,7 @@ mod tests {
         // Somebody new waits for no more than those who were before, and not for the second order of one of them.
         let small = Summary { packages: 10, download_size: 10_000_000, installed_size: 30_000_000, measured: false };
         let newcomer = outlook.newcomer(&work_of(&small, &[Format::Zip])).unwrap().middle;
-        assert!(newcomer > middle("a") && newcomer < middle("b"), "{newcomer}");
+        assert!(newcomer > middle("a") && newcomer < middle("b"), "{} {newcomer} {}", middle("a"), middle("b"));
     }
 
     #[test]

@@ -77,13 +77,7 @@ fn a_network_that_is_cut_and_slow_loses_nothing_and_doubles_nothing() {
     site.kill();
     site.resume();
     let orders = [first, second].map(|id| (status(&site, &id), id));
-    let expected: BTreeSet<String> = orders
-        .iter()
-        .map(|(order, _)| {
-            let text = |value: &Value| value.as_str().expect("text").to_owned();
-            format!("{}/{}/{}", text(&order["build"]), order["attempt"], text(&order["artifacts"][0]["name"]))
-        })
-        .collect();
+    let expected: BTreeSet<String> = orders.iter().flat_map(|(order, _)| super::places(order)).collect();
     wait_for("only what was given out is kept", Duration::from_secs(20), || (kept(dir.path()) == expected).then_some(()));
     for (order, _) in &orders {
         let (code, bytes) = site.download(order["artifacts"][0]["url"].as_str().expect("an address"), 0);

@@ -241,7 +241,7 @@ fn delivered_once(shared: &mut Shared) {
         let order = shared.status(id);
         let text = |value: &Value| value.as_str().expect("text").to_owned();
         let [file] = order["artifacts"].as_array().expect("files").as_slice() else { panic!("{order:#}") };
-        expected.insert(format!("{}/{}/{}", text(&order["build"]), order["attempt"], text(&file["name"])));
+        expected.extend(super::places(&order));
         let (code, bytes) = shared.sites[0].download(&text(&file["url"]), 0);
         assert_eq!((code, Some(bytes.len() as u64)), (206, file["size"].as_u64()));
         std::fs::write(shared.dir.join("image"), &bytes).expect("it is written");

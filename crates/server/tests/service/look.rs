@@ -62,7 +62,7 @@ fn an_order_is_drawn_compared_and_changed() {
     assert_eq!(site.get(&format!("{later}/difference?to=nonsense")).status, 404);
 
     let form = site.get(&format!("{later}/change")).text();
-    assert!(form.contains(">app-shells/bash\napp-editors/vim</textarea>") && form.contains("value=\"zip\" checked"), "{form}");
+    assert!(form.contains(">\napp-shells/bash\napp-editors/vim</textarea>") && form.contains("value=\"zip\" checked"), "{form}");
     // An address is taken once, and only if it is one.
     let mail = |address: &str| {
         site.post(&format!("{later}/mail"), "application/x-www-form-urlencoded", &format!("email={address}")).status

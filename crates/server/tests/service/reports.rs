@@ -30,7 +30,7 @@ fn a_failure_is_reported_and_answered() {
     let text = site.get(&page).text();
     assert!(text.contains("What you can try") && text.contains("Order it without app-shells/bash"), "{text}");
     let changed = site.get(&format!("{page}/change?without=app-shells%2Fbash")).text();
-    assert!(changed.contains(">dev-vcs/git</textarea>"), "{changed}");
+    assert!(changed.contains(">\ndev-vcs/git</textarea>"), "{changed}");
     for _ in 0..2 {
         assert_eq!(site.post(&format!("{page}/report"), form, "words=%3Cb%3Eplease").status, 303);
     }
