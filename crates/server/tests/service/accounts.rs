@@ -206,7 +206,7 @@ fn accounts_are_invited_operators_and_take_turns() {
     let site = Site::start_with(&path, &with_accounts(mail.port, "operators = ['Olga@example.org']"));
     let operator = operator_token(&path);
     let mut early = log_in(&site, &mail, "early@example.org");
-    assert_eq!(access(&site, &operator, json!({"action": "invite", "email": "no address", "role": "user"})).status, 400);
+    assert_eq!(access(&site, &operator, json!({"action": "invite", "email": "no address", "role": "user"})).status, 422);
     let listed = access(&site, &operator, json!({"action": "invite", "email": "Larry@example.org", "role": "user"})).json();
     assert_eq!(listed["invitations"][0]["email"], "larry@example.org");
     assert_eq!(access(&site, &operator, json!({"action": "invited-only"})).status, 200);
