@@ -1,12 +1,12 @@
 //! A real browser: Debian's Chromium, driven by chromedriver over the W3C WebDriver protocol.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{free_port, wait_for};
+use crate::{free_port, wait_for, workspace};
 
 pub struct Browser {
     agent: ureq::Agent,
@@ -104,6 +104,23 @@ impl Browser {
         std::fs::write(path, bytes).expect("the screenshot is written");
     }
 
+    /// Shows pages from now on as on a screen of this width, in pixels.
+    pub fn set_width(&self, width: u32) {
+        let params = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600});
+        self.post("goog/cdp/execute", &json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": params}));
+    }
+
+    /// What axe-core finds against WCAG 2.2, levels A and AA, on the page: a line for each place.
+    pub fn axe(&self, axe: &str) -> Vec<String> {
+        const RUN: &str =
+            "return axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}).then(found =>
+            found.violations.flatMap(v => v.nodes.map(n => `${v.id}: ${n.html.slice(0, 200)}: ${n.failureSummary}`))
+                .concat(found.passes.length ? [] : ['axe looked at nothing']))";
+        let found = self.script(&format!("{axe};{RUN}"));
+        let lines = found.as_array().unwrap_or_else(|| panic!("axe did not run: {found}"));
+        lines.iter().map(|line| line.as_str().unwrap_or_default().to_owned()).collect()
+    }
+
     fn find(&self, css: &str) -> String {
         let answer = self.post("element", &json!({"using": "css selector", "value": css}));
         answer[ELEMENT].as_str().unwrap_or_else(|| panic!("no element {css} on {}: {answer}", self.address())).to_owned()
@@ -118,6 +135,18 @@ impl Browser {
     fn post(&self, path: &str, body: &Value) -> Value {
         post(&self.agent, &format!("{}/{path}", self.session), body)
     }
+}
+
+/// The program of axe-core, where `scripts/setup test` put it; else a line that says so.
+pub fn axe_core() -> Option<String> {
+    let venv = std::env::var_os("HATCHERY_TEST_VENV").map_or_else(|| workspace().join("target/test-venv"), PathBuf::from);
+    let pythons = std::fs::read_dir(venv.join("lib")).into_iter().flatten().flatten();
+    let paths = pythons.map(|python| python.path().join("site-packages/axe_playwright_python/axe.min.js"));
+    let found = paths.filter_map(|path| std::fs::read_to_string(path).ok()).next();
+    if found.is_none() {
+        eprintln!("SKIPPED: accessibility needs axe-core: run scripts/setup test");
+    }
+    found
 }
 
 impl Drop for Browser {

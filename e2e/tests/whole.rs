@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::browser::Browser;
+use e2e::browser::{Browser, axe_core};
+use e2e::hand::Hand;
 use e2e::mail::MailServer;
 use e2e::qemu::{self, Firmware, Machine, Medium, enlarge, several_at_once};
 use e2e::site::Site;
@@ -286,4 +287,98 @@ fn the_settings_are_in_force(machine: &mut Machine) {
     says("cat /var/log/hatchery-first-boot.log", "ended with status 0");
     says("cat /etc/zone-seen", "CE");
     says("ls /etc/ssh", "ssh_host_ed25519_key");
+}
+
+/// Every kind of page, for those who see, hear and use pages differently: axe-core finds nothing against WCAG 2.2 AA, light and dark, and
+/// nothing has to be moved sideways on a phone. Their pictures are kept, to be looked at.
+#[test]
+fn every_page_is_for_everybody() {
+    let Some(axe) = axe_core() else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions can be set");
+    let site_dir = dir.path().join("site");
+    std::fs::create_dir(&site_dir).expect("a folder");
+    let site = Site::without_worker(&site_dir, "");
+    let Some(browser) = Browser::start(dir.path()) else { return };
+    let pictures = workspace().join("target/e2e-pictures");
+    std::fs::create_dir_all(&pictures).expect("a folder for pictures");
+    // The first order takes the longest to plan; leases live for 5 seconds, so what is built is looked at first.
+    let hand = Hand::new(&site, &site_dir);
+    let order = |hostname: &str, packages: &[&str]| {
+        let (code, placed) = site.order(&serde_json::json!({
+            "arch": "amd64", "channel": "sample", "packages": packages, "formats": ["zip"], "system": {"hostname": hostname},
+        }));
+        assert_eq!(code, 201, "{placed}");
+        format!("/orders/{}", placed["id"].as_str().expect("an id"))
+    };
+    let ready = order("ready", &["@system", "app-editors/nano"]);
+    let held = hand.lease();
+    hand.tells(&held);
+    hand.is_ready(&held);
+    let failed = order("failed", &["@system", "app-editors/nano", "app-misc/tmux"]);
+    hand.fails(&hand.lease());
+    let waiting = order("waiting", &["@system"]);
+
+    let look = |name: &str| {
+        let mut found = Vec::new();
+        for width in [1280, 390] {
+            browser.set_width(width);
+            let mut lines = browser.axe(&axe);
+            let wide = browser.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth");
+            if wide != 0 {
+                lines.push(format!("wider than the screen by {wide} pixels"));
+            }
+            found.extend(lines.into_iter().map(|line| format!("{name} at {width}: {line}")));
+            browser.screenshot(&pictures.join(format!("{name}-{width}.png")));
+        }
+        found
+    };
+    let mut found = Vec::new();
+    for shade in ["light", "dark"] {
+        browser.open(&format!("{}/stats?look={shade}", site.url));
+        let to = ready.trim_start_matches("/orders/");
+        let difference = format!("{failed}/difference?to={to}");
+        let packages = format!("{ready}/packages");
+        let change = format!("{failed}/change");
+        let pages = [
+            ("form", "/"),
+            ("waiting", &waiting),
+            ("ready", &ready),
+            ("failed", &failed),
+            ("packages", &packages),
+            ("difference", &difference),
+            ("change", &change),
+            ("queue", "/queue"),
+            ("stats", "/stats"),
+            ("log-in", "/log-in"),
+            ("operator-log-in", "/operator"),
+            ("missing", "/orders/nothing"),
+        ];
+        for (name, path) in pages {
+            browser.open(&format!("{}{path}", site.url));
+            found.extend(look(&format!("{name}-{shade}")));
+        }
+    }
+    browser.open(&format!("{}/?preset=&packages=app-editors%2Fno-such-editor&formats=zip&hostname=a&look=light", site.url));
+    browser.click("button[type=submit]");
+    wait_for("the refusal", Duration::from_secs(30), || browser.has("[role=alert]").then_some(()));
+    found.extend(look("refused"));
+    browser.open(&format!("{}{failed}", site.url));
+    browser.type_into("#words", "It worked last week.");
+    browser.click("form[action$='/report'] button");
+    found.extend(look("reported"));
+    browser.open(&format!("{}/operator", site.url));
+    let token = std::fs::read_to_string(site_dir.join("data/operator.token")).expect("the site has made a token");
+    browser.type_into("#operator_token", token.trim());
+    browser.click("form[action='/operator'] button");
+    found.extend(look("operator"));
+    browser.open(&format!("{}/operator/reports", site.url));
+    assert!(browser.text().contains("It worked last week."), "{}", browser.text());
+    found.extend(look("reports"));
+    let held = hand.lease();
+    hand.tells(&held);
+    browser.open(&format!("{}{waiting}?language=de", site.url));
+    assert!(browser.text().contains("Dein Abbild wird gebaut"), "{}", browser.text());
+    found.extend(look("building-de"));
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
