@@ -351,6 +351,7 @@ fn every_page_is_for_everybody() {
             ("queue", "/queue"),
             ("stats", "/stats"),
             ("log-in", "/log-in"),
+            ("book", "/docs/formats"),
             ("operator-log-in", "/operator"),
             ("missing", "/orders/nothing"),
         ];
@@ -360,8 +361,8 @@ fn every_page_is_for_everybody() {
         }
     }
     browser.open(&format!("{}/?preset=&packages=app-editors%2Fno-such-editor&formats=zip&hostname=a&look=light", site.url));
-    browser.click("button[type=submit]");
-    wait_for("the refusal", Duration::from_secs(30), || browser.has("[role=alert]").then_some(()));
+    browser.click("#order-now");
+    wait_for("the refusal", Duration::from_secs(30), || browser.has(".panel.bad").then_some(()));
     found.extend(look("refused"));
     browser.open(&format!("{}{failed}", site.url));
     browser.type_into("#words", "It worked last week.");
