@@ -10,13 +10,14 @@ fn main() -> Result<(), sample::SampleError> {
     let arch = std::env::args().nth(3).map_or(Some(sample::Arch::Amd64), |name| sample::Arch::named(&name));
     let arch = arch.unwrap_or_else(|| panic!("no such architecture"));
     let mut last = String::new();
-    let channel = sample::make(&sample::Options { dir, arch, jobs: 0, recipes, given: Default::default() }, &mut |what, done, total| {
-        let line = format!("{what}: {}%", done * 100 / total.max(1));
-        if line != last {
-            eprintln!("{line}");
-            last = line;
-        }
-    })?;
+    let channel =
+        sample::make(&sample::Options { dir, arch, jobs: 0, recipes, given: Default::default() }, &mut |what, done, total| {
+            let line = format!("{what}: {}%", done * 100 / total.max(1));
+            if line != last {
+                eprintln!("{line}");
+                last = line;
+            }
+        })?;
     println!("{} packages in {}", channel.packages, channel.binhost_dir.display());
     Ok(())
 }

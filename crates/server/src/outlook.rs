@@ -303,12 +303,7 @@ mod tests {
     #[test]
     fn turns_positions_and_times_agree() {
         let rows = QueueRows {
-            waiting: vec![
-                waiting("a", 1, "x", 100),
-                waiting("b", 2, "x", 99),
-                waiting("c", 3, "y", 90),
-                waiting("d", 4, "", 95),
-            ],
+            waiting: vec![waiting("a", 1, "x", 100), waiting("b", 2, "x", 99), waiting("c", 3, "y", 90), waiting("d", 4, "", 95)],
             ..QueueRows::default()
         };
         let model = Arc::new(CostModel::learn(&[]));
