@@ -21,24 +21,8 @@ import tempfile
 import time
 import urllib.parse
 
-CONFIGURATION = """listen = "127.0.0.1:0"
-data_dir = "{folder}/data"
-[limits]
-orders_per_hour = 1000000
-open_orders = 1000000
-site_orders_per_hour = 1000000
-plans_per_minute = 1000000
-[[channel]]
-name = "sample"
-title = "Sample"
-arch = "amd64"
-profile = "{sample}/repo/profiles/default/linux/amd64/23.0"
-boot_packages = ["sys-kernel/debian-kernel-bin", "sys-boot/grub", "sys-apps/busybox[static]"]
-[[channel.binhost]]
-name = "sample"
-uri = "file://{sample}/binhost"
-keyring_file = "{sample}/key/certificate.asc"
-"""
+from real_site import NO_LIMITS, channel
+
 BUILD_LIMIT = 900
 
 
@@ -73,7 +57,9 @@ def main():
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         config = pathlib.Path(folder) / "hatchery.toml"
-        config.write_text(CONFIGURATION.format(folder=folder, sample=given.sample.resolve()))
+        sample = given.sample.resolve()
+        places = f'listen = "127.0.0.1:0"\ndata_dir = "{folder}/data"\n'
+        config.write_text(places + NO_LIMITS + channel("sample", sample, sample / "binhost"))
         words = [str(given.hatchery.resolve()), "serve", "--config", str(config)]
         if os.geteuid() == 0:
             os.chmod(folder, 0o755)

@@ -18,11 +18,12 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
+
+from real_site import free_port
 
 SMALL = ["sys-apps/baselayout", "app-shells/bash", "sys-apps/coreutils", "sys-apps/util-linux", "sys-apps/shadow", "sys-auth/pambase",
          "sys-apps/openrc", "sys-apps/sysvinit", "virtual/udev", "sys-fs/udev-init-scripts", "virtual/tmpfiles", "sys-apps/kmod",
@@ -37,12 +38,6 @@ def say(text):
 
 def run(*command):
     subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 class Machine:

@@ -11,6 +11,13 @@ import time
 import urllib.error
 import urllib.request
 
+# What no benchmark is to run into.
+NO_LIMITS = """[limits]
+orders_per_hour = 1000000
+open_orders = 1000000
+site_orders_per_hour = 1000000
+plans_per_minute = 1000000
+"""
 SMALL = ["sys-apps/baselayout", "app-shells/bash", "sys-apps/coreutils", "sys-apps/grep", "sys-apps/sed", "sys-apps/gawk"]
 
 
@@ -61,12 +68,7 @@ data_dir = "{folder}/data"
 behind_proxy = true
 lease_ttl_seconds = 10
 {top}
-[limits]
-orders_per_hour = 1000000
-open_orders = 1000000
-site_orders_per_hour = 1000000
-plans_per_minute = 1000000
-""" + "".join(channels))
+""" + NO_LIMITS + "".join(channels))
         self.log = (folder / "site.log").open("a")
         self.server = subprocess.Popen([hatchery, "serve", "--no-worker", "--config", config], stdout=subprocess.DEVNULL, stderr=self.log,
                                        env={**os.environ, "RUST_LOG": "warn"})

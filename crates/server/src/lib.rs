@@ -20,7 +20,6 @@ mod clock;
 mod config;
 mod db;
 mod demands;
-mod difference;
 mod flag_words;
 mod fresh;
 mod http;

@@ -6,9 +6,9 @@ use askama::Template;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
 
 use super::openapi::Unauthorized;
@@ -54,7 +54,7 @@ impl FromRequestParts<Arc<App>> for LoggedIn {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
-        let way_in = || (StatusCode::SEE_OTHER, [(header::LOCATION, "/log-in")]).into_response();
+        let way_in = || Redirect::to("/log-in").into_response();
         let held = cookie(&parts.headers, app.session_cookie()).ok_or_else(way_in)?;
         let session = app.db.session(&token_hash(held)).await.map_err(|error| Problem::from(error).into_response())?;
         session.map(LoggedIn).ok_or_else(way_in)

@@ -4,8 +4,8 @@ use ::advice::{Advice, Budget, Question};
 use askama::Template;
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Redirect};
 use serde::Serialize;
 
 use super::openapi::{Malformed, NotFound, Unauthorized, Unavailable};
@@ -78,7 +78,7 @@ pub async fn api(State(app): SharedApp, _: Operator, RawQuery(query): RawQuery) 
 /// `GET /operator/advice`: the same as a page, with a picture.
 pub async fn page(State(app): SharedApp, headers: HeaderMap, RawQuery(query): RawQuery) -> Page {
     if !is_logged_in(&app, &headers).await? {
-        return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/operator")]).into_response());
+        return Ok(Redirect::to("/operator").into_response());
     }
     let channels = app.catalogue.channels.all().iter().map(|c| c.config.name.as_str()).collect();
     let (asked, outcome) = match asked(&app, query.as_deref()) {

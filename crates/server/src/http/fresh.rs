@@ -2,10 +2,9 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
 
 use super::openapi::{Malformed, NotFound, OrderId, TooMany};
+use super::order_page::to_order;
 use super::pages::Page;
 use super::problem::Problem;
 use super::{SharedApp, api};
@@ -19,18 +18,14 @@ const STOPPED: &str = "you stopped it";
 pub async fn keep_on_page(State(app): SharedApp, Path(id): Path<String>) -> Page {
     api::find(&app, &id).await?;
     fresh::keep(&app, &id).await?;
-    Ok(to_page(&id))
+    Ok(to_order(&id))
 }
 
 /// `POST /orders/{id}/fresh/stop`
 pub async fn stop_on_page(State(app): SharedApp, Path(id): Path<String>) -> Page {
     api::find(&app, &id).await?;
     app.db.let_be(&id, STOPPED).await?;
-    Ok(to_page(&id))
-}
-
-fn to_page(id: &str) -> Response {
-    (StatusCode::SEE_OTHER, [(header::LOCATION, format!("/orders/{id}"))]).into_response()
+    Ok(to_order(&id))
 }
 
 /// Have an order made anew whenever its packages change

@@ -3,8 +3,8 @@
 use askama::Template;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
 
 use super::pages::{Page, render};
 use super::problem::Problem;
@@ -54,5 +54,5 @@ pub async fn stop(State(app): SharedApp, Path(token): Path<String>, body: Body) 
 }
 
 fn back(token: &str) -> Response {
-    (StatusCode::SEE_OTHER, [(header::LOCATION, format!("/mail/{token}"))]).into_response()
+    Redirect::to(&format!("/mail/{token}")).into_response()
 }

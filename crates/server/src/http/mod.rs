@@ -11,6 +11,7 @@ mod api;
 mod assets;
 mod binhost;
 mod book;
+mod difference_page;
 mod download;
 mod events;
 mod feed;
@@ -80,7 +81,7 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
         .route("/orders/{id}/change", get(order_page::change))
         .route("/orders/{id}/report", post(reports::send))
         .route("/orders/{id}/mail", post(order_page::mail))
-        .route("/orders/{id}/difference", get(order_page::difference))
+        .route("/orders/{id}/difference", get(difference_page::page))
         .route("/orders/{id}/feed.atom", get(feed::feed))
         .route("/mail/{token}", get(mail::page))
         .route("/mail/{token}/confirm", post(mail::confirm))

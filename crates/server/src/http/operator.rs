@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, RawQuery, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect};
 use contract::Step;
 use contract::hash::FieldHasher;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::openapi::{Conflict, Malformed, Refused, TooLarge, Unauthorized, WrongMediaType};
 use super::pages::{Page, render};
 use super::problem::Problem;
-use super::{SharedApp, assets, number_field, read_body};
+use super::{SharedApp, assets, number_field, read_body, session};
 use crate::app::App;
 use crate::channels::Availability;
 use crate::client::{cookie, who};
@@ -215,7 +215,7 @@ pub async fn act_on_page(State(app): SharedApp, headers: HeaderMap, body: Body) 
     let act: Act = serde_json::from_value(fields)
         .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, format!("The form is not understood: {e}.")))?;
     carry_out(&app, &act).await?;
-    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/operator")]).into_response())
+    Ok(Redirect::to("/operator").into_response())
 }
 
 async fn carry_out(app: &App, act: &Act) -> Result<(), Problem> {
@@ -366,9 +366,7 @@ pub async fn log_in(State(app): SharedApp, body: Body) -> Page {
     }
     let secure = if app.public_url.starts_with("https://") { "; Secure" } else { "" };
     let cookie = format!("{COOKIE}={}; Path=/operator; Max-Age={SESSION}; HttpOnly; SameSite=Strict{secure}", session(&app));
-    let found: Response =
-        (StatusCode::SEE_OTHER, [(header::LOCATION, "/operator".to_owned()), (header::SET_COOKIE, cookie)]).into_response();
-    Ok(found)
+    Ok(session::found("/operator", [cookie]))
 }
 
 const COOKIE: &str = "hatchery_operator";

@@ -16,6 +16,7 @@ use super::api::MAX_ORDER;
 use super::form::{FormInput, Submitted, Upload};
 use super::form_system::SHOWN;
 use super::import::{self, Imported, Kind, Left};
+use super::order_page::to_order;
 use super::packages::{self, Hits};
 use super::pages::{ChannelView, Page, channel_view, render};
 use super::plan_view::{self, Mend, PlanView};
@@ -138,7 +139,7 @@ pub async fn place_order(State(app): SharedApp, client: Client, headers: HeaderM
         return show(&app, &client, &submitted, imported).await;
     }
     let refusal = match take(&app, client, &mut submitted).await {
-        Ok(order) => return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, format!("/orders/{order}"))]).into_response()),
+        Ok(order) => return Ok(to_order(&order)),
         Err(Refusal::Internal(error)) => return Err(Problem::internal(error.as_ref()).into()),
         Err(refusal) => refusal,
     };

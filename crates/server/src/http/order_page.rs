@@ -6,8 +6,8 @@ use askama::Template;
 use attest::DocumentKind;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
 use contract::{Failure, Format};
 
 use super::form::FormInput;
@@ -18,7 +18,6 @@ use super::{SharedApp, api, assets, query_field, read_body};
 use crate::client::{Client, Who};
 use crate::clock;
 use crate::db::{BuildState, LogLine, ReportRow};
-use crate::difference::Difference;
 use crate::orders;
 use crate::pictures::{Timeline, Treemap};
 use crate::remedy::{self, Remedy};
@@ -55,15 +54,6 @@ struct OrderPage<'a> {
     /// What to try after a failure, and what was reported of it.
     remedies: Vec<Remedy>,
     report: Option<ReportRow>,
-}
-
-#[derive(Template)]
-#[template(path = "difference.html")]
-struct DifferencePage<'a> {
-    version: &'a str,
-    status: &'a OrderStatus,
-    earlier: &'a OrderStatus,
-    difference: Difference,
 }
 
 /// `GET /orders/{id}`: the live page.
@@ -117,14 +107,14 @@ fn what_to_try(failure: &Failure, packages: &[String]) -> Vec<Remedy> {
 /// `POST /orders/{id}/cancel`
 pub async fn cancel(State(app): SharedApp, Path(id): Path<String>) -> Page {
     api::cancel_order(&app, &id).await?;
-    Ok(back_to(&id))
+    Ok(to_order(&id))
 }
 
 /// `POST /orders/{id}/again`: builds again what failed or expired. Done twice it does no harm.
 pub async fn again(State(app): SharedApp, Path(id): Path<String>) -> Page {
     api::find(&app, &id).await?;
     orders::again(&app, &id).await?;
-    Ok(back_to(&id))
+    Ok(to_order(&id))
 }
 
 /// `GET /orders/{id}/change?without=`: the form filled with the order, to be changed and ordered anew; `without` leaves a package out.
@@ -146,32 +136,12 @@ pub async fn mail(State(app): SharedApp, Path(id): Path<String>, body: Body) -> 
     order.notify.email = Some(email.trim().to_owned());
     order.check().map_err(orders::Refusal::Invalid)?;
     orders::tell_by_mail(&app, &id, email.trim()).await?;
-    Ok(back_to(&id))
+    Ok(to_order(&id))
 }
 
-/// `GET /orders/{id}/difference?to=`: what is other than in an earlier order, named by its link or identifier.
-pub async fn difference(State(app): SharedApp, Path(id): Path<String>, RawQuery(query): RawQuery) -> Page {
-    let (status, earlier, difference) = compared(&app, &id, query.as_deref()).await?;
-    let page = DifferencePage { version: &assets::VERSION, status: &status, earlier: &earlier, difference };
-    Ok(render(StatusCode::OK, &page))
-}
-
-async fn compared(
-    app: &crate::app::App,
-    id: &str,
-    query: Option<&str>,
-) -> Result<(OrderStatus, OrderStatus, Difference), Problem> {
-    let link = query_field(query, "to").unwrap_or_default();
-    // Of a link to a page of the order, or to what the API has of it, what follows `orders/` names it.
-    let of_link = link.split_once("orders/").map_or(link.as_str(), |(_, after)| after);
-    let other = of_link.split(['/', '?', '#']).next().unwrap_or_default().trim();
-    let (status, earlier) = (api::find(app, id).await?, api::find(app, other).await?);
-    let (before, after) = (app.db.plan(&earlier.build).await?, app.db.plan(&status.build).await?);
-    Ok((status, earlier, Difference::between(&before, &after)))
-}
-
-fn back_to(order: &str) -> Response {
-    (StatusCode::SEE_OTHER, [(header::LOCATION, format!("/orders/{order}"))]).into_response()
+/// Leads to the page of an order.
+pub fn to_order(id: &str) -> Response {
+    Redirect::to(&format!("/orders/{id}")).into_response()
 }
 
 impl OrderPage<'_> {
@@ -263,19 +233,5 @@ impl StepState {
             StepState::Done => "done",
             StepState::Failed => "failed",
         }
-    }
-}
-
-impl DifferencePage<'_> {
-    /// `120.0 MB → 130.5 MB`, or one of them where both are the same.
-    fn sizes(&self, before: &u64, after: &u64) -> String {
-        let (before, after) = (clock::size(*before), clock::size(*after));
-        if before == after { after } else { format!("{before} → {after}") }
-    }
-
-    fn flags(&self, change: &crate::difference::Change) -> String {
-        let added = change.flags_added.iter().map(|flag| format!("+{flag}"));
-        let removed = change.flags_removed.iter().map(|flag| format!("−{flag}"));
-        added.chain(removed).collect::<Vec<_>>().join(" ")
     }
 }

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 
 use super::assets;
 use super::problem::Problem;
@@ -54,7 +54,7 @@ pub type Page = Result<Response, PageError>;
 
 /// `GET /orders`: where a form that was sent is asked for again, in another language for one.
 pub async fn to_the_form() -> Response {
-    (StatusCode::SEE_OTHER, [(header::LOCATION, "/")]).into_response()
+    Redirect::to("/").into_response()
 }
 
 /// Whatever else is asked for.

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Redirect};
 
 use super::operator::is_logged_in;
 use super::pages::{Page, render};
@@ -30,13 +30,13 @@ pub async fn send(State(app): SharedApp, Path(id): Path<String>, body: Body) -> 
         super::api::find(&app, &id).await?;
         return Err(Problem::new(StatusCode::CONFLICT, "There is no failure to report: the build has not failed.").into());
     }
-    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, format!("/orders/{id}#report"))]).into_response())
+    Ok(Redirect::to(&format!("/orders/{id}#report")).into_response())
 }
 
 /// `GET /operator/reports`
 pub async fn page(State(app): SharedApp, headers: HeaderMap) -> Page {
     if !is_logged_in(&app, &headers).await? {
-        return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/operator")]).into_response());
+        return Ok(Redirect::to("/operator").into_response());
     }
     let groups = reports::grouped(app.db.reports().await?);
     Ok(render(StatusCode::OK, &ReportsPage { version: &assets::VERSION, groups }))
@@ -45,7 +45,7 @@ pub async fn page(State(app): SharedApp, headers: HeaderMap) -> Page {
 /// `GET /operator/reports/{report}`: what repeats a build.
 pub async fn bundle(State(app): SharedApp, Path(id): Path<String>, headers: HeaderMap) -> Page {
     if !is_logged_in(&app, &headers).await? {
-        return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/operator")]).into_response());
+        return Ok(Redirect::to("/operator").into_response());
     }
     let bundle = app.db.report_bundle(&id).await?.ok_or_else(no_such_report)?;
     Ok(([(header::CONTENT_TYPE, "application/json")], bundle).into_response())
@@ -63,7 +63,7 @@ pub async fn answer(State(app): SharedApp, Path(id): Path<String>, headers: Head
     if !reports::answer(&app, &id, &words).await? {
         return Err(no_such_report().into());
     }
-    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, "/operator/reports")]).into_response())
+    Ok(Redirect::to("/operator/reports").into_response())
 }
 
 fn no_such_report() -> Problem {

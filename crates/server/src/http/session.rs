@@ -3,7 +3,7 @@
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 
 use super::SharedApp;
 use super::problem::Problem;
@@ -42,7 +42,7 @@ pub fn forget(app: &App) -> Response {
 
 /// A redirect that sets cookies.
 pub fn found(to: &str, cookies: impl IntoIterator<Item = String>) -> Response {
-    let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, to.to_owned())]).into_response();
+    let mut response = Redirect::to(to).into_response();
     for cookie in cookies {
         if let Ok(value) = HeaderValue::from_str(&cookie) {
             response.headers_mut().append(header::SET_COOKIE, value);
