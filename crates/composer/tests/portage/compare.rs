@@ -1,9 +1,11 @@
 //! How a root of ours differs from what was recorded of Portage's, path by path.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use composer::Root;
 use image::{Entry, Kind};
+use md5::Md5;
 use sha2::{Digest, Sha256};
 
 use super::sample::Holding;
@@ -156,6 +158,13 @@ pub fn compare(bench: &Bench, root: &Root, recording: &Recording, hosts_own: &BT
                 differing.push(What::Order);
             }
         }
+        if let Some(package) = signed_here(recording, path) {
+            differing.retain(|what| !matches!(what, What::Content { .. }));
+            let md5 = format!("{:x}\n", Md5::digest(std::fs::read(package).unwrap()));
+            if bench.read(root, path) != md5 {
+                differing.push(What::Content { theirs: theirs.size, ours: ours.size() });
+            }
+        }
         differing.into_iter().for_each(&mut add);
     }
     for (path, _) in root.tree.iter() {
@@ -165,6 +174,13 @@ pub fn compare(bench: &Bench, root: &Root, recording: &Recording, hosts_own: &BT
         }
     }
     found
+}
+
+/// For a BINPKGMD5, the file whose MD5 it has to be. A sample is signed where it is made, so these files are others than the recorded ones
+/// though their content is the same.
+fn signed_here<'a>(recording: &'a Recording, path: &str) -> Option<&'a Path> {
+    let cpv = path.strip_prefix("/var/db/pkg/")?.strip_suffix("/BINPKGMD5")?;
+    recording.files.get(cpv).map(PathBuf::as_path)
 }
 
 /// The same as in `record.py`: the order of lines does not count, nor the time of links and of what was made while merging.
