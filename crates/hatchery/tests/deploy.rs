@@ -59,7 +59,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     let dir = tempfile::tempdir().unwrap();
     let mut verify = Command::new("systemd-analyze");
     verify.arg("verify");
-    for name in ["hatchery.service", "hatchery-worker@.service"] {
+    for name in ["hatchery.service", "hatchery-site.service", "hatchery-worker@.service"] {
         let unit = read(&format!("systemd/{name}"));
         let starts = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/hatchery ")).unwrap();
         assert_understood(&starts.split_whitespace().collect::<Vec<_>>());
@@ -96,10 +96,12 @@ const NO_NEW_PRIVILEGES: [&str; 16] = [
 
 #[test]
 fn a_worker_may_write_the_maps_of_its_user_namespaces() {
-    let unit = read("systemd/hatchery-worker@.service");
     let forbids =
         |line: &&str| NO_NEW_PRIVILEGES.iter().any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')));
-    assert_eq!(unit.lines().find(forbids), None);
+    for name in ["hatchery.service", "hatchery-worker@.service"] {
+        assert_eq!(read(&format!("systemd/{name}")).lines().find(forbids), None, "{name}");
+    }
+    assert!(read("systemd/hatchery-site.service").lines().any(|line| forbids(&line)), "the site alone needs no more rights");
     let compose = read("compose.yaml");
     let worker = compose.split_once("\n  worker:").unwrap().1.split("\n\n").next().unwrap();
     assert!(worker.contains("cap_add:\n      - SYS_ADMIN"), "{worker}");

@@ -134,11 +134,36 @@ pub struct Given {
 
 /// A text file of our own.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "GivenText")]
 pub struct TextFile {
     pub text: String,
-    #[serde(default = "default_mode")]
     pub mode: u32,
+}
+
+/// How a recipe gives a text: itself, or by the name of a file of `deploy/`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GivenText {
+    text: Option<String>,
+    from: Option<String>,
+    #[serde(default = "default_mode")]
+    mode: u32,
+}
+
+impl TryFrom<GivenText> for TextFile {
+    type Error = String;
+
+    fn try_from(given: GivenText) -> Result<TextFile, String> {
+        let deployed = |name: &str| DEPLOYED.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
+        let text = match (given.text, given.from) {
+            (Some(text), None) => text,
+            (None, Some(name)) => {
+                deployed(&name).ok_or_else(|| format!("“{name}” is no file of deploy/ that recipes can take"))?
+            }
+            _ => return Err("a file has either a `text` or a `from`".to_owned()),
+        };
+        Ok(TextFile { text, mode: given.mode })
+    }
 }
 
 #[derive(Deserialize)]
@@ -154,6 +179,16 @@ fn default_slot() -> String {
 fn default_mode() -> u32 {
     0o644
 }
+
+/// The services of Hatchery's own package, which are those that `deploy/` has for everybody.
+const DEPLOYED: [(&str, &str); 6] = [
+    ("openrc/hatchery", include_str!("../../../deploy/openrc/hatchery")),
+    ("openrc/hatchery.confd", include_str!("../../../deploy/openrc/hatchery.confd")),
+    ("openrc/hatchery-worker.confd", include_str!("../../../deploy/openrc/hatchery-worker.confd")),
+    ("systemd/hatchery.service", include_str!("../../../deploy/systemd/hatchery.service")),
+    ("systemd/hatchery-site.service", include_str!("../../../deploy/systemd/hatchery-site.service")),
+    ("systemd/hatchery-worker@.service", include_str!("../../../deploy/systemd/hatchery-worker@.service")),
+];
 
 /// The recipes that are compiled in, by file.
 pub const FILES: &[(&str, &str)] = &[
