@@ -214,4 +214,8 @@ pub enum EndReport {
     Failed {
         failure: Failure,
     },
+    /// This worker could not, as its disk is full, and another may: the build goes back to its place in the queue.
+    GivenBack {
+        failure: Failure,
+    },
 }

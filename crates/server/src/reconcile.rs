@@ -7,11 +7,9 @@ use std::time::Duration;
 use contract::{Failure, Step};
 
 use crate::app::App;
-use crate::db::Keeping;
+use crate::db::{Keeping, MAX_ATTEMPTS};
 use crate::{bus, fresh, notices, orders, warm};
 
-/// A build that lost its worker so often fails: probably the job itself kills them.
-const MAX_ATTEMPTS: u32 = 3;
 /// How often lapsed leases are looked for.
 const LEASE_PERIOD: Duration = Duration::from_secs(1);
 /// How often orders are looked for that were promised nothing.
@@ -50,7 +48,7 @@ pub async fn wait(app: &App, period: Duration, ring: impl Future<Output = ()>) -
 /// Puts builds whose worker fell silent back into their place of the queue.
 async fn leases(app: Arc<App>) {
     while wait(&app, LEASE_PERIOD, std::future::pending()).await {
-        match app.db.expire_leases(app.config.lease_ttl_seconds, MAX_ATTEMPTS, lost_too_often).await {
+        match app.db.expire_leases(app.config.lease_ttl_seconds, lost_too_often).await {
             Ok(lapses) => {
                 if lapses.renewed {
                     tracing::warn!("nobody looked at the leases for a while; all were given a full time again");

@@ -45,6 +45,11 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How long it waits after the server could not be reached.
 const UNREACHABLE: Duration = Duration::from_secs(3);
 
+/// How long it waits for room on its disk.
+const FULL: Duration = Duration::from_secs(5);
+/// How long a worker that gave a build back leaves it to others.
+const GAVE_BACK: Duration = Duration::from_secs(10);
+
 /// Works until `stop` is set. A failed build is the order's matter and reported there; only a worker that cannot work at all returns.
 pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
     let unfit = |e: Failure| WorkerError::Unfit(format!("{} {}", e.message, e.advice));
@@ -69,10 +74,17 @@ pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
         memory_bytes: memory::memory(),
     };
     while !stop.load(Ordering::Relaxed) {
+        if !has_room(&workshop) {
+            std::thread::sleep(FULL);
+            continue;
+        }
         match client.lease(&request) {
             Ok(Some(lease)) => {
-                serve_lease(&client, &workshop, lease, stop);
+                let gave_back = serve_lease(&client, &workshop, lease, stop);
                 trim(&workshop, config.cache_size);
+                if gave_back {
+                    std::thread::sleep(GAVE_BACK);
+                }
             }
             Ok(None) => std::thread::sleep(IDLE),
             Err(error @ WorkerError::Refused { .. }) => return Err(error),
@@ -85,6 +97,20 @@ pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
     Ok(())
 }
 
+/// Whether there is room to work. A worker without takes nothing: what waits is built elsewhere, or here when there is room again. What is kept
+/// for the next builds alone goes first.
+fn has_room(workshop: &Workshop) -> bool {
+    if !workshop.is_full() {
+        return true;
+    }
+    trim(workshop, 0);
+    let full = workshop.is_full();
+    if full {
+        tracing::warn!(folder = %workshop.dir().display(), "the disk is full: no work is taken until there is room");
+    }
+    !full
+}
+
 /// Keeps the worker's folders within their size. Work goes on where that fails: what is too much is removed the next time.
 fn trim(workshop: &Workshop, cache_size: u64) {
     match workshop.trim(cache_size) {
@@ -94,8 +120,9 @@ fn trim(workshop: &Workshop, cache_size: u64) {
     }
 }
 
-/// Builds one leased job and reports how it ended. If the lease is lost on the way, the work is dropped: it is somebody else's now.
-fn serve_lease(client: &ServerClient, workshop: &Workshop, lease: Lease, stop: &AtomicBool) {
+/// Builds one leased job and reports how it ended. If the lease is lost on the way, the work is dropped: it is somebody else's now. Tells whether
+/// it was given back.
+fn serve_lease(client: &ServerClient, workshop: &Workshop, lease: Lease, stop: &AtomicBool) -> bool {
     let build_id = lease.job.build.clone();
     tracing::info!(build = %build_id, packages = lease.job.plan.packages.len(), "leased");
     let reporter = LeaseReporter::start(client.clone(), &lease, stop);
@@ -103,15 +130,17 @@ fn serve_lease(client: &ServerClient, workshop: &Workshop, lease: Lease, stop: &
     let lost = reporter.finish();
     if lost {
         tracing::warn!(build = %build_id, "the lease was lost; the work is dropped");
-        return;
+        return false;
     }
-    let report = match ended {
-        Ok(report) => report,
-        Err(failure) => EndReport::Failed { failure },
-    };
+    let report = ended.unwrap_or_else(|ended| ended);
     if let Err(error) = client.end(&lease, &report) {
         tracing::error!(build = %build_id, %error, "the end of the build could not be reported; the lease will lapse and it is built again");
     }
+    let gave_back = matches!(report, EndReport::GivenBack { .. });
+    if gave_back {
+        tracing::warn!(build = %build_id, "the disk is full: the build was given back");
+    }
+    gave_back
 }
 
 fn build_and_upload(
@@ -119,15 +148,20 @@ fn build_and_upload(
     workshop: &Workshop,
     lease: &Lease,
     reporter: &LeaseReporter,
-) -> Result<EndReport, Failure> {
-    let out_dir = workshop.scratch()?;
-    let built = build(&lease.job, workshop, out_dir.path(), reporter)?;
+) -> Result<EndReport, EndReport> {
+    let failed = |failure| EndReport::Failed { failure };
+    let out_dir = workshop.scratch().map_err(failed)?;
+    // Asked while what was written so far is still there.
+    let not_built = |failure| if workshop.is_full() { EndReport::GivenBack { failure } } else { failed(failure) };
+    let built = build(&lease.job, workshop, out_dir.path(), reporter).map_err(not_built)?;
     let upload = |name: &str, path: &Path| {
-        client.upload(lease, name, path, || !reporter.cancelled()).map_err(|error| Failure {
-            step: Step::Upload,
-            package: None,
-            message: format!("{name} could not be stored: {error}"),
-            advice: "Order again; if it fails again, the operator should look at the server's disk and log.".into(),
+        client.upload(lease, name, path, || !reporter.cancelled()).map_err(|error| {
+            failed(Failure {
+                step: Step::Upload,
+                package: None,
+                message: format!("{name} could not be stored: {error}"),
+                advice: "Order again; if it fails again, the operator should look at the server's disk and log.".into(),
+            })
         })
     };
     let total: u64 = built.files.iter().map(|f| f.artifact.size).sum();

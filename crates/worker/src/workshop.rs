@@ -8,12 +8,16 @@ use std::path::{Path, PathBuf};
 use binhost::Client;
 use contract::{Failure, Step};
 use image::Store;
+use nix::sys::statvfs::statvfs;
 use tempfile::TempDir;
 
 use crate::build::compose_failure;
 
 /// The packages that were fetched take at most one part in so many of what may be kept; the store has the rest.
 const PACKAGES_PART: u64 = 4;
+
+/// With less than so many bytes left a disk counts as full.
+const LITTLE_ROOM: u64 = 64 << 20;
 
 /// The folders a worker builds in: the packages it has fetched, the store of file contents and compressed forms, and scratch space.
 pub struct Workshop {
@@ -46,6 +50,15 @@ impl Workshop {
             message: format!("no scratch folder could be made in {}: {e}", self.dir.display()),
             advice: "Make room on the worker's disk and order again.".into(),
         })
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether the disk is full. Where it cannot be asked, whatever writes there will say so.
+    pub(crate) fn is_full(&self) -> bool {
+        statvfs(&self.dir).is_ok_and(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()) < LITTLE_ROOM)
     }
 
     /// The architectures, by Gentoo's names, whose images can be made here.

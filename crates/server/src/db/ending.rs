@@ -8,7 +8,7 @@ use sqlx::{Any, Transaction};
 
 use super::lease::step_seconds;
 use super::outbox::{self, NoticeKind};
-use super::{BuildState, Db, Result, StepProgress, documents, from_json, report, to_i64, to_json};
+use super::{BuildState, Db, Result, StepProgress, documents, from_json, report, to_i64, to_json, watch};
 use crate::clock::{exact_now, now};
 
 /// Why an end report was not taken.
@@ -31,7 +31,7 @@ impl Db {
     ///
     /// `documents` are what the server made to lie beside the images of a good end.
     ///
-    /// A repeated report of the same lease is taken as done. Returns the state the build ended in.
+    /// What a worker gives back waits again, until it was attempted too often. A repeated report of the same lease is taken as done. Returns the state the build ended in.
     pub async fn end(
         &self,
         build: &str,
@@ -40,13 +40,13 @@ impl Db {
         documents: &[Document],
     ) -> std::result::Result<BuildState, EndError> {
         let mut tx = self.write().await?;
-        let held: Option<(String, i64, i64, String, String)> =
-            sqlx::query_as("SELECT state, attempts, cancel, formats, plan FROM builds WHERE id = $1 AND lease = $2")
+        let held: Option<(String, i64, i64, i64, String, String)> =
+            sqlx::query_as("SELECT state, attempts, forgiven, cancel, formats, plan FROM builds WHERE id = $1 AND lease = $2")
                 .bind(build)
                 .bind(lease)
                 .fetch_optional(&mut *tx)
                 .await?;
-        let Some((state, attempt, cancel, formats, plan)) = held else {
+        let Some((state, attempt, forgiven, cancel, formats, plan)) = held else {
             return Err(EndError::LeaseLost);
         };
         let state: BuildState = state.parse()?;
@@ -64,7 +64,11 @@ impl Db {
                     .await?;
                 BuildState::Cancelled
             }
-            EndReport::Failed { failure } => {
+            EndReport::GivenBack { .. } if watch::may_go_back(attempt - forgiven) => {
+                watch::go_back(&mut tx, build, "the worker's disk is full").await?;
+                BuildState::Waiting
+            }
+            EndReport::Failed { failure } | EndReport::GivenBack { failure } => {
                 fail(&mut tx, build, failure).await?;
                 BuildState::Failed
             }

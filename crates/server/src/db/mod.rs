@@ -54,6 +54,7 @@ pub use queue::{CandidateRow, NewPromise, QueueRows, RECENT, RunningRow, Waiting
 pub use reports::{NewReport, ReportRow};
 pub use sessions::{ApiToken, ELSEWHERE, LINK, SESSION, Session, SessionRow};
 pub use warm::Ahead;
+pub use watch::MAX_ATTEMPTS;
 pub use wishes::CountedWish;
 
 use std::path::Path;

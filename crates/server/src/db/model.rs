@@ -7,11 +7,10 @@ use contract::{Artifact, Failure, Format, Order, Plan, Step, System};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::{Db, EndError, NewBuild, NewOrder, Placed, Upload};
+use super::{Db, EndError, MAX_ATTEMPTS, NewBuild, NewOrder, Placed, Upload};
 use crate::clock;
 
 const TTL: i64 = 60;
-const MAX_ATTEMPTS: u32 = 3;
 const WORKERS: usize = 3;
 
 /// Something that happens.
@@ -42,7 +41,7 @@ enum Op {
     },
     End {
         worker: usize,
-        good: bool,
+        how: How,
     },
     /// A worker forgets all it had.
     Crash {
@@ -58,8 +57,17 @@ enum Op {
     },
 }
 
+/// How a worker says that a build ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Ready,
+    Failed,
+    GivenBack,
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let worker = 0..WORKERS;
+    let how = prop_oneof![2 => Just(How::Ready), 1 => Just(How::Failed), 1 => Just(How::GivenBack)];
     prop_oneof![
         3 => (0..3u8).prop_map(|image| Op::Order { image }),
         1 => (0..8usize).prop_map(|order| Op::Cancel { order }),
@@ -67,7 +75,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (worker.clone(), 0..4usize).prop_map(|(worker, pick)| Op::Lease { worker, pick }),
         3 => worker.clone().prop_map(|worker| Op::Report { worker }),
         4 => worker.clone().prop_map(|worker| Op::Upload { worker }),
-        4 => (worker.clone(), any::<bool>()).prop_map(|(worker, good)| Op::End { worker, good }),
+        4 => (worker.clone(), how).prop_map(|(worker, how)| Op::End { worker, how }),
         1 => worker.prop_map(|worker| Op::Crash { worker }),
         4 => (1..100i64).prop_map(|seconds| Op::Pass { seconds }),
         1 => prop_oneof![6..10_000i64, -10_000..-6i64].prop_map(|seconds| Op::Away { seconds }),
@@ -87,6 +95,12 @@ struct Build {
     expires: i64,
     sent: bool,
     orders: Vec<usize>,
+}
+
+impl Build {
+    fn may_go_back(&self) -> bool {
+        self.attempts - self.forgiven < i64::from(MAX_ATTEMPTS)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -144,7 +158,7 @@ impl Model {
             build.lease.clear();
             if build.cancel {
                 build.state = "cancelled";
-            } else if build.attempts - build.forgiven < i64::from(MAX_ATTEMPTS) {
+            } else if build.may_go_back() {
                 build.state = "waiting";
             } else {
                 build.state = "failed";
@@ -165,12 +179,13 @@ fn failure() -> Failure {
     Failure { step: Step::Merge, package: None, message: "no".into(), advice: "order less".into() }
 }
 
-fn report(good: bool) -> EndReport {
+fn report(how: How) -> EndReport {
     let Digests { size, sha256, sha512, blake2b } = Digests::of(b"image");
     let artifact = Artifact { name: "x.zip".into(), format: Format::Zip, size, sha256, sha512, blake2b };
-    match good {
-        true => EndReport::Ready { artifacts: vec![artifact], plan: Box::new(plan()), messages: vec![], evidence: vec![] },
-        false => EndReport::Failed { failure: failure() },
+    match how {
+        How::Ready => EndReport::Ready { artifacts: vec![artifact], plan: Box::new(plan()), messages: vec![], evidence: vec![] },
+        How::Failed => EndReport::Failed { failure: failure() },
+        How::GivenBack => EndReport::GivenBack { failure: failure() },
     }
 }
 
@@ -261,30 +276,35 @@ async fn lease(db: &Db, model: &mut Model, worker: usize, pick: usize) {
     }
 }
 
-async fn end(db: &Db, model: &mut Model, worker: usize, good: bool) {
+async fn end(db: &Db, model: &mut Model, worker: usize, how: How) {
     let Some((at, lease, valid)) = model.holds(worker) else { return };
     model.held[worker] = None;
-    let ended = db.end(&model.builds[at].id, &lease, &report(good), &[]).await;
+    let ended = db.end(&model.builds[at].id, &lease, &report(how), &[]).await;
     let build = &mut model.builds[at];
     if !valid {
         assert!(matches!(ended, Err(EndError::LeaseLost)), "a lease that is lost ends nothing: {ended:?}");
         return;
     }
-    if good && !build.sent && !build.cancel {
+    if how == How::Ready && !build.sent && !build.cancel {
         assert!(matches!(ended, Err(EndError::Disagrees(_))), "what was not sent is no image: {ended:?}");
         return;
     }
-    let (state, kind) = match (build.cancel, good) {
+    let (state, kind) = match (build.cancel, how) {
         (true, _) => ("cancelled", None),
-        (false, true) => ("ready", Some("ready")),
-        (false, false) => ("failed", Some("failed")),
+        (false, How::Ready) => ("ready", Some("ready")),
+        (false, How::GivenBack) if build.may_go_back() => ("waiting", None),
+        (false, How::Failed | How::GivenBack) => ("failed", Some("failed")),
     };
     assert_eq!(ended.unwrap().name(), state);
     build.state = state;
+    if state == "waiting" {
+        build.lease.clear();
+        return;
+    }
     if let Some(kind) = kind {
         model.tell(at, kind);
     }
-    let again = db.end(&model.builds[at].id, &lease, &report(good), &[]).await;
+    let again = db.end(&model.builds[at].id, &lease, &report(how), &[]).await;
     assert_eq!(again.unwrap().name(), state, "the same report again changes nothing");
 }
 
@@ -327,7 +347,7 @@ async fn again(db: &Db, model: &mut Model, order: usize) {
 }
 
 async fn look(db: &Db, model: &mut Model) {
-    db.expire_leases(TTL as u64, MAX_ATTEMPTS, |_| failure()).await.unwrap();
+    db.expire_leases(TTL as u64, |_| failure()).await.unwrap();
     model.look();
 }
 
@@ -352,7 +372,7 @@ async fn step(db: &Db, model: &mut Model, op: &Op) {
             assert_eq!(db.record_upload(&model.builds[at].id, &lease, &upload).await.unwrap(), valid);
             model.builds[at].sent |= valid;
         }
-        Op::End { worker, good } => end(db, model, worker, good).await,
+        Op::End { worker, how } => end(db, model, worker, how).await,
         Op::Crash { worker } => model.held[worker] = None,
         Op::Pass { seconds } => {
             // Looking every few seconds is often enough to be there all the time.

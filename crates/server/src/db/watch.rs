@@ -8,6 +8,8 @@ use super::lease::current_step;
 use super::{Db, Result, StepProgress, from_json, to_i64};
 use crate::clock::now;
 
+/// A build that so many workers in a row lost or gave back fails: probably the job itself is the cause.
+pub const MAX_ATTEMPTS: u32 = 3;
 /// When nobody looked at the leases for so long, no server ran, the database was away, or a clock jumped. Seconds.
 const AWAY: i64 = 5;
 
@@ -32,15 +34,10 @@ impl Db {
 
     /// Requeues or fails the builds whose worker was lost. Meant to be called every second, by any number of servers.
     ///
-    /// A requeued build keeps its place. After `max_attempts` lost leases it fails, so that a job that kills its workers does not
+    /// A requeued build keeps its place. After [`MAX_ATTEMPTS`] lost leases it fails, so that a job that kills its workers does not
     /// go round for ever. One that was to be cancelled ends here. When nobody looked for a while, workers could not report either:
     /// all leases are given a full time again, and their attempts do not count.
-    pub async fn expire_leases(
-        &self,
-        ttl_seconds: u64,
-        max_attempts: u32,
-        failure_of: impl Fn(Step) -> Failure,
-    ) -> Result<Lapses> {
+    pub async fn expire_leases(&self, ttl_seconds: u64, failure_of: impl Fn(Step) -> Failure) -> Result<Lapses> {
         self.follow_clock().await?;
         if self.queue_length().await?.1 == 0 {
             return Ok(Lapses::default());
@@ -68,13 +65,8 @@ impl Db {
                     .bind(&id)
                     .execute(&mut *tx)
                     .await?;
-            } else if attempts < i64::from(max_attempts) {
-                sqlx::query("UPDATE builds SET state = 'waiting', progress = '[]' WHERE id = $1")
-                    .bind(&id)
-                    .execute(&mut *tx)
-                    .await?;
-                super::log::append(&mut tx, &id, ["— the worker was lost; the build goes back to its place in the queue —"])
-                    .await?;
+            } else if may_go_back(attempts) {
+                go_back(&mut tx, &id, "the worker was lost").await?;
             } else {
                 let steps: Vec<StepProgress> = from_json(&progress)?;
                 fail(&mut tx, &id, &failure_of(current_step(&steps))).await?;
@@ -86,6 +78,20 @@ impl Db {
         tx.commit().await?;
         Ok(lapses)
     }
+}
+
+/// Whether a build that was attempted so often, forgiven ones left out, waits once more.
+pub(super) fn may_go_back(attempts: i64) -> bool {
+    attempts < i64::from(MAX_ATTEMPTS)
+}
+
+/// Puts a build back into its place in the queue and says why in its log.
+pub(super) async fn go_back(tx: &mut Transaction<'static, Any>, build: &str, why: &str) -> Result<()> {
+    sqlx::query("UPDATE builds SET state = 'waiting', progress = '[]', lease = NULL, lease_expires = NULL WHERE id = $1")
+        .bind(build)
+        .execute(&mut **tx)
+        .await?;
+    super::log::append(tx, build, [format!("— {why}; the build goes back to its place in the queue —").as_str()]).await
 }
 
 async fn renew(tx: &mut Transaction<'static, Any>, ttl_seconds: u64) -> Result<()> {
