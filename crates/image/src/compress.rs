@@ -65,12 +65,13 @@ impl Compression {
 
     /// How long the pieces are that images share. Longer ones compress better, and a change compresses more anew.
     pub(crate) fn piece_lengths(self) -> Lengths {
-        let lengths = |target| Lengths { least: target / 2, target, most: 2 * target };
+        let lengths = |group, mean| Lengths { group, least: mean / 2, mean, most: 2 * mean, stretch: mean };
         match self {
-            Compression::Gzip => lengths(256 << 10),
-            Compression::Bzip2 => lengths(1_800_000),
-            Compression::Xz => lengths(6 << 20),
-            Compression::Zstd => lengths(8 << 20),
+            Compression::Gzip => lengths(64 << 10, 256 << 10),
+            // One block of level 9, which holds 19 bytes less than 900,000.
+            Compression::Bzip2 => Lengths { group: 100_000, least: 500_000, mean: 700_000, most: 899_900, stretch: 899_900 },
+            Compression::Xz => lengths(1 << 20, 6 << 20),
+            Compression::Zstd => lengths(400_000, 8 << 20),
         }
     }
 

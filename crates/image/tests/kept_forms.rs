@@ -105,6 +105,33 @@ fn a_new_file_makes_little_anew() {
     }
 }
 
+/// A package that is new leaves the pieces of those beside it as they were.
+#[test]
+fn a_new_group_compresses_hardly_more_than_itself() {
+    let place = Place::new();
+    let tree_of = |packages: &[usize]| {
+        let mut tree = Tree::new();
+        for package in packages {
+            for i in 0..4 {
+                let path = format!("usr/share/p{package:02}/file-{i}");
+                add_file(&mut tree, &place.store, path.as_bytes(), &content(130_000, (package * 10 + i) as u64), 0o644);
+            }
+        }
+        tree
+    };
+    let old: Vec<usize> = (0..16).filter(|package| *package != 7).collect();
+    let options = |tree: &Tree| WriteOptions { groups: groups_of(tree), ..WriteOptions::at(EPOCH) };
+    for (name, writer) in [WRITERS[0], WRITERS[1], WRITERS[3]] {
+        let (tree, more) = (tree_of(&old), tree_of(&(0..16).collect::<Vec<_>>()));
+        let before = place.kept();
+        place.write(writer, &tree, &options(&tree));
+        let old = place.kept() - before;
+        place.write(writer, &more, &options(&more));
+        let added = place.kept() - before - old;
+        assert!(added > 0 && added < old / 12, "{name}: {added} bytes are new, after {old} for fifteen packages");
+    }
+}
+
 /// Some folders with files of every size that is cut differently, and links; two megabytes.
 fn small_tree(store: &Store) -> Tree {
     let mut tree = Tree::new();
@@ -151,7 +178,7 @@ fn grouped_tar_files_unpack_with_every_program() {
 fn parallel_decompressors_read_the_joined_streams() {
     let place = Place::new();
     let mut tree = small_tree(&place.store);
-    // Two pieces of xz, which has the longest.
+    // Several pieces of all.
     add_file(&mut tree, &place.store, b"usr/share/larger", &content(9_500_000, 9), 0o644);
     let out = |compression: Compression| place.path(&format!("image.tar.{}", compression.extension()));
     for compression in Compression::ALL {

@@ -1,8 +1,9 @@
 //! A compressed tar stream in pieces that other images share.
 //!
-//! The stream is cut where its content says so: after an entry whose path hashes to a small number, so that a change moves no cut but
-//! those beside it. A large file is cut into stretches of its own. Each piece is compressed by itself and kept as a form, whose key is
-//! made of its entries' headers and blobs: an image of known pieces reads no raw content.
+//! The stream is cut where a group begins, and within one where its content says so: after an entry whose path hashes to a small number.
+//! So a change moves no cut but those beside it, and a package that is new leaves the pieces of others as they were. A large file is cut
+//! into stretches of its own. Each piece is compressed by itself and kept as a form, whose key is made of its entries' headers and blobs:
+//! an image of known pieces reads no raw content.
 
 use std::path::Path;
 
@@ -19,11 +20,16 @@ const VERSION: u32 = 2;
 /// How long pieces are, in raw bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lengths {
-    /// Most pieces are longer than this.
+    /// A piece that is shorter goes on with the next group, as it would compress badly alone.
+    pub group: u64,
+    /// A piece that is shorter goes on within its group.
     pub least: u64,
-    /// The mean; a file from here on gets pieces of its own, of this length.
-    pub target: u64,
+    /// The mean of pieces of small files within one group.
+    pub mean: u64,
+    /// A piece of several files is rarely longer.
     pub most: u64,
+    /// A file from here on gets pieces of its own, of about this length.
+    pub stretch: u64,
 }
 
 /// What a piece is made from.
@@ -67,32 +73,49 @@ struct Cutter<'a, 'e, 'm> {
     kind: KeyHasher,
     lengths: Lengths,
     piece: Piece<'a>,
+    group: Option<Group>,
     emit: &'e mut dyn FnMut(Piece<'a>) -> Result<(), Error>,
     meter: &'e mut Meter<'m>,
     written: u64,
 }
 
+/// What stands together: directories, or the rest of a group.
+type Group = (bool, usize);
+
 impl<'a> Cutter<'a, '_, '_> {
     fn add(&mut self, item: &Item<'a>, options: &WriteOptions) -> Result<(), Error> {
+        self.begin_group((item.entry.is_dir(), options.groups.rank(item.path)))?;
         let content = content_of(item).map(|content| Stretch::whole(item.path, content));
         match content {
-            Some(whole) if whole.size >= self.lengths.target => self.add_large(item, whole, options),
+            Some(whole) if whole.size >= self.lengths.stretch => self.add_large(item, whole, options),
             content => self.add_small(item, content, options),
         }
     }
 
+    fn begin_group(&mut self, group: Group) -> Result<(), Error> {
+        let is_new = self.group.replace(group).is_some_and(|last| last != group);
+        match is_new && self.piece.size >= self.lengths.group {
+            true => self.cut(),
+            false => Ok(()),
+        }
+    }
+
     fn add_small(&mut self, item: &Item<'a>, content: Option<Stretch<'a>>, options: &WriteOptions) -> Result<(), Error> {
+        let Lengths { least, mean, most, .. } = self.lengths;
+        let content_size = content.as_ref().map_or(0, Stretch::length);
+        self.meter.add(content_size)?;
+        if self.piece.size >= least && self.piece.size + content_size > most {
+            self.cut()?;
+        }
         let before = self.piece.size;
         self.piece.header(item, options);
-        self.meter.add(content.as_ref().map_or(0, Stretch::length))?;
         if let Some(stretch) = content {
             let padding = padding(stretch.size);
             self.piece.content(stretch);
             self.piece.zeros(padding);
         }
-        let Lengths { least, target, most } = self.lengths;
         // The longer an entry, the likelier it ends a piece: then the mean length does not depend on what files there are.
-        let chance = (self.piece.size - before) as f64 / (target - least) as f64;
+        let chance = (self.piece.size - before) as f64 / (mean - least) as f64;
         let drawn = f64::from(crc32fast::hash(item.path)) / f64::from(u32::MAX);
         match self.piece.size >= most || (self.piece.size >= least && drawn < chance) {
             true => self.cut(),
@@ -103,7 +126,7 @@ impl<'a> Cutter<'a, '_, '_> {
     fn add_large(&mut self, item: &Item<'a>, whole: Stretch<'a>, options: &WriteOptions) -> Result<(), Error> {
         self.cut()?;
         self.piece.header(item, options);
-        for range in stretches(whole.size, self.lengths.target) {
+        for range in stretches(whole.size, self.lengths.stretch) {
             let last = range.end == whole.size;
             self.meter.add(range.end - range.start)?;
             self.piece.content(Stretch { range, ..whole.clone() });
@@ -188,11 +211,11 @@ pub(crate) fn write_compressed<'a>(
     let lengths = compression.piece_lengths();
     let kind = FormKey::of(&format!("tar piece, {}, {VERSION}", compression.parameters()));
     let forms = store.forms().map_err(Error::store)?;
-    let compressor = Compressor { source, contents: Contents::new(store, lengths.target), path };
+    let compressor = Compressor { source, contents: Contents::new(store, lengths.stretch), path };
 
     let produce = |emit: &mut dyn FnMut(Piece<'a>) -> Result<(), Error>| {
         let piece = Piece { key: kind.clone(), parts: Vec::new(), size: 0 };
-        let mut cutter = Cutter { kind: kind.clone(), lengths, piece, emit, meter, written: 0 };
+        let mut cutter = Cutter { kind: kind.clone(), lengths, piece, group: None, emit, meter, written: 0 };
         for item in items {
             cutter.add(&item, options)?;
         }
