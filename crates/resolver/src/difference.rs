@@ -10,7 +10,7 @@ use gentoo::Cpv;
 use serde::Serialize;
 
 /// From an older plan to a newer one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Difference {
     /// One for each package and slot that is not the same in both, by name, then slot.
     pub packages: Vec<Change>,
@@ -30,7 +30,7 @@ pub struct Difference {
 }
 
 /// A package, in one slot, that is not the same in both plans.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Change {
     /// `category/package`.
     pub name: String,
@@ -47,7 +47,7 @@ pub struct Change {
 }
 
 /// One package as a plan has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Side {
     /// The version with its revision.
     pub version: String,
@@ -59,7 +59,7 @@ pub struct Side {
 }
 
 /// What happened to a package; where several things did, the first of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
     Added,

@@ -1,6 +1,7 @@
 //! Reports of failed builds: what a user sends to the operator with one button, and how the operator sees them.
 
 use contract::{Failure, Step};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
@@ -14,6 +15,8 @@ const LOG_LINES: u32 = 400;
 const MAX_WORDS: usize = 4_000;
 
 /// Reports of builds that failed for one reason.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ReportGroup)]
 pub struct Group {
     pub step: Step,
     pub package: Option<String>,

@@ -1,6 +1,7 @@
 //! What users report of builds that failed, and what the operator answers.
 
 use contract::Failure;
+use serde::Serialize;
 use sqlx::any::AnyRow;
 use sqlx::{FromRow, Row as _};
 
@@ -25,14 +26,18 @@ pub struct NewReport<'a> {
     pub bundle: &'a str,
 }
 
-/// A kept report.
-#[derive(Clone, Debug)]
+/// A report of a failed build. It does not say who ordered.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Report)]
 pub struct ReportRow {
     pub id: String,
     pub build: String,
+    /// Seconds since the epoch.
     pub made: i64,
     pub failure: Failure,
+    /// What the user says of it.
     pub words: String,
+    /// What the operator answered, once that was.
     pub answer: Option<String>,
 }
 

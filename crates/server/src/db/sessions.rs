@@ -43,7 +43,7 @@ pub struct SessionRow {
 }
 
 /// A token of an account.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct ApiToken {
     pub name: String,
     pub created: i64,

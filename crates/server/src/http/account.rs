@@ -9,9 +9,9 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::openapi::Unauthorized;
+use super::openapi::{Conflict, Malformed, Refused, TooLarge, Unauthorized, WrongMediaType};
 use super::pages::{Page, render};
 use super::problem::Problem;
 use super::{SharedApp, assets, read_body, session};
@@ -132,12 +132,8 @@ pub async fn act(State(app): SharedApp, LoggedIn(session): LoggedIn, body: Body)
     let refused = |wrong| show(&app, &session, StatusCode::CONFLICT, None, Some(wrong));
     match act {
         Act::TakeIn { link } => {
-            let order = order_of_link(&link);
-            if app.db.order(order).await?.is_none() {
-                return refused("There is no such order. Its link must be complete, to its last character.").await;
-            }
-            if !app.db.take_in(order, &account.id).await? {
-                return refused("The order is in another account.").await;
+            if let Some(wrong) = take_in(&app, account, &link).await? {
+                return refused(wrong).await;
             }
         }
         Act::AddToken { name } => {
@@ -165,6 +161,15 @@ pub async fn act(State(app): SharedApp, LoggedIn(session): LoggedIn, body: Body)
     Ok(session::found("/account", []))
 }
 
+/// Takes an order into an account; why it cannot be, where it cannot.
+async fn take_in(app: &App, account: &AccountRow, link: &str) -> crate::db::Result<Option<&'static str>> {
+    let order = order_of_link(link);
+    if app.db.order(order).await?.is_none() {
+        return Ok(Some("There is no such order. Its link must be complete, to its last character."));
+    }
+    Ok(if app.db.take_in(order, &account.id).await? { None } else { Some("The order is in another account.") })
+}
+
 /// The identifier in an order's link, or what was given in its stead.
 fn order_of_link(link: &str) -> &str {
     let after = link.rsplit_once("/orders/").map_or(link, |(_, after)| after);
@@ -178,7 +183,10 @@ pub struct View {
     email: Option<String>,
     name: String,
     role: Role,
+    /// Whether mail tells of the end of orders that name no address.
+    tell: bool,
     orders: Vec<OwnOrder>,
+    tokens: Vec<ApiToken>,
 }
 
 /// Whose token this is, and their orders
@@ -191,11 +199,62 @@ pub struct View {
     responses((status = 200, description = "The account", body = View), Unauthorized),
 )]
 pub async fn api(State(app): SharedApp, client: Client) -> Result<Json<View>, Problem> {
-    let wrong =
-        || Problem::new(StatusCode::UNAUTHORIZED, "This is for accounts: show a token that was made on the page /account.");
-    let account = client.who.account().ok_or_else(wrong)?;
-    let orders = app.db.own_orders(&account.id).await?;
-    Ok(Json(View { email: account.email.clone(), name: account.name.clone(), role: client.who.role(&app.config), orders }))
+    let account = client.who.account().ok_or_else(nobody)?;
+    view(&app, account, client.who.role(&app.config)).await
+}
+
+/// What a program does with an account. Making tokens, ending sessions and deleting the account are for its page alone, so that whoever finds a
+/// token can be shut out again.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
+#[schema(as = AccountAct)]
+pub enum ProgramAct {
+    /// Takes in an order that was placed without the account.
+    TakeIn {
+        /// The address of its page, or its identifier.
+        order: String,
+    },
+    /// Says whether mail tells of the end of orders that name no address.
+    Tell { tell: bool },
+    /// Takes back a token; it may be the one that is shown.
+    RevokeToken { name: String },
+}
+
+/// Takes an order into the account, takes back a token, or says whether mail tells of orders
+#[utoipa::path(
+    post,
+    path = "/api/v1/account",
+    tag = "orders",
+    operation_id = "account_act",
+    security(("user" = [])),
+    request_body = ProgramAct,
+    responses((status = 200, description = "The account", body = View), Malformed, Unauthorized, Conflict, TooLarge, WrongMediaType, Refused),
+)]
+pub async fn act_api(State(app): SharedApp, client: Client, Json(act): Json<ProgramAct>) -> Result<Json<View>, Problem> {
+    let mut account = client.who.account().ok_or_else(nobody)?.clone();
+    match act {
+        ProgramAct::TakeIn { order } => {
+            if let Some(wrong) = take_in(&app, &account, &order).await? {
+                return Err(Problem::new(StatusCode::CONFLICT, wrong));
+            }
+        }
+        ProgramAct::Tell { tell } => {
+            app.db.set_tell(&account.id, tell).await?;
+            account.tell = tell;
+        }
+        ProgramAct::RevokeToken { name } => app.db.revoke_api_token(&account.id, &name).await?,
+    }
+    view(&app, &account, client.who.role(&app.config)).await
+}
+
+fn nobody() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "This is for accounts: show a token that was made on the page /account.")
+}
+
+async fn view(app: &App, account: &AccountRow, role: Role) -> Result<Json<View>, Problem> {
+    let (orders, tokens) = (app.db.own_orders(&account.id).await?, app.db.api_tokens(&account.id).await?);
+    let (email, name, tell) = (account.email.clone(), account.name.clone(), account.tell);
+    Ok(Json(View { email, name, role, tell, orders, tokens }))
 }
 
 #[cfg(test)]

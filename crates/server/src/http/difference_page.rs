@@ -7,7 +7,9 @@ use contract::{Plan, Summary};
 use resolver::{Change, ChangeKind, Difference, Side};
 
 use super::pages::{Page, render};
+use super::problem::Problem;
 use super::{SharedApp, api, assets, query_field};
+use crate::app::App;
 use crate::clock;
 use crate::status::OrderStatus;
 
@@ -21,22 +23,28 @@ struct DifferencePage<'a> {
 }
 
 /// Two plans, the earlier one first.
-struct Compared {
-    before: Summary,
-    after: Summary,
-    difference: Difference,
+pub struct Compared {
+    pub before: Summary,
+    pub after: Summary,
+    pub difference: Difference,
 }
 
 /// `GET /orders/{id}/difference?to=`: what is other than in an earlier order, named by its link or identifier.
 pub async fn page(State(app): SharedApp, Path(id): Path<String>, RawQuery(query): RawQuery) -> Page {
-    let link = query_field(query.as_deref(), "to").unwrap_or_default();
+    let (status, earlier, plans) = compared(&app, &id, query.as_deref()).await?;
+    let page = DifferencePage { version: &assets::VERSION, status: &status, earlier: &earlier, plans };
+    Ok(render(StatusCode::OK, &page))
+}
+
+/// The order `id`, the earlier one that `to` in the query names by its link or identifier, and what is other.
+pub async fn compared(app: &App, id: &str, query: Option<&str>) -> Result<(OrderStatus, OrderStatus, Compared), Problem> {
+    let link = query_field(query, "to").unwrap_or_default();
     // Of a link to a page of the order, or to what the API has of it, what follows `orders/` names it.
     let of_link = link.split_once("orders/").map_or(link.as_str(), |(_, after)| after);
     let other = of_link.split(['/', '?', '#']).next().unwrap_or_default().trim();
-    let (status, earlier) = (api::find(&app, &id).await?, api::find(&app, other).await?);
+    let (status, earlier) = (api::find(app, id).await?, api::find(app, other).await?);
     let plans = Compared::of(&app.db.plan(&earlier.build).await?, &app.db.plan(&status.build).await?);
-    let page = DifferencePage { version: &assets::VERSION, status: &status, earlier: &earlier, plans };
-    Ok(render(StatusCode::OK, &page))
+    Ok((status, earlier, plans))
 }
 
 /// A package that both have, but not the same build of it.

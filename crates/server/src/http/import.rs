@@ -4,6 +4,7 @@
 use contract::Order;
 use gentoo::{Atom, Cpv};
 use resolver::Universe;
+use serde::Serialize;
 
 use super::form::{FormInput, Upload};
 use super::form_packages::{optional, with, words};
@@ -11,6 +12,9 @@ use crate::app::App;
 
 /// Most packages that one form takes; an order takes as many.
 const MAX_PACKAGES: usize = 2_000;
+
+/// Of so many packages that are not there, those of similar names are looked for, which takes time.
+const MAX_SIMILAR: usize = 100;
 
 /// What became of a file.
 #[derive(Debug)]
@@ -34,7 +38,8 @@ pub enum Kind {
 }
 
 /// What was not taken over as it stands, and why.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(tag = "reason", content = "about", rename_all = "kebab-case")]
 pub enum Left {
     /// A line that is no atom.
     NotAnAtom(String),
@@ -114,6 +119,13 @@ fn take_order(app: &App, input: &mut FormInput, order: &Order) -> Vec<Left> {
     left
 }
 
+/// The atoms of a list that an order takes, and what cannot be taken over as it stands.
+pub fn packages_of(text: &str, universe: &Universe) -> (Vec<String>, Vec<Left>) {
+    let mut input = FormInput::default();
+    let left = take_packages(&mut input, text, Some(universe));
+    (words(&input.packages), left)
+}
+
 /// Adds the packages of a list: atoms as in a `world` file, or names with versions as tools print them, one a line.
 fn take_packages(input: &mut FormInput, text: &str, universe: Option<&Universe>) -> Vec<Left> {
     let mut left = Vec::new();
@@ -123,7 +135,7 @@ fn take_packages(input: &mut FormInput, text: &str, universe: Option<&Universe>)
             left.push(Left::NotAnAtom(word.chars().take(200).collect()));
             continue;
         };
-        match universe.map_or(Fit::Fits, |universe| fit(universe, &atom)) {
+        match universe.map_or(Fit::Fits, |universe| fit(universe, &atom, left.len() < MAX_SIMILAR)) {
             Fit::Fits => asked.push(atom),
             Fit::NotThere(similar) => left.push(Left::NotThere { atom, similar }),
             Fit::Otherwise { taken, version } => {
@@ -186,13 +198,16 @@ enum Fit {
     Otherwise { taken: String, version: String },
 }
 
-fn fit(universe: &Universe, text: &str) -> Fit {
+/// `suggests`: packages of similar names are looked for, if it is not there.
+fn fit(universe: &Universe, text: &str, suggests: bool) -> Fit {
     if let Some(set) = text.strip_prefix('@') {
         return if universe.sets().contains_key(set) { Fit::Fits } else { Fit::NotThere(Vec::new()) };
     }
     let Ok(atom) = Atom::parse(text) else { return Fit::NotThere(Vec::new()) };
     let builds = universe.builds(&atom.cp());
-    let Some(best) = builds.first() else { return Fit::NotThere(universe.similar(&atom.cp())) };
+    let Some(best) = builds.first() else {
+        return Fit::NotThere(if suggests { universe.similar(&atom.cp()) } else { Vec::new() });
+    };
     if builds.iter().any(|build| atom.matches(&build.cpv, &build.slot, &build.subslot, &build.repo)) {
         return Fit::Fits;
     }

@@ -15,11 +15,13 @@ mod difference_page;
 mod download;
 mod events;
 mod feed;
+mod following_api;
 mod form;
 mod form_packages;
 mod form_system;
 mod fresh;
 mod import;
+mod list_api;
 mod log_in;
 mod mail;
 mod metrics;
@@ -143,9 +145,9 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(site_api::presets))
         .routes(routes!(site_api::channels))
         .routes(routes!(site_api::queue))
-        .routes(routes!(account::api))
+        .routes(routes!(account::api, account::act_api))
         .routes(routes!(stats::api))
-        .routes(routes!(packages::search))
+        .routes(routes!(packages::search, list_api::of_list))
         .routes(routes!(download::certificate))
         .routes(routes!(api::plan_only))
         .routes(routes!(api::place))
@@ -157,6 +159,10 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(api::again))
         .routes(routes!(fresh::keep, fresh::stop))
         .routes(routes!(api::push))
+        .routes(routes!(following_api::request))
+        .routes(routes!(following_api::mail))
+        .routes(routes!(following_api::difference))
+        .routes(routes!(following_api::reported, following_api::report))
         .routes(routes!(download::artifact))
         .routes(routes!(download::sha256sums))
         .routes(routes!(download::sha512sums))
@@ -164,6 +170,8 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operator::queue, operator::act))
         .routes(routes!(operator::site_api))
         .routes(routes!(operator::wishes))
+        .routes(routes!(following_api::reports))
+        .routes(routes!(following_api::bundle, following_api::answer))
         .routes(routes!(advice::api))
         .routes(routes!(access::access, access::act))
 }

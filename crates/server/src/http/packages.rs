@@ -101,7 +101,7 @@ pub async fn search(State(app): SharedApp, RawQuery(query): RawQuery) -> Result<
 }
 
 /// The channel asked for, or the first that can be read.
-async fn snapshot(app: &App, name: Option<&str>) -> Result<(std::sync::Arc<Channel>, std::sync::Arc<Snapshot>), Problem> {
+pub async fn snapshot(app: &App, name: Option<&str>) -> Result<(std::sync::Arc<Channel>, std::sync::Arc<Snapshot>), Problem> {
     let all = app.catalogue.channels.all();
     let candidates: Vec<_> = all.iter().filter(|c| name.is_none_or(|name| c.config.name == name)).collect();
     let mut reason = match name {

@@ -10,6 +10,7 @@ use super::operator::is_logged_in;
 use super::pages::{Page, render};
 use super::problem::Problem;
 use super::{SharedApp, assets, query_field, read_body};
+use crate::app::App;
 use crate::clock;
 use crate::reports::{self, Group};
 
@@ -28,7 +29,7 @@ pub async fn send(State(app): SharedApp, Path(id): Path<String>, body: Body) -> 
     let words = field(body, "words").await?;
     if !reports::send(&app, &id, &words).await? {
         super::api::find(&app, &id).await?;
-        return Err(Problem::new(StatusCode::CONFLICT, "There is no failure to report: the build has not failed.").into());
+        return Err(nothing_to_report().into());
     }
     Ok(Redirect::to(&format!("/orders/{id}#report")).into_response())
 }
@@ -57,16 +58,23 @@ pub async fn answer(State(app): SharedApp, Path(id): Path<String>, headers: Head
         return Err(Problem::new(StatusCode::FORBIDDEN, "Only the operator answers reports; log in at /operator.").into());
     }
     let words = field(body, "answer").await?;
-    if words.trim().is_empty() {
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "The answer is empty.").into());
-    }
-    if !reports::answer(&app, &id, &words).await? {
-        return Err(no_such_report().into());
-    }
+    take_answer(&app, &id, &words).await?;
     Ok(Redirect::to("/operator/reports").into_response())
 }
 
-fn no_such_report() -> Problem {
+/// Keeps an answer, of which its user is told.
+pub async fn take_answer(app: &App, id: &str, answer: &str) -> Result<(), Problem> {
+    if answer.trim().is_empty() {
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "The answer is empty."));
+    }
+    if reports::answer(app, id, answer).await? { Ok(()) } else { Err(no_such_report()) }
+}
+
+pub fn nothing_to_report() -> Problem {
+    Problem::new(StatusCode::CONFLICT, "There is no failure to report: the build has not failed.")
+}
+
+pub fn no_such_report() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "There is no such report.")
 }
 

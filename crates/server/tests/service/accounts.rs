@@ -167,7 +167,17 @@ fn an_account_has_its_orders_tokens_and_sessions_and_can_be_deleted() {
     assert_eq!(site.get_with("/api/v1/operator/queue", &[("Authorization", &bearer)]).status, 401);
     assert_eq!(act(&mut other, &[("act", "revoke-token"), ("name", "laptop")]).status, 303);
     assert_eq!(view(&bearer).status, 200, "nobody else's");
-    assert_eq!(act(&mut larry, &[("act", "revoke-token"), ("name", "laptop")]).status, 303);
+    let program = |what: Value| {
+        let headers = [("Content-Type", "application/json"), ("Authorization", bearer.as_str())];
+        site.post_with("/api/v1/account", &what.to_string(), &headers)
+    };
+    let alone = site.order(&order(&["app-shells/bash", "dev-vcs/git"], &[Format::Zip]));
+    assert_eq!(program(json!({"action": "take-in", "order": alone})).json()["orders"].as_array().unwrap().len(), 4);
+    assert_eq!(program(json!({"action": "take-in", "order": "none"})).status, 409);
+    assert_eq!(program(json!({"action": "tell", "tell": false})).json()["tell"], false);
+    assert_eq!(program(json!({"action": "tell", "tell": true})).json()["tell"], true);
+    assert_eq!(program(json!({"action": "add-token", "name": "more"})).status, 422, "a token makes no tokens");
+    assert_eq!(program(json!({"action": "revoke-token", "name": "laptop"})).json()["tokens"], json!([]));
     assert_eq!(view(&bearer).status, 401);
 
     // Sessions are listed and ended, each by its own account; what a browser says of itself is text.

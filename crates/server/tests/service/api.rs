@@ -104,6 +104,93 @@ fn every_error_is_a_problem_document() {
     site.stop();
 }
 
+/// Routes of pages, as `METHOD path`, from the source that makes them.
+fn routes_of_pages() -> Vec<String> {
+    let source = include_str!("../../src/http/mod.rs");
+    let mut found = Vec::new();
+    for line in source.split(".route(\"").skip(1) {
+        let (path, rest) = line.split_once('"').unwrap();
+        let handlers = rest.split_once('\n').map_or(rest, |(first, _)| first);
+        let methods = [("get(", "GET"), ("post(", "POST"), ("put(", "PUT"), ("delete(", "DELETE")];
+        let of_page = !path.starts_with("/api/worker/");
+        found.extend(
+            methods.iter().filter(|(word, _)| of_page && handlers.contains(word)).map(|(_, method)| format!("{method} {path}")),
+        );
+    }
+    found
+}
+
+#[test]
+fn the_api_does_what_pages_do() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let document = site.get("/api/v1/openapi.json").json();
+    let routes = routes_of_pages();
+    assert!(routes.len() > 40, "{routes:?}");
+    let documented = include_str!("../../../../docs/api.md");
+    for route in &routes {
+        let rows: Vec<&str> = documented.lines().filter(|line| line.starts_with(&format!("| `{route}` | "))).collect();
+        assert_eq!(rows.len(), 1, "docs/api.md does not say once where in the API {route} is");
+    }
+    // What it names of the API is there, and its rows are about pages that are.
+    let rows = documented.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let rows: Vec<_> = rows.filter(|(page, _)| page.starts_with("GET ") || page.starts_with("POST ")).collect();
+    assert_eq!(rows.len(), routes.len());
+    for (page, stands_for_it) in rows {
+        assert!(routes.iter().any(|route| route == page), "{page} is no route");
+        for call in stands_for_it.split('`').filter(|part| part.contains("/api/v1/")) {
+            let (method, path) = call.split_once(' ').unwrap();
+            assert!(!document["paths"][path][method.to_lowercase()].is_null(), "{call} is not in the API");
+        }
+    }
+    site.stop();
+}
+
+#[test]
+fn an_order_is_changed_compared_and_mailed_of() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let mut wish = order(&["app-shells/bash"], &[Format::Zip]);
+    wish.system.root_password_hash = Some("$6$saltsalt$hashhash".into());
+    wish.notify.webhook = Some("https://example.org/told".into());
+    let first = site.order(&wish);
+    let asked = site.get(&format!("{first}/order"));
+    assert!(!asked.text().contains("$6$") && !asked.text().contains("example.org"), "{}", asked.text());
+    let mut changed = asked.json();
+    assert_eq!(changed["packages"], json!(["app-shells/bash"]));
+    let toml = site.get_with(&format!("{first}/order"), &[("Accept", "application/toml")]);
+    assert_eq!(serde_json::to_value(contract::Order::from_toml(&toml.text()).unwrap()).unwrap(), changed);
+    changed["packages"] = json!(["dev-vcs/git"]);
+    let second = site.post_json("/api/v1/orders", &changed);
+    assert_eq!(second.status, 201, "{}", second.text());
+    let second = second.header("location").to_owned();
+
+    // The earlier one by its page's address, as a user has it, or by its identifier.
+    let id = first.rsplit('/').next().unwrap();
+    for link in [id.to_owned(), format!("{}/orders/{id}", site.base)] {
+        let compared = site.get(&format!("{second}/difference?to={link}")).json();
+        assert_eq!(compared["earlier"], id);
+        let kinds: Vec<_> =
+            compared["difference"]["packages"].as_array().unwrap().iter().map(|p| (&p["name"], &p["kind"])).collect();
+        assert!(kinds.contains(&(&json!("dev-vcs/git"), &json!("added"))), "{compared}");
+        let sizes = ["before", "after"].map(|side| compared[side]["download_size"].as_i64().unwrap());
+        assert_eq!(compared["difference"]["download_size"], sizes[1] - sizes[0], "{compared}");
+    }
+    assert_eq!(site.get(&format!("{second}/difference?to=nothing")).status, 404);
+
+    let mail = |email: &str| site.put_json(&format!("{first}/mail"), &json!({ "email": email })).status;
+    assert_eq!(mail("no address"), 422);
+    assert_eq!(mail("larry@example.org"), 409, "this site sends none");
+
+    let list = "app-shells/bash\ndev-vcs/gti\n=dev-vcs/git-0.1\nno!name\n";
+    let answer = site.post("/api/v1/packages", "text/plain", list).json();
+    assert_eq!(answer["packages"], json!(["app-shells/bash", "dev-vcs/git"]));
+    let left: Vec<_> = answer["left"].as_array().unwrap().iter().map(|left| left["reason"].as_str().unwrap()).collect();
+    assert_eq!(left, ["not-there", "otherwise", "not-an-atom"]);
+    assert_eq!(site.post("/api/v1/packages", "text/plain", &"x ".repeat(10_001)).status, 422);
+    site.stop();
+}
+
 #[test]
 fn lists_are_followed_by_their_links() {
     let (_dir, path) = folder();

@@ -35,6 +35,8 @@ fn a_failure_is_reported_and_answered() {
         assert_eq!(site.post(&format!("{page}/report"), form, "words=%3Cb%3Eplease").status, 303);
     }
     assert!(site.get(&page).text().contains("The answer will stand here"));
+    let reported = site.post_json(&format!("{api}/report"), &serde_json::json!({"words": "again"})).json();
+    assert_eq!((reported["words"].as_str(), reported["answer"].is_null()), (Some("<b>please"), true), "{reported}");
 
     assert_eq!(site.get("/operator/reports").status, 303, "nobody but the operator reads them");
     let cookie = operator(&site, &path);
@@ -57,5 +59,19 @@ fn a_failure_is_reported_and_answered() {
     assert_eq!(answer(&[("Content-Type", form), ("Cookie", &cookie)], "answer=+"), 422);
     assert_eq!(answer(&[("Content-Type", form), ("Cookie", &cookie)], "answer=It+is+mended"), 303);
     wait_until("the answer is on the page", || site.get(&page).text().contains("It is mended"));
+
+    // The same for programs.
+    let bearer = format!("Bearer {}", operator_token(&path));
+    let as_operator = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+    assert_eq!(site.get("/api/v1/operator/reports").status, 401);
+    let groups = site.get_with("/api/v1/operator/reports", &as_operator).json();
+    let (group, report) = (&groups[0], &groups[0]["reports"][0]);
+    assert_eq!((group["package"].as_str(), report["id"].as_str()), (Some("app-shells/bash-5.2_p15"), Some(id)), "{groups}");
+    let address = format!("/api/v1/operator/reports/{id}");
+    assert_eq!(site.get_with(&address, &as_operator).json(), bundle);
+    assert_eq!(site.post_with(&address, "{\"answer\": \" \"}", &as_operator).status, 422);
+    assert_eq!(site.post_with("/api/v1/operator/reports/none", "{\"answer\": \"x\"}", &as_operator).status, 404);
+    assert_eq!(site.post_with(&address, "{\"answer\": \"Truly\"}", &as_operator).status, 204);
+    assert_eq!(site.get(&format!("{api}/report")).json()["answer"], "Truly");
     site.stop();
 }
