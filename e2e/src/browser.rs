@@ -20,6 +20,15 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 impl Browser {
     /// Starts Chromium with a profile below `dir`; `None`, with a line that says so, where it is not installed.
     pub fn start(dir: &Path) -> Option<Self> {
+        Browser::with_profile(&dir.join("chromium"), &[])
+    }
+
+    /// The same for pages whose scripts are not run. The driver's own still are.
+    pub fn without_javascript(dir: &Path) -> Option<Self> {
+        Browser::with_profile(&dir.join("chromium-plain"), &["--blink-settings=scriptEnabled=false"])
+    }
+
+    fn with_profile(profile: &Path, more: &[&str]) -> Option<Self> {
         if !Path::new("/usr/bin/chromedriver").exists() {
             eprintln!("SKIPPED: the browser needs chromium and chromium-driver: run scripts/setup test");
             return None;
@@ -36,8 +45,8 @@ impl Browser {
             ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(120))).build();
         let agent: ureq::Agent = config.into();
         wait_for("chromedriver", Duration::from_secs(60), || agent.get(format!("{base}/status")).call().ok());
-        let profile = format!("--user-data-dir={}", dir.join("chromium").display());
-        let quiet = [
+        let profile = format!("--user-data-dir={}", profile.display());
+        let mut quiet = vec![
             "--headless=new",
             "--no-sandbox",
             "--disable-gpu",
@@ -50,6 +59,7 @@ impl Browser {
             "--window-size=1200,1600",
             &profile,
         ];
+        quiet.extend(more);
         let wanted =
             json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": quiet, "binary": "/usr/bin/chromium"}}}});
         let answer = post(&agent, &format!("{base}/session"), &wanted);
@@ -63,6 +73,23 @@ impl Browser {
 
     pub fn address(&self) -> String {
         self.get("url").as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn reload(&self) {
+        self.post("refresh", &json!({}));
+    }
+
+    pub fn back(&self) {
+        self.post("back", &json!({}));
+    }
+
+    pub fn forward(&self) {
+        self.post("forward", &json!({}));
+    }
+
+    /// Has what is downloaded from now on go to this folder.
+    pub fn download_to(&self, dir: &Path) {
+        self.devtools("Browser.setDownloadBehavior", &json!({ "behavior": "allow", "downloadPath": dir }));
     }
 
     /// The whole page as text.

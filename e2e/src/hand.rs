@@ -22,7 +22,7 @@ pub struct Held {
 }
 
 /// What it sends for an image.
-const IMAGE: &[u8] = b"no image at all";
+pub const IMAGE: &[u8] = b"no image at all";
 
 impl<'a> Hand<'a> {
     /// `dir` is the site's folder.

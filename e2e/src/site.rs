@@ -53,10 +53,11 @@ impl Site {
         let port = free_port();
         let host = if whole { "127.0.0.1" } else { "0.0.0.0" };
         let sample = sample_dir();
+        let lease_ttl = if extra.contains("lease_ttl_seconds") { "" } else { "lease_ttl_seconds = 5" };
         let config = format!(
             r#"listen = "{host}:{port}"
 data_dir = "{data}"
-lease_ttl_seconds = 5
+{lease_ttl}
 {extra}
 [[channel]]
 name = "sample"

@@ -46,7 +46,15 @@ fn blocks_of(name: &str, text: &str) -> Vec<Block> {
 /// What the commands of a story say.
 fn expected(name: &str) -> &'static [&'static str] {
     match name {
-        "api.md" => &[".tar.gz: OK", "otherwise\nnot-there\n", "urn:hatchery:problem:no-plan", "paused", "everybody", "cancelled", "rel=\"next\""],
+        "api.md" => &[
+            ".tar.gz: OK",
+            "otherwise\nnot-there\n",
+            "urn:hatchery:problem:no-plan",
+            "paused",
+            "everybody",
+            "cancelled",
+            "rel=\"next\"",
+        ],
         "cli.md" => &["app-shells/bash:", "Ordered: ", "ready\n", ".tar.gz", ".spdx.json"],
         _ => &[],
     }

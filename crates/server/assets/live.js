@@ -40,9 +40,19 @@
   };
 
   log.scrollTop = log.scrollHeight;
-  const source = new EventSource(page.dataset.events);
-  for (const name of ["snapshot", "state", "progress"]) {
-    source.addEventListener(name, (event) => show(JSON.parse(event.data)));
-  }
-  source.addEventListener("log", (event) => append(JSON.parse(event.data).lines));
+  const follow = () => {
+    const source = new EventSource(page.dataset.events);
+    for (const name of ["snapshot", "state", "progress"]) {
+      source.addEventListener(name, (event) => show(JSON.parse(event.data)));
+    }
+    source.addEventListener("log", (event) => append(JSON.parse(event.data).lines));
+    // A line that is down is taken up again by the browser. An answer that is no stream, as while a site restarts behind a proxy, ends it
+    // for good; then the log comes from its beginning once more.
+    source.addEventListener("error", () => {
+      if (source.readyState !== EventSource.CLOSED) return;
+      first = true;
+      setTimeout(follow, 5000);
+    });
+  };
+  follow();
 })();

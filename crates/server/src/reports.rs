@@ -63,10 +63,12 @@ pub async fn send(app: &App, id: &str, words: &str) -> Result<bool, Refusal> {
     // Who is told is nothing that repeats a build.
     request.notify = contract::Notify::default();
     let log: Vec<String> = app.db.log_tail(&build.id, LOG_LINES).await?.into_iter().map(|line| line.text).collect();
+    let order_toml = toml::to_string(&request).map_err(|e| Refusal::Internal(Box::new(e)))?;
     let bundle = json!({
         "hatchery": env!("CARGO_PKG_VERSION"), "order_number": orders::number(id), "build": build.id,
         "worker": app.db.worker_of(&build.id).await?, "attempts": build.attempts, "started": build.started, "ended": build.ended,
-        "failure": failure, "progress": build.progress, "order": request, "plan": app.db.plan(&build.id).await?, "log": log,
+        "failure": failure, "progress": build.progress, "order": request, "order_toml": order_toml,
+        "plan": app.db.plan(&build.id).await?, "log": log,
     });
     let report = NewReport {
         id: &secret::token::<8>()?,

@@ -51,6 +51,8 @@ fn a_failure_is_reported_and_answered() {
         assert!(!text.contains(secret), "{secret}: {text}");
     }
     let bundle = bundle.json();
+    let repeated = contract::Order::from_toml(bundle["order_toml"].as_str().unwrap()).unwrap();
+    assert_eq!(repeated.packages, wanted.packages);
     assert_eq!(bundle["plan"]["packages"].as_array().map(|p| p.len() > 1), Some(true), "{bundle}");
     assert_eq!((bundle["log"][0].as_str(), bundle["worker"].as_str()), (Some("cannot do it"), Some("test")));
 
