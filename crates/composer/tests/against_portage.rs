@@ -81,12 +81,30 @@ fn the_whole_sample_is_merged_as_portage_merged_it() {
     }
 }
 
+#[test]
+fn systemd_and_the_other_mail_server_are_merged_as_portage_merged_them() {
+    if let Some(recording) = Choice::Beside.recording() {
+        compared(&recording, &[]);
+    }
+}
+
+fn record_anew(choice: Choice) {
+    let oracle = oracle().expect("Portage is set up, and this is root");
+    let packages = choice.packages().expect("a sample");
+    let out = Path::new(HERE).join(format!("tests/portage/{}.jsonl.xz", choice.name()));
+    record(&oracle, choice, &packages, &out);
+}
+
 /// Some eight minutes on two cores, nearly all of them Portage's.
 #[test]
 #[ignore = "only for making the recording anew"]
 fn record_the_sample() {
-    let oracle = oracle().expect("Portage is set up, and this is root");
-    let packages = Choice::Most.packages().expect("a sample");
-    let out = Path::new(HERE).join(format!("tests/portage/{}.jsonl.xz", Choice::Most.name()));
-    record(&oracle, Choice::Most, &packages, &out);
+    record_anew(Choice::Most);
+}
+
+/// Some two minutes.
+#[test]
+#[ignore = "only for making the recording anew"]
+fn record_systemd_and_the_other_mail_server() {
+    record_anew(Choice::Beside);
 }

@@ -25,7 +25,7 @@ pub enum Cause {
     /// that its root was in, the inode numbers in ldconfig's cache.
     HostOfPortage,
     /// What scripts do only inside the system they are merged into (ROOT is empty), as they are here, and not with Portage from outside:
-    /// grpconv, update-ca-certificates, fc-cache, udev's hardware database, owners of programs and folders.
+    /// grpconv, update-ca-certificates, fc-cache, udev's hardware database, the journal's catalogue, owners of programs and folders.
     OnlyInside,
     /// The tools of this machine that stand in for the packages a binhost lacks have a line in ld.so.conf.
     Tools,
@@ -168,8 +168,9 @@ const OURS: [&str; 20] = [
 /// That both have and say differently: the machine's.
 const CHANGED: [&str; 5] = ["FEATURES", "PORTAGE_FEATURES", "LANG", "LC_COLLATE", "LC_MESSAGES"];
 /// What such scripts make, by the beginning of paths, and what they give to others.
-const MADE_INSIDE: [&str; 3] = ["/etc/ssl/certs/", "/etc/udev/hwdb.bin", "/var/cache/fontconfig/"];
-const GIVEN_INSIDE: [&str; 7] = [
+const MADE_INSIDE: [&str; 5] =
+    ["/etc/ssl/certs/", "/etc/udev/hwdb.bin", "/usr/lib/udev/hwdb.bin", "/var/cache/fontconfig/", "/var/lib/systemd/catalog"];
+const GIVEN_INSIDE: [&str; 10] = [
     "/usr/lib/dbus-1.0/dbus-daemon-launch-helper",
     "/var/cache/lighttpd",
     "/var/lib/nginx",
@@ -177,6 +178,9 @@ const GIVEN_INSIDE: [&str; 7] = [
     "/var/log/chrony",
     "/var/log/lighttpd",
     "/var/log/nginx",
+    "/var/spool/nullmailer/failed",
+    "/var/spool/nullmailer/queue",
+    "/var/spool/nullmailer/tmp",
 ];
 const BACKUPS: [&str; 4] = ["/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-"];
 const PORTAGES_OWN: [&str; 4] =

@@ -36,6 +36,59 @@ const FEW: [&str; 6] =
     ["sys-apps/baselayout", "acct-group/sshd", "acct-user/sshd", "acct-group/shadow", "sys-apps/shadow", "net-misc/openssh"];
 /// What cannot be installed beside other packages of the sample: a second init with its own udev, a second mail server.
 const BESIDE: [&str; 2] = ["sys-apps/systemd", "mail-mta/nullmailer"];
+/// What those of [`BESIDE`] need, besides the base, for their scripts and services.
+const NEEDED_BESIDE: [&str; 50] = [
+    "acct-group/input",
+    "acct-group/kvm",
+    "acct-group/nullmail",
+    "acct-group/render",
+    "acct-group/sgx",
+    "acct-group/systemd-journal",
+    "acct-group/systemd-network",
+    "acct-group/systemd-resolve",
+    "acct-group/systemd-timesync",
+    "acct-group/utmp",
+    "acct-user/nullmail",
+    "acct-user/systemd-network",
+    "acct-user/systemd-resolve",
+    "acct-user/systemd-timesync",
+    "app-arch/bzip2",
+    "app-arch/lz4",
+    "app-arch/xz-utils",
+    "app-arch/zstd",
+    "app-crypt/p11-kit",
+    "dev-libs/gmp",
+    "dev-libs/libffi",
+    "dev-libs/libgcrypt",
+    "dev-libs/libgpg-error",
+    "dev-libs/libpcre2",
+    "dev-libs/libtasn1",
+    "dev-libs/libunistring",
+    "dev-libs/nettle",
+    "dev-libs/openssl",
+    "net-dns/libidn2",
+    "net-firewall/iptables",
+    "net-libs/gnutls",
+    "sys-apps/acl",
+    "sys-apps/attr",
+    "sys-apps/kmod",
+    "sys-apps/util-linux",
+    "sys-auth/pambase",
+    "sys-devel/gcc",
+    "sys-libs/glibc",
+    "sys-libs/libapparmor",
+    "sys-libs/libcap",
+    "sys-libs/libcap-ng",
+    "sys-libs/libseccomp",
+    "sys-libs/libselinux",
+    "sys-libs/libxcrypt",
+    "sys-libs/pam",
+    "sys-process/audit",
+    "virtual/libsystemd-debian",
+    "virtual/libudev",
+    "virtual/tmpfiles",
+    "virtual/udev",
+];
 /// Hatchery's own program is of this very build, so its package is never the recorded one.
 const OF_THIS_BUILD: &str = "app-admin/hatchery-";
 
@@ -45,6 +98,8 @@ pub enum Choice {
     Few,
     /// All but [`BESIDE`].
     Most,
+    /// The base, [`BESIDE`] and what that needs.
+    Beside,
 }
 
 impl Choice {
@@ -53,6 +108,7 @@ impl Choice {
         match self {
             Choice::Few => "sample-few",
             Choice::Most => "sample",
+            Choice::Beside => "sample-systemd",
         }
     }
 
@@ -60,6 +116,7 @@ impl Choice {
         match self {
             Choice::Few => FEW.contains(&cp),
             Choice::Most => !BESIDE.contains(&cp),
+            Choice::Beside => BASE.iter().chain(&BESIDE).chain(&NEEDED_BESIDE).any(|name| *name == cp),
         }
     }
 
