@@ -10,6 +10,10 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+mod heard;
+
+pub use heard::heard;
+
 /// A text in the reader's language, with its named places filled in: `say!("{count} of {all}", count = 1, all = 2)`.
 macro_rules! say {
     ($text:expr $(, $name:ident = $value:expr)* $(,)?) => {
@@ -169,40 +173,14 @@ mod tests {
 
     use super::*;
 
-    /// Templates whose words are English alone so far.
-    const ENGLISH_ALONE: &[&str] = &[
-        "order_form.html",
-        "order_plan.html",
-        "order_said.html",
-        "order_chips.html",
-        "order_link.html",
-        "order_digest_start.html",
-        "order_digest_packages.html",
-        "order_digest_formats.html",
-        "order_digest_system.html",
-        "order_parts.html",
-        "package_hits.html",
-        "packages.html",
-        "address.html",
-        "advice.html",
-        "user_log_in.html",
-        "account.html",
-        "link.html",
-        "log_in_link.html",
-        "log_in_sent.html",
-        "notice.html",
-        "book_contents.html",
-        "book_search.html",
-        "chapter.html",
-        "fresh.html",
-    ];
-
     fn files(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 files(&path, found);
-            } else if path.extension().is_some_and(|e| e == "rs" || e == "html" || e == "svg") && !path.ends_with("words.rs") {
+            } else if path.extension().is_some_and(|e| e == "rs" || e == "html" || e == "svg" || e == "txt")
+                && !path.ends_with("words.rs")
+            {
                 found.push(path);
             }
         }
@@ -252,7 +230,9 @@ mod tests {
         let steps = contract::Step::ALL.into_iter().map(|step| step.label().to_owned());
         let documents = attest::DocumentKind::ALL.into_iter().map(|kind| kind.label().to_owned());
         let states = ["waiting", "building", "ready", "failed", "cancelled", "expired", "running", "done"].map(str::to_owned);
-        steps.chain(documents).chain(states).collect()
+        let formats = contract::Format::ALL.iter().map(|format| format.advice().to_owned());
+        let roots = contract::RootFilesystem::ALL.iter().map(|root| root.advice().to_owned());
+        steps.chain(documents).chain(states).chain(formats).chain(roots).collect()
     }
 
     #[test]
@@ -337,7 +317,7 @@ mod tests {
         const NAMES: &[&str] = &["Hatchery", "GLSA", "SHA", "SHA256SUMS", "SHA512SUMS", "mdash", "amp", "nbsp"];
         let mut untold = Vec::new();
         for (name, source) in sources() {
-            if !(name.ends_with(".html") || name.ends_with(".svg")) || ENGLISH_ALONE.contains(&name.as_str()) {
+            if !(name.ends_with(".html") || name.ends_with(".svg") || name.ends_with(".txt")) {
                 continue;
             }
             let words = bare(&source);

@@ -21,6 +21,7 @@ use crate::client::{Client, TOKEN_PREFIX, cookie, token_hash};
 use crate::clock;
 use crate::db::{AccountRow, ApiToken, OwnOrder, Role, Session, SessionRow};
 use crate::secret;
+use crate::words;
 
 /// Bytes of a form on the page.
 const MAX_FORM: usize = 4 << 10;
@@ -42,7 +43,7 @@ struct AccountPage<'a> {
     own: &'a str,
     /// A token that was just made; it is shown this once.
     made: Option<&'a str>,
-    wrong: Option<&'a str>,
+    wrong: Option<String>,
     /// The site sends mail.
     mail: bool,
 }
@@ -66,7 +67,7 @@ pub async fn page(State(app): SharedApp, LoggedIn(session): LoggedIn) -> Page {
     show(&app, &session, StatusCode::OK, None, None).await
 }
 
-async fn show(app: &App, session: &Session, status: StatusCode, made: Option<&str>, wrong: Option<&str>) -> Page {
+async fn show(app: &App, session: &Session, status: StatusCode, made: Option<&str>, wrong: Option<String>) -> Page {
     let account = &session.account;
     let page = AccountPage {
         version: &assets::VERSION,
@@ -81,6 +82,19 @@ async fn show(app: &App, session: &Session, status: StatusCode, made: Option<&st
         mail: app.mailer.is_some(),
     };
     Ok(render(status, &page))
+}
+
+impl AccountPage<'_> {
+    /// What the account is called.
+    fn name(&self) -> String {
+        let account = self.account;
+        match (account.name.as_str(), account.email.as_deref(), account.subject.as_deref()) {
+            ("", Some(email), _) => email.to_owned(),
+            ("", None, subject) => subject.unwrap_or_default().to_owned(),
+            (name, Some(email), _) => format!("{name} ({email})"),
+            (name, None, _) => name.to_owned(),
+        }
+    }
 }
 
 /// What a form of the page asks for.
@@ -133,26 +147,26 @@ pub async fn act(State(app): SharedApp, LoggedIn(session): LoggedIn, body: Body)
     match act {
         Act::TakeIn { link } => {
             if let Some(wrong) = take_in(&app, account, &link).await? {
-                return refused(wrong).await;
+                return refused(words::heard(wrong)).await;
             }
         }
         Act::AddToken { name } => {
             if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
-                return refused("Give the token a name of at most 64 characters.").await;
+                return refused(say!("Give the token a name of at most 64 characters.")).await;
             }
             if app.db.api_tokens(&account.id).await?.len() >= MAX_TOKENS {
-                return refused("You have 20 tokens; take one back first.").await;
+                return refused(say!("You have 20 tokens; take one back first.")).await;
             }
             let token = format!("{TOKEN_PREFIX}{}", secret::token::<24>().map_err(|e| Problem::internal(&e))?);
             if !app.db.add_api_token(&token_hash(&token), &account.id, &name).await? {
-                return refused("You have a token of this name.").await;
+                return refused(say!("You have a token of this name.")).await;
             }
             return show(&app, &session, StatusCode::OK, Some(&token), None).await;
         }
         Act::RevokeToken { name } => app.db.revoke_api_token(&account.id, &name).await?,
         Act::Tell { yes } => app.db.set_tell(&account.id, yes).await?,
         Act::EndSession { id } => app.db.end_session(&account.id, &id).await?,
-        Act::Delete { sure: false } => return refused("Tick that you are sure, to delete the account.").await,
+        Act::Delete { sure: false } => return refused(say!("Tick that you are sure, to delete the account.")).await,
         Act::Delete { sure: true } => {
             app.db.delete_account(account).await?;
             return Ok(session::forget(&app));

@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::{SharedApp, assets, number_field, query_field};
 use crate::app::App;
 use crate::demands::{self, NoAdvice};
+use crate::words;
 
 /// Days of orders looked at, and builds, where none are named.
 const DAYS: u64 = 365;

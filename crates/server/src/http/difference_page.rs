@@ -12,6 +12,7 @@ use super::{SharedApp, api, assets, query_field};
 use crate::app::App;
 use crate::clock;
 use crate::status::OrderStatus;
+use crate::words;
 
 #[derive(Template)]
 #[template(path = "difference.html")]

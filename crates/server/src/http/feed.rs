@@ -37,20 +37,22 @@ pub async fn feed(State(app): SharedApp, Path(id): Path<String>) -> Result<Respo
         events.push((when, Entry { name, title, text, updated: clock::rfc3339(when) }));
     };
     let image = &status.image_name;
-    add(status.created, "ordered", format!("{image} was ordered"), clock::contents(&status.summary));
+    add(status.created, "ordered", say!("{image} was ordered", image = image), clock::contents(&status.summary));
     if let Some(started) = status.started {
-        add(started, "started", format!("{image} is being built"), String::new());
+        add(started, "started", say!("{image} is being built", image = image), String::new());
     }
     if let Some(ended) = status.ended {
         let (title, text) = match status.state {
-            BuildState::Ready => (format!("{image} is ready"), "Download it on the order’s page.".to_owned()),
+            BuildState::Ready => (say!("{image} is ready", image = image), say!("Download it on the order’s page.")),
             BuildState::Failed => {
                 let reason = status.failure.as_ref().map(|f| format!("{} {}", f.message, f.advice)).unwrap_or_default();
-                (format!("{image} could not be built"), reason)
+                (say!("{image} could not be built", image = image), reason)
             }
-            BuildState::Cancelled => (format!("The order of {image} was cancelled"), String::new()),
-            BuildState::Expired => (format!("{image} was removed"), "The order’s page can have it built again.".to_owned()),
-            BuildState::Waiting | BuildState::Building => (format!("{image} waits again"), String::new()),
+            BuildState::Cancelled => (say!("The order of {image} was cancelled", image = image), String::new()),
+            BuildState::Expired => {
+                (say!("{image} was removed", image = image), say!("The order’s page can have it built again."))
+            }
+            BuildState::Waiting | BuildState::Building => (say!("{image} waits again", image = image), String::new()),
         };
         add(ended, status.state.name(), title, text);
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::form::{FormInput, Upload};
 use super::form_packages::{optional, with, words};
 use crate::app::App;
+use crate::words::heard;
 
 /// Most packages that one form takes; an order takes as many.
 const MAX_PACKAGES: usize = 2_000;
@@ -85,6 +86,43 @@ pub fn import(app: &App, input: &mut FormInput, file: &Upload, universe: Option<
     let before = words(&input.packages).len();
     let left = take_packages(input, text, universe);
     Imported { added: words(&input.packages).len().saturating_sub(before), ..result(Kind::Packages, left) }
+}
+
+impl Left {
+    /// What was not taken over, and what to do about it.
+    pub fn words(&self) -> String {
+        match self {
+            Left::NotAnAtom(word) => say!("{word} is not the name of a package", word = word),
+            Left::NotThere { atom, similar } if similar.is_empty() => say!("{package} is not in this channel", package = atom),
+            Left::NotThere { atom, similar } => {
+                say!("{package} is not in this channel; there is {similar}", package = atom, similar = similar.join(", "))
+            }
+            Left::Otherwise { atom, taken, version } => say!(
+                "{package} is not there so; instead {taken} is asked for, which gets version {version}",
+                package = atom,
+                taken = taken,
+                version = version
+            ),
+            Left::TooMany(count) => {
+                say_n!(*count, "{n} package more than an order can name", "{n} packages more than an order can name")
+            }
+            Left::NotText => say!(
+                "It is not text. Of a stage4 or another system, take the file /var/lib/portage/world out of the archive: {command}",
+                command = "tar -xOf stage4.tar.xz ./var/lib/portage/world > world"
+            ),
+            Left::NotAnOrder(reason) => say!("It is not an order: {reason}", reason = heard(reason)),
+            Left::NoField(what) => say!(
+                "This form has no field for {what}. Order the file itself instead, with “hatchery order” or the API",
+                what = what
+            ),
+            Left::Password => say!("Passwords: type one below"),
+            Left::Arch(arch) => say!("It is for {arch}, which this site has no channel for", arch = arch),
+            Left::PrivateKey => say!(
+                "This is a private key, which must not leave your machine. Nothing of it was kept. Give the file that ends in .pub"
+            ),
+            Left::NoKey => say!("There is no public key in it; it would begin with ssh-ed25519 or the like"),
+        }
+    }
 }
 
 /// Adds the public keys of a file; what is wrong with it, if anything.

@@ -32,7 +32,7 @@ const ELSEWHERE_COOKIE: &str = "hatchery_elsewhere";
 struct LogInPage<'a> {
     version: &'a str,
     /// What did not work.
-    wrong: Option<&'a str>,
+    wrong: Option<String>,
     invited_only: bool,
     by_mail: bool,
     /// The provider's name.
@@ -61,7 +61,7 @@ pub async fn page(State(app): SharedApp) -> Page {
     ways_in(&app, StatusCode::OK, None).await
 }
 
-async fn ways_in(app: &App, status: StatusCode, wrong: Option<&str>) -> Page {
+async fn ways_in(app: &App, status: StatusCode, wrong: Option<String>) -> Page {
     let page = LogInPage {
         version: &assets::VERSION,
         wrong,
@@ -76,7 +76,8 @@ async fn ways_in(app: &App, status: StatusCode, wrong: Option<&str>) -> Page {
 pub async fn with_token(State(app): SharedApp, body: Body) -> Page {
     let shown = field(body, "token").await?;
     let Some(token) = app.db.token(&token_hash(shown.trim())).await? else {
-        return ways_in(&app, StatusCode::FORBIDDEN, Some("This token is not known here; it may have been taken back.")).await;
+        return ways_in(&app, StatusCode::FORBIDDEN, Some(say!("This token is not known here; it may have been taken back.")))
+            .await;
     };
     Ok(session::found("/", [session::set_cookie(&app, COOKIE, &client::session(&app.secret, &token), TOKEN_SESSION)]))
 }
@@ -93,7 +94,7 @@ pub async fn ask_for_link(State(app): SharedApp, client: Client, body: Body) -> 
     }
     let email = accounts::canonical(&field(body, "email").await?);
     if contract::check_email(&email).is_err() {
-        return ways_in(&app, StatusCode::UNPROCESSABLE_ENTITY, Some("This is not a mail address.")).await;
+        return ways_in(&app, StatusCode::UNPROCESSABLE_ENTITY, Some(say!("This is not a mail address."))).await;
     }
     app.may_log_in(&client.address(&app.secret)).await?;
     let (task, to) = (app.clone(), email.clone());
@@ -169,7 +170,7 @@ pub async fn come_from_provider(State(app): SharedApp, headers: HeaderMap, RawQu
     let state = field("state");
     let began = cookie(&headers, ELSEWHERE_COOKIE).is_some_and(|held| secret::same(held, &state));
     let Some((nonce, verifier)) = app.db.come_back(&token_hash(&state)).await?.filter(|_| began) else {
-        let wrong = "This log-in was not begun in this browser, or too long ago; please begin again.";
+        let wrong = say!("This log-in was not begun in this browser, or too long ago; please begin again.");
         return ways_in(&app, StatusCode::FORBIDDEN, Some(wrong)).await;
     };
     let arrival = oidc::Arrival { code: field("code"), error: field("error"), issuer: field("iss"), nonce, verifier };
@@ -185,7 +186,7 @@ pub async fn come_from_provider(State(app): SharedApp, headers: HeaderMap, RawQu
 
 async fn not_by_provider(app: &App, error: &oidc::OidcError) -> Page {
     tracing::warn!(%error, "nobody could be logged in by the provider");
-    ways_in(app, StatusCode::BAD_GATEWAY, Some(&format!("The provider could not log you in: {error}."))).await
+    ways_in(app, StatusCode::BAD_GATEWAY, Some(say!("The provider could not log you in: {reason}.", reason = error))).await
 }
 
 fn back_address(app: &App) -> String {

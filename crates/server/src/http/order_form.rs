@@ -15,7 +15,7 @@ use gentoo::use_desc::FlagDescriptions;
 use super::api::MAX_ORDER;
 use super::form::{FormInput, Submitted, Upload};
 use super::form_system::SHOWN;
-use super::import::{self, Imported, Kind, Left};
+use super::import::{self, Imported, Kind};
 use super::order_page::to_order;
 use super::packages::{self, Hits};
 use super::pages::{ChannelView, Page, channel_view, render};
@@ -30,6 +30,7 @@ use crate::orders::{self, Refusal};
 use crate::presets::Preset;
 use crate::preview::{self, PresetSums};
 use crate::secret;
+use crate::words;
 
 #[derive(Template)]
 #[template(path = "order_form.html")]
@@ -148,7 +149,7 @@ pub async fn place_order(State(app): SharedApp, client: Client, headers: HeaderM
     form.sums = preview::presets(&app).await?;
     (form.is_refused, form.had_password) = (true, had_password);
     if let Refusal::Invalid(error) = &refusal {
-        form.error = Some(error.clone());
+        form.error = Some(OrderError::new(&error.field, words::heard(&error.message)));
     }
     let status = Problem::from(refusal).status();
     Ok(render(status, &OrderFormPage { version: &assets::VERSION, form }))
@@ -346,6 +347,35 @@ impl<'a> FormView<'a> {
 
     fn sum(&self, preset: &Preset) -> Option<&PresetSums> {
         self.sums.get(&preset.name)
+    }
+
+    /// What stands below a preset on its card.
+    fn card_foot(&self, preset: &Preset) -> String {
+        let Some(sum) = self.sum(preset) else {
+            return say_n!(preset.packages.len(), "{n} package named", "{n} packages named");
+        };
+        let size = clock::size(sum.summary.download_size);
+        let mut parts = vec![
+            say_n!(sum.summary.packages, "{n} package", "{n} packages"),
+            say!("{size} to download", size = size),
+            say!("{size} installed", size = clock::size(sum.summary.installed_size)),
+        ];
+        if !sum.at_hand {
+            parts.push(say!("made in {time}", time = clock::duration(sum.build_seconds)));
+        }
+        parts.join(" · ")
+    }
+
+    /// What it comes to, in one line.
+    fn said(&self) -> String {
+        let Some(plan) = self.plan.preview() else { return say!("Not worked out yet") };
+        let packages = say_n!(plan.summary.packages, "{n} package", "{n} packages");
+        let when = match plan.ready_in() {
+            _ if plan.at_hand => say!("ready now"),
+            Some(time) => say!("ready in {time}", time = time),
+            None => say!("time not known"),
+        };
+        format!("{packages}, {}, {when}", clock::size(plan.summary.download_size))
     }
 
     fn formats_of(&self, preset: &Preset) -> String {

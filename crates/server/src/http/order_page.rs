@@ -22,6 +22,7 @@ use crate::orders;
 use crate::pictures::{Timeline, Treemap};
 use crate::remedy::{self, Remedy};
 use crate::status::{DocumentLink, OrderStatus, StepState, StepStatus};
+use crate::words;
 
 /// Lines of the log on a page; the whole log is a link away.
 const LOG_LINES: u32 = 300;

@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::channels::{Channel, Snapshot};
 use crate::clock;
 use crate::status::OrderStatus;
+use crate::words;
 
 /// Most packages in one answer.
 const MAX_HITS: usize = 50;
@@ -239,6 +240,16 @@ fn shown(universe: &Universe, meanings: &FlagDescriptions, hit: &SearchHit<'_>, 
         builds: builds.len(),
         is_chosen: chosen.contains(hit.name),
         flags,
+    }
+}
+
+impl Hits {
+    /// How many there are, in words.
+    pub fn said(&self) -> String {
+        match self.more {
+            true => say!("The first {n}; another word narrows it down.", n = self.found.len()),
+            false => say_n!(self.found.len(), "{n} found.", "{n} found."),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::assets;
 use super::problem::Problem;
 use crate::channels::Availability;
+use crate::words;
 
 /// A channel as pages show it.
 pub struct ChannelView {
@@ -46,7 +47,7 @@ impl IntoResponse for PageError {
             _ if status.is_server_error() => say!("Something went wrong here"),
             _ => say!("That did not work"),
         };
-        render(status, &ErrorPage { version: &assets::VERSION, heading: &heading, detail: &self.0.detail })
+        render(status, &ErrorPage { version: &assets::VERSION, heading: &heading, detail: &words::heard(&self.0.detail) })
     }
 }
 
@@ -66,9 +67,11 @@ pub async fn not_found(uri: axum::http::Uri) -> Response {
 pub fn channel_view(channel: &crate::channels::Channel) -> ChannelView {
     let config = &channel.config;
     let (available, state) = match channel.availability() {
-        Availability::Unknown => (None, "is being looked at".to_owned()),
-        Availability::Available(snapshot) => (Some(true), format!("{} packages", snapshot.package_count)),
-        Availability::Unavailable(unavailable) => (Some(false), format!("It cannot be read now: {}", unavailable.reason)),
+        Availability::Unknown => (None, say!("is being looked at")),
+        Availability::Available(snapshot) => (Some(true), say_n!(snapshot.package_count, "{n} package", "{n} packages")),
+        Availability::Unavailable(unavailable) => {
+            (Some(false), say!("It cannot be read now: {reason}", reason = unavailable.reason))
+        }
     };
     ChannelView {
         name: config.name.clone(),

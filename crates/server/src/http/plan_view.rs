@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::channels::Availability;
 use crate::orders::Refusal;
 use crate::preview::{self, Preview};
+use crate::words;
 
 /// So long a page waits for its plan. A channel that is not read yet may take longer; the page is then shown without.
 pub const PATIENCE: Duration = Duration::from_millis(1_500);
@@ -91,7 +92,7 @@ pub fn conflicts(app: &App, input: &FormInput, refusal: &Refusal) -> Vec<Conflic
 }
 
 fn lines(text: &str) -> Vec<String> {
-    text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
+    text.lines().filter(|line| !line.trim().is_empty()).map(words::heard).collect()
 }
 
 /// A field of the form that is not right.
@@ -118,7 +119,7 @@ fn wrong_field(error: &OrderError) -> Conflict {
         "system.fstab" => ("fstab", Vec::new()),
         "system.first_boot" => ("first_boot", Vec::new()),
         "notify.email" => ("email", Vec::new()),
-        _ => return Conflict { lines: vec![error.to_string()], because: Vec::new(), field: None, mends: Vec::new() },
+        _ => return Conflict { lines: lines(&error.to_string()), because: Vec::new(), field: None, mends: Vec::new() },
     };
     Conflict { lines: lines(&error.message), because: Vec::new(), field: Some(field), mends }
 }
@@ -143,7 +144,7 @@ fn conflict(app: &App, input: &FormInput, channel: &str, trouble: &Trouble) -> C
     }
     let texts = [trouble.message.as_str(), trouble.advice.as_str()];
     let lines = texts.iter().flat_map(|text| lines(text)).collect();
-    Conflict { lines, because: trouble.because.clone(), field: None, mends }
+    Conflict { lines, because: trouble.because.iter().map(words::heard).collect(), field: None, mends }
 }
 
 /// Names like that of a package which nobody has.

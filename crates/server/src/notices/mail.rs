@@ -13,6 +13,7 @@ use crate::clock;
 use crate::config::{ConfigError, MailConfig, MailSecurity};
 use crate::db::{Notice, NoticeKind};
 use crate::status::OrderStatus;
+use crate::words;
 
 /// A mail server that takes longer than this is tried again later.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -71,7 +72,7 @@ impl Mailer {
 
     fn link_message(&self, to: &str, link: &str, minutes: i64) -> Result<Message, Box<dyn std::error::Error>> {
         let (text, html) = (LinkText { link, minutes }.render()?, LinkHtml { link, minutes }.render()?);
-        let message = Message::builder().from(self.from.clone()).to(to.parse::<Mailbox>()?).subject("Your link to log in");
+        let message = Message::builder().from(self.from.clone()).to(to.parse::<Mailbox>()?).subject(say!("Your link to log in"));
         Ok(message.multipart(MultiPart::alternative_plain_html(text, html))?)
     }
 
@@ -108,11 +109,11 @@ impl Letter<'_> {
     fn subject(&self) -> String {
         let image = &self.status.image_name;
         match self.kind {
-            NoticeKind::Confirm => "Is this your address?".to_owned(),
-            NoticeKind::Ready => format!("Your image {image} is ready"),
-            NoticeKind::Failed => format!("Your image {image} could not be built"),
-            NoticeKind::Expiring => format!("Your image {image} will be removed soon"),
-            NoticeKind::Answered => format!("An answer to your report about {image}"),
+            NoticeKind::Confirm => say!("Is this your address?"),
+            NoticeKind::Ready => say!("Your image {image} is ready", image = image),
+            NoticeKind::Failed => say!("Your image {image} could not be built", image = image),
+            NoticeKind::Expiring => say!("Your image {image} will be removed soon", image = image),
+            NoticeKind::Answered => say!("An answer to your report about {image}", image = image),
         }
     }
 }

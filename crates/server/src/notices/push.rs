@@ -165,10 +165,10 @@ pub async fn push_to_all(app: &App, notice: &Notice, status: &OrderStatus) -> cr
 async fn push(app: &App, to: &Subscription, notice: &Notice, status: &OrderStatus) -> Result<(), Trouble> {
     let lasting = |error: PushError| Trouble::lasting(error.to_string());
     let text = match notice.kind {
-        crate::db::NoticeKind::Ready => "It is ready to be downloaded.",
-        crate::db::NoticeKind::Failed => "It could not be built; its page says why.",
-        crate::db::NoticeKind::Expiring => "It will be removed soon.",
-        crate::db::NoticeKind::Answered => "The operator has answered what you reported.",
+        crate::db::NoticeKind::Ready => say!("It is ready to be downloaded."),
+        crate::db::NoticeKind::Failed => say!("It could not be built; its page says why."),
+        crate::db::NoticeKind::Expiring => say!("It will be removed soon."),
+        crate::db::NoticeKind::Answered => say!("The operator has answered what you reported."),
         crate::db::NoticeKind::Confirm => return Ok(()),
     };
     let message = json!({ "title": status.image_name, "text": text, "url": format!("/orders/{}", status.id) }).to_string();

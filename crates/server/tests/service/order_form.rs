@@ -172,10 +172,10 @@ fn lists_are_taken_over_and_what_is_not_is_listed() {
     for words in [
         "3 packages of world were added",
         "dev-vcs/git\napp-editors/vim\napp-shells/bash\n=net-misc/openssh-9.3_p2</textarea>",
-        "<code>=app-shells/bash-4.0</code> is not there so; instead <code>app-shells/bash</code> is asked for, which gets version 5.2_p15",
-        "<code>sys-fs/zfs</code> is not in this channel",
-        "<code>@nothing</code> is not in this channel",
-        "<code>!!</code> is not the name of a package",
+        "=app-shells/bash-4.0 is not there so; instead app-shells/bash is asked for, which gets version 5.2_p15",
+        "sys-fs/zfs is not in this channel",
+        "@nothing is not in this channel",
+        "!! is not the name of a package",
         "value=\"egg\"",
     ] {
         assert!(page.contains(words), "{words}: {page}");
