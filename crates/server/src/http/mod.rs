@@ -119,7 +119,8 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
     let workers = workers
         .layer(middleware::from_fn(limit_time))
         .merge(uploads)
-        .layer(middleware::from_fn_with_state(app.clone(), worker::authorize));
+        .layer(middleware::from_fn_with_state(app.clone(), worker::authorize))
+        .layer(middleware::from_fn(small_body_first));
     pages
         .merge(book::routes(book))
         .merge(api)

@@ -21,7 +21,7 @@ use super::packages::{self, Hits};
 use super::pages::{ChannelView, Page, channel_view, render};
 use super::plan_view::{self, Mend, PlanView};
 use super::problem::Problem;
-use super::{SharedApp, assets, read_body};
+use super::{SharedApp, assets, read_body, visit};
 use crate::app::App;
 use crate::channels::{Channel, Snapshot};
 use crate::client::Client;
@@ -74,7 +74,8 @@ struct FormView<'a> {
 /// `GET /`: the order form. Fields in the query are filled in, so that a link can carry an order.
 pub async fn order_form(State(app): SharedApp, client: Client, RawQuery(query): RawQuery) -> Page {
     refresh_channels(&app);
-    let mut submitted = match query.as_deref().filter(|q| !q.is_empty()) {
+    // A link to another language or look carries no order.
+    let mut submitted = match query.as_deref().filter(|query| visit::asks_for_more(query)) {
         Some(query) => FormInput::parse(query.as_bytes()),
         None => Submitted { input: FormInput::fresh(&app), ..Submitted::default() },
     };

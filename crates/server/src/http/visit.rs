@@ -127,6 +127,11 @@ impl Frame {
     }
 }
 
+/// Whether a query says anything besides the language and the look.
+pub fn asks_for_more(query: &str) -> bool {
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name != LANGUAGE && name != LOOK)
+}
+
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     lines
