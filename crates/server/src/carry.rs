@@ -49,6 +49,13 @@ struct Facts {
     folders: BTreeMap<usize, PathBuf>,
     /// Where the keyrings in `keyrings/N` were.
     keyrings: BTreeMap<usize, PathBuf>,
+    /// The data folder, the folder of presets and the file of the signing key, as the configuration named them.
+    #[serde(default)]
+    data_dir: PathBuf,
+    #[serde(default)]
+    presets_dir: Option<PathBuf>,
+    #[serde(default)]
+    signing_key_file: Option<PathBuf>,
 }
 
 /// Why a site was not carried.

@@ -219,10 +219,28 @@ fn carry(facts: &Facts, unpacked: &Path, carried: &Path) -> Result<(), CarryErro
         for (old, new) in &moved {
             text = text.replace(old.as_str(), &new.to_string_lossy());
         }
+        for (old, new) in own_places(facts, carried) {
+            for quote in ['"', '\''] {
+                let named = |path: &Path| format!("{quote}{}{quote}", path.display());
+                text = text.replace(&named(&old), &named(&new));
+            }
+        }
         let new = carried.join(CONFIG);
         std::fs::write(&new, text).map_err(at(&new))?;
     }
     Ok(())
+}
+
+/// Old and new places of what the configuration names once, and perhaps by a short word, so that it is found by its quotes.
+fn own_places(facts: &Facts, carried: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let key = carried.join(KEYS).join(SIGNING_KEY);
+    let places = [
+        (Some(&facts.data_dir), carried.parent().unwrap_or(carried).to_owned()),
+        (facts.presets_dir.as_ref(), carried.join(PRESETS)),
+        (facts.signing_key_file.as_ref().filter(|_| key.exists()), key),
+    ];
+    let named = places.into_iter().filter_map(|(old, new)| Some((old?.clone(), new)));
+    named.filter(|(old, _)| !old.as_os_str().is_empty()).collect()
 }
 
 #[cfg(test)]

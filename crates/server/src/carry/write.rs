@@ -56,6 +56,9 @@ pub async fn export(
         tables: tables.clone(),
         folders: folders.iter().map(Folder::path).enumerate().collect(),
         keyrings: keyrings.iter().cloned().enumerate().collect(),
+        data_dir: config.data_dir.clone(),
+        presets_dir: config.presets_dir.clone(),
+        signing_key_file: config.signing_key_file.clone(),
     };
     let mut archive = Archive { tar: tar::Builder::new(to), sums: BTreeMap::new() };
     archive.text(FACTS, &serde_json::to_string_pretty(&facts).map_err(|e| CarryError::Write(e.into()))?)?;

@@ -13,8 +13,9 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, SeekFrom};
 use tokio_util::io::ReaderStream;
 
 use super::SharedApp;
-use super::download::{BUFFER, Wanted, set, text, wanted};
+use super::download::{BUFFER, set, text};
 use super::problem::Problem;
+use super::ranges::{Wanted, wanted};
 use crate::client::Client;
 
 /// What an index is called.
@@ -43,7 +44,8 @@ pub async fn file(
     }
     let permit = if method == Method::GET { app.may_download(&client.user(&app.secret))? } else { None };
     let (first, length, part) = match wanted(&headers, &etag, size) {
-        Wanted::Whole => (0, size, false),
+        // Portage asks for one at a time.
+        Wanted::Whole | Wanted::Parts(_) => (0, size, false),
         Wanted::Part(first, last) => (first, last - first + 1, true),
         Wanted::Unsatisfiable => {
             let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "The file ends before the part that was asked for.");

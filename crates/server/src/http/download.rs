@@ -1,13 +1,14 @@
 //! Downloads: whole files and parts of them (RFC 9110, section 14), and the lists of checksums.
 
-use std::io::SeekFrom;
+use std::io::{Cursor, SeekFrom};
+use std::pin::Pin;
 
 use attest::DocumentKind;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_stream::StreamExt;
 use tokio_util::io::ReaderStream;
@@ -16,6 +17,7 @@ use super::SharedApp;
 use super::api::find;
 use super::openapi::{Malformed, NotFound, OrderId, TooMany, Unauthorized, WrongRange};
 use super::problem::Problem;
+use super::ranges::{Wanted, multipart, wanted};
 use crate::app::App;
 use crate::client::Client;
 use crate::db::BuildState;
@@ -27,18 +29,10 @@ pub const BUFFER: usize = 256 << 10;
 /// The media type of images.
 const IMAGE: &str = "application/octet-stream";
 
-/// What part of a file is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    Whole,
-    /// First and last byte, both included.
-    Part(u64, u64),
-    Unsatisfiable,
-}
-
 /// A file of an order: an image, or what lies beside the images
 ///
-/// Parts are given for one range of bytes (RFC 9110, section 14); `If-Range` takes the `ETag`, which is the SHA-256.
+/// Parts are given for up to 32 ranges of bytes in ascending order (RFC 9110, section 14), several as `multipart/byteranges`; `If-Range` takes the
+/// `ETag`, which is the SHA-256.
 #[utoipa::path(
     get,
     path = "/api/v1/orders/{id}/artifacts/{name}",
@@ -52,7 +46,7 @@ pub enum Wanted {
     ),
     responses(
         (status = 200, description = "The file; its media type is that of the file", body = String, content_type = "*/*"),
-        (status = 206, description = "The part", body = String, content_type = "*/*"),
+        (status = 206, description = "The part, or the parts", body = String, content_type = "*/*"),
         (status = 304, description = "It is what the client has (`If-None-Match`)"),
         (status = 307, description = "The storage has it, at an address that is good for some hours"),
         Malformed, Unauthorized, NotFound, WrongRange, TooMany,
@@ -75,8 +69,8 @@ pub async fn artifact(
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
     }
     let wanted = wanted(&headers, &etag, found.size);
-    if let (Content::Stored(Source::Elsewhere(address)), &Method::GET, Wanted::Whole | Wanted::Part(..)) =
-        (&found.content, &method, wanted)
+    if let (Content::Stored(Source::Elsewhere(address)), &Method::GET, Wanted::Whole | Wanted::Part(..) | Wanted::Parts(_)) =
+        (&found.content, &method, &wanted)
     {
         app.may_fetch(&client.user(&app.secret)).await?;
         if found.kind.is_none() {
@@ -89,6 +83,8 @@ pub async fn artifact(
         Method::GET => app.may_download(&client.user(&app.secret))?,
         _ => None,
     };
+    let media_type = found.kind.map_or(IMAGE, DocumentKind::media_type);
+    let mut kind = media_type.to_owned();
     let response = match wanted {
         Wanted::Unsatisfiable => {
             let mut response =
@@ -104,6 +100,11 @@ pub async fn artifact(
             set(&mut response, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{}", found.size));
             response
         }
+        Wanted::Parts(ranges) => {
+            let (boundary, heads) = multipart(&ranges, media_type, found.size)?;
+            kind = format!("multipart/byteranges; boundary={boundary}");
+            parts(&found, &method, &ranges, heads).await?
+        }
     };
     if method == Method::GET && found.kind.is_none() {
         app.db.picked_up(&id).await?;
@@ -112,7 +113,7 @@ pub async fn artifact(
     let mut response = held(response, permit);
     set(&mut response, header::ETAG, &etag);
     set(&mut response, header::ACCEPT_RANGES, "bytes");
-    set(&mut response, header::CONTENT_TYPE, found.kind.map_or(IMAGE, DocumentKind::media_type));
+    set(&mut response, header::CONTENT_TYPE, &kind);
     let disposition = if found.kind.is_some_and(DocumentKind::is_evidence) { "inline" } else { "attachment" };
     set(&mut response, header::CONTENT_DISPOSITION, &format!("{disposition}; filename=\"{name}\""));
     set(&mut response, header::CACHE_CONTROL, "private, max-age=86400, immutable");
@@ -230,45 +231,52 @@ async fn ready_order(app: &App, id: &str) -> Result<OrderStatus, Problem> {
 
 /// An answer with `length` bytes of the file from `first` on; with none of them for HEAD.
 async fn part(found: &Found, method: &Method, first: u64, length: u64) -> Result<Response, Problem> {
-    let body = match &found.content {
-        _ if method == Method::HEAD => Body::empty(),
-        Content::Stored(Source::Elsewhere(_)) => Body::empty(),
-        Content::Stored(Source::File(path)) => {
-            let mut file = tokio::fs::File::open(path).await?;
-            file.seek(SeekFrom::Start(first)).await?;
-            Body::from_stream(ReaderStream::with_capacity(file.take(length), BUFFER))
-        }
-        Content::Bytes(bytes) => {
-            let at = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
-            Body::from(bytes.get(at(first)..at(first.saturating_add(length))).unwrap_or_default().to_vec())
-        }
+    let body = match method {
+        &Method::HEAD => Body::empty(),
+        _ => Body::from_stream(ReaderStream::with_capacity(section(found, first, length).await?, BUFFER)),
     };
     let mut response = Response::new(body);
     set(&mut response, header::CONTENT_LENGTH, &length.to_string());
     Ok(response)
 }
 
-/// Reads Range and If-Range. A form we do not serve in parts (several ranges, other units) means the whole file, as the RFC allows.
-pub fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Wanted {
-    let Some(range) = text(headers, header::RANGE).and_then(|r| r.strip_prefix("bytes=")) else {
-        return Wanted::Whole;
-    };
-    if text(headers, header::IF_RANGE).is_some_and(|tag| tag != etag) {
-        return Wanted::Whole;
+/// An answer with several parts of the file, each after its head; `heads` has one more, for the end.
+async fn parts(found: &Found, method: &Method, ranges: &[(u64, u64)], heads: Vec<String>) -> Result<Response, Problem> {
+    let sent: u64 = ranges.iter().map(|(first, last)| last - first + 1).sum();
+    let length = heads.iter().map(|head| head.len() as u64).sum::<u64>().saturating_add(sent);
+    let mut all: Section = Box::pin(tokio::io::empty());
+    if method != Method::HEAD {
+        let mut heads = heads.into_iter().map(Cursor::new);
+        for ((first, last), head) in ranges.iter().zip(heads.by_ref()) {
+            all = Box::pin(all.chain(head).chain(section(found, *first, last - first + 1).await?));
+        }
+        if let Some(end) = heads.next() {
+            all = Box::pin(all.chain(end));
+        }
     }
-    let Some((first, last)) = range.split_once('-') else {
-        return Wanted::Whole;
-    };
-    match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
-        (Ok(first), Ok(last)) if first > last => Wanted::Whole,
-        (Ok(first), _) if first >= size => Wanted::Unsatisfiable,
-        (Ok(first), Ok(last)) => Wanted::Part(first, last.min(size - 1)),
-        (Ok(first), Err(_)) if last.trim().is_empty() => Wanted::Part(first, size - 1),
-        (Err(_), Ok(0)) if first.trim().is_empty() => Wanted::Unsatisfiable,
-        (Err(_), Ok(_)) if first.trim().is_empty() && size == 0 => Wanted::Unsatisfiable,
-        (Err(_), Ok(count)) if first.trim().is_empty() => Wanted::Part(size.saturating_sub(count), size - 1),
-        _ => Wanted::Whole,
-    }
+    let mut response = Response::new(Body::from_stream(ReaderStream::with_capacity(all, BUFFER)));
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    set(&mut response, header::CONTENT_LENGTH, &length.to_string());
+    Ok(response)
+}
+
+/// Bytes that are read while they are sent.
+type Section = Pin<Box<dyn AsyncRead + Send>>;
+
+/// `length` bytes of the file from `first` on.
+async fn section(found: &Found, first: u64, length: u64) -> Result<Section, Problem> {
+    Ok(match &found.content {
+        Content::Stored(Source::Elsewhere(_)) => Box::pin(tokio::io::empty()),
+        Content::Stored(Source::File(path)) => {
+            let mut file = tokio::fs::File::open(path).await?;
+            file.seek(SeekFrom::Start(first)).await?;
+            Box::pin(file.take(length))
+        }
+        Content::Bytes(bytes) => {
+            let at = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
+            Box::pin(Cursor::new(bytes.get(at(first)..at(first.saturating_add(length))).unwrap_or_default().to_vec()))
+        }
+    })
 }
 
 pub fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
@@ -278,41 +286,5 @@ pub fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 pub fn set(response: &mut Response, name: header::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(range: &str, if_range: Option<&str>, size: u64) -> Wanted {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::RANGE, range.parse().unwrap());
-        if let Some(tag) = if_range {
-            headers.insert(header::IF_RANGE, tag.parse().unwrap());
-        }
-        wanted(&headers, "\"abc\"", size)
-    }
-
-    #[test]
-    fn ranges_are_read_as_the_rfc_says() {
-        assert_eq!(asked("bytes=0-0", None, 10), Wanted::Part(0, 0));
-        assert_eq!(asked("bytes=5-", None, 10), Wanted::Part(5, 9));
-        assert_eq!(asked("bytes=5-99", None, 10), Wanted::Part(5, 9));
-        assert_eq!(asked("bytes=-3", None, 10), Wanted::Part(7, 9));
-        assert_eq!(asked("bytes=-30", None, 10), Wanted::Part(0, 9));
-        assert_eq!(asked("bytes=10-", None, 10), Wanted::Unsatisfiable);
-        assert_eq!(asked("bytes=-0", None, 10), Wanted::Unsatisfiable);
-        assert_eq!(asked("bytes=0-", None, 0), Wanted::Unsatisfiable);
-        assert_eq!(asked("bytes=-5", None, 0), Wanted::Unsatisfiable);
-        for whole in ["bytes=7-3", "bytes=0-1,4-5", "lines=1-2", "bytes=", "bytes=x-y", "bytes=-"] {
-            assert_eq!(asked(whole, None, 10), Wanted::Whole, "{whole}");
-        }
-    }
-
-    #[test]
-    fn a_changed_file_is_sent_whole() {
-        assert_eq!(asked("bytes=5-", Some("\"abc\""), 10), Wanted::Part(5, 9));
-        assert_eq!(asked("bytes=5-", Some("\"old\""), 10), Wanted::Whole);
     }
 }

@@ -35,6 +35,7 @@ mod paging;
 mod plan_view;
 mod problem;
 mod queue_page;
+mod ranges;
 mod reports;
 mod session;
 mod site_api;
@@ -67,10 +68,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// All routes of the server.
 pub fn router(app: Arc<App>, book: Book) -> Router {
-    let pages = Router::new()
+    let form = Router::new()
         .route("/", get(order_form::order_form))
         .route("/orders", post(order_form::place_order).get(pages::to_the_form))
         .route("/orders/form", post(order_form::form_anew).get(pages::to_the_form))
+        .layer(middleware::map_response(pages::can_be_gone_back_to));
+    let pages = Router::new()
         .route("/orders/parts", post(order_form::parts))
         .route("/orders/hits", post(order_form::hits))
         .route("/orders/file", post(order_form::file))
@@ -122,6 +125,7 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), worker::authorize))
         .layer(middleware::from_fn(small_body_first));
     pages
+        .merge(form)
         .merge(book::routes(book))
         .merge(api)
         .merge(operator)

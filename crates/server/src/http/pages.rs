@@ -1,7 +1,7 @@
 //! The pages for people, made on the server; they work without JavaScript.
 
 use askama::Template;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::assets;
@@ -88,4 +88,14 @@ pub fn render(status: StatusCode, page: &impl Template) -> Response {
         Ok(html) => (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
         Err(error) => Problem::internal(&error).into_response(),
     }
+}
+
+/// A form that was filled in is there again when its user goes back to it. Without a script “Check” answers a POST, which a browser that may not
+/// keep the answer can only show again by sending it again, and asks for that first. What leads on to an order is kept by nobody.
+pub async fn can_be_gone_back_to(mut response: Response) -> Response {
+    if !response.status().is_redirection() {
+        let kept = HeaderValue::from_static("private, no-cache");
+        response.headers_mut().entry(header::CACHE_CONTROL).or_insert(kept);
+    }
+    response
 }

@@ -191,6 +191,34 @@ fn an_order_is_changed_compared_and_mailed_of() {
     site.stop();
 }
 
+/// As zsync asks for what an older image lacks.
+#[test]
+fn several_parts_of_a_file_come_in_one_answer() {
+    let (_dir, path) = folder();
+    let (site, placed) = site_with_an_order(&path);
+    let status = site.status(&placed);
+    let artifact = &status["artifacts"][0];
+    let (url, size) = (artifact["url"].as_str().unwrap(), artifact["size"].as_u64().unwrap());
+    let whole = site.get(url).body;
+    assert_eq!((whole.len() as u64, size > 4), (size, true));
+    let answer = site.get_with(url, &[("Range", &format!("bytes=0-1, {}-", size - 2))]);
+    assert_eq!(answer.status, 206);
+    let kind = answer.header("content-type");
+    let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let mut expected = Vec::new();
+    for (first, last) in [(0, 1), (size - 2, size - 1)] {
+        let head = format!(
+            "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {first}-{last}/{size}\r\n\r\n"
+        );
+        expected.extend(head.into_bytes());
+        expected.extend(&whole[first as usize..=last as usize]);
+    }
+    expected.extend(format!("\r\n--{boundary}--\r\n").into_bytes());
+    assert_eq!(answer.body, expected);
+    assert_eq!(answer.header("content-length"), expected.len().to_string());
+    site.stop();
+}
+
 #[test]
 fn lists_are_followed_by_their_links() {
     let (_dir, path) = folder();

@@ -45,9 +45,21 @@ fn a_site_is_carried_elsewhere_and_back() {
     assert!(matches!(again, Err(server::CarryError::InTheWay(_))));
 
     let (_last, last) = folder();
-    let archive = export(&plain, false);
+    let presets = between.join("own");
+    std::fs::create_dir(&presets).unwrap();
+    let lab = "name = \"lab\"\ntitle = \"Lab\"\narch = \"amd64\"\ndescription = \"Ours.\"\npackages = [\"app-shells/bash\"]\n";
+    std::fs::write(presets.join("lab.toml"), lab).unwrap();
+    let written = format!("data_dir = \"{}\"\npresets_dir = '{}'\n", plain.data_dir.display(), presets.display());
+    std::fs::write(between.join("hatchery.toml"), written).unwrap();
+    let plain = server::Config { presets_dir: Some(presets), ..plain };
+    let mut archive = Vec::new();
+    block_on(server::export(&plain, Some(&between.join("hatchery.toml")), false, &mut archive)).unwrap();
     let at = config(&last, &setup);
-    block_on(server::import(&at, &mut archive.as_slice())).unwrap();
+    let carried = block_on(server::import(&at, &mut archive.as_slice())).unwrap().carried;
+    let written = std::fs::read_to_string(carried.join("hatchery.toml")).unwrap();
+    let expected = format!("data_dir = \"{}\"\npresets_dir = '{}'\n", at.data_dir.display(), carried.join("presets").display());
+    assert_eq!(written, expected);
+    assert_eq!(std::fs::read_to_string(carried.join("presets/lab.toml")).unwrap(), lab);
     let site = Site::start(&last);
     assert_ne!(operator_token(&last), operator_token(&between), "keys go only where they are wanted");
     assert_eq!(operator_token(&path), operator_token(&between));
