@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -112,9 +112,21 @@ impl Browser {
         !self.post("elements", &json!({"using": "css selector", "value": css})).as_array().is_none_or(Vec::is_empty)
     }
 
+    /// Clicks an element where a person would see it: on the middle of the screen and on top, when what moves there has come to rest.
     pub fn click(&self, css: &str) {
-        let element = self.find(css);
-        self.post(&format!("element/{element}/click"), &json!({}));
+        let tried = Instant::now();
+        loop {
+            let element = self.find(css);
+            let script = "arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })";
+            self.post("execute/sync", &json!({ "script": script, "args": [{ ELEMENT: element }] }));
+            let answer = self.post(&format!("element/{element}/click"), &json!({}));
+            if answer.is_null() {
+                return;
+            }
+            let waited = tried.elapsed() < Duration::from_secs(10);
+            assert!(waited, "{css} on {} cannot be clicked: {}", self.address(), answer["message"]);
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// Empties a field and types into it.

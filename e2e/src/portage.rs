@@ -7,6 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::user;
+
 /// What Portage does with a package before it is merged; it raises an exception for one that it does not trust.
 const VERIFY: &str = "import sys, portage
 from portage.gpkg import gpkg
@@ -96,6 +98,60 @@ impl Portage {
         text
     }
 
+    /// Merges for real, as `emerge` would in the running system: inside the image's own root, unpacked whole, with the network of this machine.
+    /// The image lacks Portage, Python and GnuPG, which are this machine's, with its libraries. Gives the root and all that was said; `None`,
+    /// with a line that says so, where the tests do not run as root.
+    pub fn emerge_inside(&self, image: &Path, repository: (&str, &Path), words: &[&str]) -> Option<(Inside, String)> {
+        if !user::we_are_root() {
+            eprintln!("SKIPPED: merging inside an image needs root, as Portage gives files to their owners");
+            return None;
+        }
+        let inside = Inside::unpack(image, self.at("inside"));
+        let root = &inside.0;
+        let (name, tree) = repository;
+        let location = format!("/var/db/repos/{name}");
+        let repos = format!("[DEFAULT]\nmain-repo = {name}\n[{name}]\nlocation = {location}\nauto-sync = no\n");
+        fs::write(root.join("etc/portage/repos.conf"), repos).expect("it is written");
+        for folder in [&location[1..], "host", "share", "var/tmp/portage", "var/cache/distfiles", "var/cache/binpkgs"] {
+            fs::create_dir_all(root.join(folder)).expect("a folder");
+        }
+        let venv = self.python.ancestors().nth(2).expect("Python is in bin");
+        let globals = "usr/share/portage/config/make.globals";
+        fs::copy(venv.join("share/portage/config/make.globals"), root.join(globals)).expect("Portage has its settings");
+        let base = Command::new(&self.python).args(["-c", "import sys; print(sys.base_prefix)"]).output().expect("Python runs");
+        let base = PathBuf::from(String::from_utf8_lossy(&base.stdout).trim());
+        let (gpg, agent) = (Path::new("/usr/bin/gpg"), Path::new("/usr/bin/gpg-agent"));
+        let share = venv.join("share");
+        let binds: [(&Path, &Path); 7] = [
+            (Path::new("/"), Path::new("/host")),
+            (tree, Path::new(&location)),
+            (&base, &base),
+            (venv, venv),
+            (&share, Path::new("/share")),
+            (gpg, gpg),
+            (agent, agent),
+        ];
+        let mut command = inside.command(&binds);
+        let sandboxes = "-userpriv -usersandbox -sandbox -ipc-sandbox -network-sandbox -pid-sandbox -mount-sandbox -userfetch";
+        let environment = [
+            ("LD_LIBRARY_PATH", "/host/usr/lib/x86_64-linux-gnu"),
+            ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/host/usr/bin"),
+            ("HOME", "/root"),
+            ("COLUMNS", "200"),
+            ("PORTAGE_USERNAME", "root"),
+            ("PORTAGE_GRPNAME", "root"),
+            ("PORTAGE_OVERRIDE_EPREFIX", ""),
+            ("FEATURES", sandboxes),
+        ];
+        for (name, value) in environment {
+            command.args(["--setenv", name, value]);
+        }
+        command.arg("--").arg(&self.python).arg(self.python.with_file_name("emerge")).arg("--color=n").args(words);
+        let (succeeded, text) = said(&mut command);
+        assert!(succeeded, "emerge {words:?}:\n{text}");
+        Some((inside, text))
+    }
+
     /// Whether Portage takes a GPKG file for signed by somebody the image trusts, and what it says.
     pub fn trusts(&self, package: &Path) -> (bool, String) {
         let mut command = self.command();
@@ -140,6 +196,40 @@ impl Portage {
                 ["[binary", "[ebuild", "[uninstall", "[blocks", "[nomerge"].iter().find(|action| said.contains(**action));
             assert!(action.is_none(), "emerge {words:?}:\n{said}");
         }
+    }
+}
+
+/// An image's root, unpacked.
+pub struct Inside(PathBuf);
+
+impl Inside {
+    fn unpack(image: &Path, root: PathBuf) -> Inside {
+        fs::create_dir(&root).expect("a folder");
+        let unpacked = Command::new("tar").arg("-xpf").arg(image).arg("-C").arg(&root).status().expect("tar runs");
+        assert!(unpacked.success(), "{} can be unpacked", image.display());
+        Inside(root)
+    }
+
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.0.join(path)
+    }
+
+    /// Runs a program of the root in it; all it says.
+    pub fn run(&self, words: &[&str]) -> String {
+        let (succeeded, text) = said(self.command(&[]).arg("--").args(words));
+        assert!(succeeded, "{words:?}: {text}");
+        text
+    }
+
+    /// Bubblewrap in the root, with what else is to be seen there.
+    fn command(&self, binds: &[(&Path, &Path)]) -> Command {
+        let mut command = Command::new("bwrap");
+        command.arg("--bind").arg(&self.0).args(["/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--unshare-pid"]);
+        command.args(["--die-with-parent", "--cap-add", "ALL", "--clearenv"]);
+        for (from, to) in binds {
+            command.arg("--ro-bind").arg(from).arg(to);
+        }
+        command
     }
 }
 
