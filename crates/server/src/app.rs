@@ -18,6 +18,7 @@ use crate::oidc::Provider;
 use crate::outbound::Reach;
 use crate::outlook::Outlooks;
 use crate::preview::PresetPlans;
+use crate::sizes::KeptRatios;
 use crate::storage::Storage;
 use crate::workers::Workers;
 
@@ -43,6 +44,7 @@ pub struct App {
     pub workers: Workers,
     pub outlooks: Outlooks,
     pub preset_plans: PresetPlans,
+    pub ratios: KeptRatios,
     pub flag_words: FlagWords,
     pub usage: Usage,
     pub counters: Counters,

@@ -156,6 +156,7 @@ async fn place(app: &App, row: &FreshRow, last: &OrderRow, order: &Order, prepar
         webhook: last.webhook.as_deref(),
         user: &row.user,
         account: last.account.as_deref(),
+        language: last.language,
         idempotency_key: Some(&key),
         request_hash: &key,
     };

@@ -38,6 +38,7 @@ mod remedy;
 mod reports;
 mod secret;
 mod server;
+mod sizes;
 mod status;
 mod storage;
 mod tokens;

@@ -13,6 +13,7 @@ use crate::limits::Limited;
 use crate::outlook::{self, Outlook};
 use crate::planner::PlanRefused;
 use crate::secret::{self, NoRandomness};
+use crate::words;
 
 /// Why an order was not taken, for the person who placed it.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +163,7 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
         webhook: order.notify.webhook.as_deref(),
         user: &user,
         account: account.map(|account| account.id.as_str()),
+        language: words::language(),
         idempotency_key: key.as_deref(),
         request_hash: &request_hash,
     };

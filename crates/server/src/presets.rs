@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ChannelConfig, ConfigError};
 
 const BUILT_IN: [(&str, &str); 7] = [
-    ("hatchery.toml", include_str!("../../../presets/hatchery.toml")),
     ("server.toml", include_str!("../../../presets/server.toml")),
     ("desktop.toml", include_str!("../../../presets/desktop.toml")),
     ("server-systemd.toml", include_str!("../../../presets/server-systemd.toml")),
     ("desktop-systemd.toml", include_str!("../../../presets/desktop-systemd.toml")),
     ("xfce.toml", include_str!("../../../presets/xfce.toml")),
     ("xfce-systemd.toml", include_str!("../../../presets/xfce-systemd.toml")),
+    ("hatchery.toml", include_str!("../../../presets/hatchery.toml")),
 ];
 
 /// A named starting point for orders of one architecture.

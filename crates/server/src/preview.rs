@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::clock;
 use crate::db::BuildState;
 use crate::orders::{self, Prepared, Refusal};
+use crate::sizes::{self, ImageSize};
 use crate::status::{self, Ready};
 
 /// So long a page waits for the plans of presets; what comes later is on the next one.
@@ -28,6 +29,7 @@ pub struct Preview {
     pub ready: Ready,
     /// The very images are there already.
     pub at_hand: bool,
+    pub images: Vec<ImageSize>,
 }
 
 impl Preview {
@@ -48,12 +50,15 @@ pub async fn preview(app: &App, order: &Order, secret: bool) -> Result<Preview, 
         None => status::ready_if_ordered(app, &prepared.work).await?,
     };
     let Prepared { planned, .. } = prepared;
+    let made = equal.as_ref().filter(|(_, state)| *state == BuildState::Ready).map(|(build, _)| build.as_str());
+    let images = sizes::images(app, &order.formats, planned.plan.summary.download_size, made).await?;
     Ok(Preview {
         channel: planned.channel.config.title.clone(),
         summary: planned.plan.summary,
         notes: planned.plan.notes,
         ready,
-        at_hand: matches!(equal, Some((_, BuildState::Ready))),
+        at_hand: made.is_some(),
+        images,
     })
 }
 
@@ -78,6 +83,7 @@ pub struct PresetSums {
     pub summary: Summary,
     /// The very images are there already.
     pub at_hand: bool,
+    pub images: Vec<ImageSize>,
     /// How long a worker takes to make them. Seconds.
     pub build_seconds: u64,
 }
@@ -93,9 +99,12 @@ pub async fn presets(app: &Arc<App>) -> crate::db::Result<BTreeMap<String, Prese
     let mut sums = BTreeMap::new();
     for (name, plan) in kept {
         let equal = app.db.equal_build(&plan.prepared.build(&plan.order)).await?;
+        let summary = plan.prepared.planned.plan.summary;
+        let made = equal.as_ref().filter(|(_, state)| *state == BuildState::Ready).map(|(build, _)| build.as_str());
         let sum = PresetSums {
-            summary: plan.prepared.planned.plan.summary,
-            at_hand: matches!(equal, Some((_, BuildState::Ready))),
+            summary,
+            at_hand: made.is_some(),
+            images: sizes::images(app, &plan.order.formats, summary.download_size, made).await?,
             build_seconds: outlook.build_seconds(&plan.prepared.work).clamp(0.0, 1e9) as u64,
         };
         sums.insert(name, sum);

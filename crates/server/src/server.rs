@@ -29,6 +29,7 @@ use crate::oidc::Provider;
 use crate::outlook::Outlooks;
 use crate::preview::PresetPlans;
 use crate::secret::{self, NoRandomness};
+use crate::sizes::KeptRatios;
 use crate::storage::Storage;
 use crate::workers::Workers;
 use crate::{http, reconcile, tokens};
@@ -103,6 +104,7 @@ impl Server {
             workers: Workers::default(),
             outlooks: Outlooks::default(),
             preset_plans: PresetPlans::default(),
+            ratios: KeptRatios::default(),
             flag_words: FlagWords::default(),
             usage: Usage::default(),
             counters: Counters::default(),

@@ -8,7 +8,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use super::{Db, System};
 
 /// The version of the tables that this server works with.
-pub const NEWEST: i64 = 16;
+pub const NEWEST: i64 = 17;
 
 /// The oldest version that SQLite can be brought back to: what was before it is not undone, as no server of that time is in use.
 pub const OLDEST: i64 = 5;
@@ -52,6 +52,7 @@ const POSTGRES: &[Step] = &[
         Some(sql!("postgres/0015_rates_and_browsers.down.sql")),
     ),
     (16, "reports", sql!("postgres/0016_reports.sql"), Some(sql!("postgres/0016_reports.down.sql"))),
+    (17, "language", sql!("postgres/0017_language.sql"), Some(sql!("postgres/0017_language.down.sql"))),
 ];
 
 const SQLITE: &[Step] = &[
@@ -71,6 +72,7 @@ const SQLITE: &[Step] = &[
     (14, "accounts", sql!("sqlite/0014_accounts.sql"), Some(sql!("sqlite/0014_accounts.down.sql"))),
     (15, "rates_and_browsers", sql!("sqlite/0015_rates_and_browsers.sql"), Some(sql!("sqlite/0015_rates_and_browsers.down.sql"))),
     (16, "reports", sql!("sqlite/0016_reports.sql"), Some(sql!("sqlite/0016_reports.down.sql"))),
+    (17, "language", sql!("sqlite/0017_language.sql"), Some(sql!("sqlite/0017_language.down.sql"))),
 ];
 
 impl Db {

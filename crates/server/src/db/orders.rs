@@ -6,6 +6,7 @@ use sqlx::{Any, Executor, FromRow, Row as _};
 
 use super::{BuildState, Db, NewBuild, Result, addresses, builds, from_json, outbox, to_json};
 use crate::clock::now;
+use crate::words::Language;
 
 /// An order to be kept.
 pub struct NewOrder<'a> {
@@ -22,6 +23,8 @@ pub struct NewOrder<'a> {
     pub user: &'a str,
     /// The account it is listed in.
     pub account: Option<&'a str>,
+    /// What its notices are written in.
+    pub language: Language,
     /// Hash of a key that makes repeating the request harmless.
     pub idempotency_key: Option<&'a str>,
     /// Hash of the request, to tell a repetition from another order under the same key.
@@ -51,6 +54,8 @@ pub struct OrderRow {
     pub webhook: Option<String>,
     /// The account it is listed in.
     pub account: Option<String>,
+    /// What its notices are written in.
+    pub language: Language,
     pub cancelled: bool,
 }
 
@@ -65,6 +70,7 @@ impl<'r> FromRow<'r, AnyRow> for OrderRow {
             email: row.try_get("email")?,
             webhook: row.try_get("webhook")?,
             account: row.try_get("account")?,
+            language: row.try_get::<Option<String>, _>("language")?.and_then(|tag| Language::from_tag(&tag)).unwrap_or_default(),
             cancelled: row.try_get::<Option<i64>, _>("cancelled")?.is_some(),
         })
     }
@@ -90,8 +96,8 @@ impl Db {
         };
         sqlx::query(
             "INSERT INTO orders (id, build, created, since, title, request, email, \"user\", idempotency_key, request_hash,
-                                 webhook, account)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                                 webhook, account, language)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         )
         .bind(order.id)
         .bind(&build_id)
@@ -105,6 +111,7 @@ impl Db {
         .bind(order.request_hash)
         .bind(order.webhook)
         .bind(order.account)
+        .bind(order.language.tag())
         .execute(&mut *tx)
         .await?;
         if let Some(email) = order.email {
@@ -129,10 +136,12 @@ impl Db {
 
     /// The order with this (secret) identifier.
     pub async fn order(&self, id: &str) -> Result<Option<OrderRow>> {
-        sqlx::query_as("SELECT id, build, created, title, request, email, webhook, account, cancelled FROM orders WHERE id = $1")
-            .bind(id)
-            .fetch_optional(&self.pool)
-            .await
+        sqlx::query_as(
+            "SELECT id, build, created, title, request, email, webhook, account, language, cancelled FROM orders WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await
     }
 
     /// The last orders of a user before this one: identifiers, titles and when they were placed, newest first.

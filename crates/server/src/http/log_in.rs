@@ -17,6 +17,7 @@ use crate::client::{self, COOKIE, Client, cookie, token_hash};
 use crate::db::{Access, ELSEWHERE, LINK, Shown};
 use crate::oidc;
 use crate::secret;
+use crate::words;
 
 /// Bytes of a log-in.
 const MAX_LOG_IN: usize = 4 << 10;
@@ -99,8 +100,9 @@ pub async fn ask_for_link(State(app): SharedApp, client: Client, body: Body) -> 
     app.may_log_in(&client.address(&app.secret)).await?;
     let (task, to) = (app.clone(), email.clone());
     // Nor does the time that the answer takes.
+    let language = words::language();
     tokio::spawn(async move {
-        if let Err(problem) = send_link(&task, &to).await {
+        if let Err(problem) = words::speaking(language, send_link(&task, &to)).await {
             tracing::warn!(reason = problem.detail, "a link to log in could not be sent");
         }
     });

@@ -30,6 +30,7 @@ use crate::orders::{self, Refusal};
 use crate::presets::Preset;
 use crate::preview::{self, PresetSums};
 use crate::secret;
+use crate::sizes::ImageSize;
 use crate::words;
 
 #[derive(Template)]
@@ -361,6 +362,7 @@ impl<'a> FormView<'a> {
             say!("{size} to download", size = size),
             say!("{size} installed", size = clock::size(sum.summary.installed_size)),
         ];
+        parts.extend(sum.images.first().map(ImageSize::words));
         if !sum.at_hand {
             parts.push(say!("made in {time}", time = clock::duration(sum.build_seconds)));
         }

@@ -18,10 +18,11 @@ pub use webhook::secret as webhook_secret;
 
 use crate::app::App;
 use crate::clock::now;
-use crate::db::{BuildState, Notice, NoticeKind, Way};
+use crate::db::{BuildState, Notice, NoticeKind, OrderRow, Way};
 use crate::orders::number;
 use crate::reconcile::wait;
 use crate::status;
+use crate::words;
 
 /// How often the outbox is looked at when nothing rings.
 const PERIOD: Duration = Duration::from_secs(3);
@@ -105,11 +106,14 @@ async fn deal_with(app: &App, notice: &Notice) -> crate::db::Result<()> {
     app.db.notice_failed(notice.id, &trouble.to_string(), again).await
 }
 
+/// Gives a notice in the language of its order.
 async fn give(app: &App, notice: &Notice) -> crate::db::Result<Result<(), Trouble>> {
-    let (Some(order), Some(status)) = (app.db.order(&notice.order_id).await?, status::of_order(app, &notice.order_id).await?)
-    else {
-        return Err(sqlx::Error::RowNotFound);
-    };
+    let Some(order) = app.db.order(&notice.order_id).await? else { return Err(sqlx::Error::RowNotFound) };
+    words::speaking(order.language, give_of(app, notice, order)).await
+}
+
+async fn give_of(app: &App, notice: &Notice, order: OrderRow) -> crate::db::Result<Result<(), Trouble>> {
+    let Some(status) = status::of_order(app, &notice.order_id).await? else { return Err(sqlx::Error::RowNotFound) };
     // An image may have been fetched or built again since the notice was owed.
     if notice.kind == NoticeKind::Expiring && status.state != BuildState::Ready {
         return Ok(Ok(()));

@@ -89,7 +89,9 @@ fn whoever_ordered_is_told_how_it_ended() {
     let (_dir, path) = folder();
     let site = Site::start_with(&path, &setup(mail.port));
     let good = site.order(&wish("app-shells/bash", "good@example.org"));
-    site.order(&wish("app-shells/bash", "later@example.org"));
+    let german = [("Content-Type", "application/json"), ("Accept-Language", "de-AT, en;q=0.5")];
+    let later = serde_json::to_string(&wish("app-shells/bash", "later@example.org")).unwrap();
+    assert_eq!(site.post_with("/api/v1/orders", &later, &german).status, 201);
     let gone = site.order(&wish("app-shells/bash", "gone@example.org"));
     site.order(&wish("app-shells/bash", "never@example.org"));
     site.order(&wish("dev-vcs/git", "bad@example.org"));
@@ -107,7 +109,9 @@ fn whoever_ordered_is_told_how_it_ended() {
     let bad = mail.wait_for("bad@example.org");
     assert!(bad["subject"].as_str().unwrap().contains("could not be built"), "{bad}");
     assert!(bad["body"].as_str().unwrap().contains("Leave the package out."), "{bad}");
-    mail.wait_for("later@example.org");
+    let told = mail.wait_for("later@example.org");
+    assert!(told["subject"].as_str().unwrap().ends_with("ist fertig"), "in the language of the order: {told}");
+    assert!(told["body"].as_str().unwrap().contains("Lade es herunter"), "{told}");
     // An order placed when the image is there already is told of at once.
     site.order(&wish("app-shells/bash", "afterwards@example.org"));
     mail.wait_for("afterwards@example.org");
