@@ -381,5 +381,12 @@ fn every_page_is_for_everybody() {
     browser.open(&format!("{}{waiting}?language=de", site.url));
     assert!(browser.text().contains("Dein Abbild wird gebaut"), "{}", browser.text());
     found.extend(look("building-de"));
+    let packages = format!("{ready}/packages");
+    for (name, path) in
+        [("form-de", "/?look=light"), ("packages-de", &packages), ("failed-de", &failed), ("log-in-de", "/log-in")]
+    {
+        browser.open(&format!("{}{path}", site.url));
+        found.extend(look(name));
+    }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -48,7 +48,7 @@ impl Ratios {
     /// The sizes to be expected of the formats that were made before, for this many bytes of package files.
     fn expect(&self, formats: &[Format], download_size: u64) -> Vec<ImageSize> {
         let expected = |format: &Format| {
-            let bytes = (download_size as f64 * self.0.get(format)?).clamp(0.0, 1e15) as u64;
+            let bytes = (download_size as f64 * self.0.get(format)?).clamp(0.0, 1e15).round() as u64;
             Some(ImageSize { format: *format, bytes, is_made: false })
         };
         formats.iter().filter_map(expected).collect()

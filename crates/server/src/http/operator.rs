@@ -319,7 +319,7 @@ impl Where {
         };
         let of_step: Vec<f64> = Step::ALL.into_iter().map(seconds).collect();
         let all: f64 = of_step.iter().sum();
-        let share = |part: f64, whole: f64| if whole > 0.0 { (part / whole).clamp(0.0, 1.0) } else { 0.0 };
+        let share = |part: f64, whole: f64| if whole > 0.0 { (part / whole).clamp(0.0, 1.0).abs() } else { 0.0 };
         let steps = Step::ALL.into_iter().zip(of_step).map(|(step, part)| (step.label(), share(part, all))).collect();
         let total: i64 = deliveries.iter().map(|(whole, _)| whole).sum();
         let waited: i64 = deliveries.iter().map(|(whole, building)| whole.saturating_sub(*building).max(0)).sum();

@@ -1,8 +1,8 @@
 //! The order form without JavaScript, and the parts of it that the script asks for.
 
-use contract::Order;
+use contract::{Format, Order};
 
-use crate::common::{Setup, Site, folder, wait_until};
+use crate::common::{Setup, Site, content, folder, wait_until};
 
 const FORM: [(&str, &str); 5] =
     [("token", "0123456789abcdef"), ("preset", "small"), ("packages", "dev-vcs/git"), ("formats", "zip"), ("hostname", "egg")];
@@ -45,8 +45,14 @@ fn a_preset_that_is_kept_warm_is_chosen_and_ready_now() {
     // With a password it is another image, which has to be made.
     let parts = |fields: &[(&str, &str)]| site.form_to("/orders/parts", fields).text();
     let plain = [("preset", "small"), ("formats", "zip")];
-    assert!(parts(&plain).contains("ready now"));
-    assert!(!parts(&[plain[0], plain[1], ("had_password", "1")]).contains("ready now"));
+    let size = content(Format::Zip).len();
+    let ready = parts(&plain);
+    assert!(ready.contains("ready now") && ready.contains(&format!("zip {size} bytes")), "{ready}");
+    let other = parts(&[plain[0], plain[1], ("had_password", "1")]);
+    assert!(
+        !other.contains("ready now") && other.contains(&format!("zip about {size} bytes")),
+        "as large as what was made: {other}"
+    );
     site.stop();
 }
 
