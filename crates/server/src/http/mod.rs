@@ -129,6 +129,7 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
         .merge(book::routes(book))
         .merge(api)
         .merge(operator)
+        .layer(middleware::from_fn(small_body_first))
         .layer(middleware::from_fn_with_state(app.clone(), session::keep))
         .layer(middleware::from_fn(limit_time))
         .merge(workers)
