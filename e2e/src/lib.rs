@@ -5,6 +5,7 @@ pub mod book;
 pub mod browser;
 #[path = "../../crates/server/tests/service/disk.rs"]
 pub mod disk;
+pub mod gentoo;
 pub mod hand;
 pub mod mail;
 pub mod network;

@@ -22,17 +22,22 @@ pub struct Portage {
     work: tempfile::TempDir,
 }
 
+/// A Python that has Portage; `None`, with a line that says so, where there is none.
+pub fn python() -> Option<PathBuf> {
+    let usual = PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/hatchery-oracle/venv/bin/python");
+    let python = std::env::var_os("HATCHERY_PORTAGE_PYTHON").map_or(usual, PathBuf::from);
+    if !Command::new(&python).args(["-c", "import portage"]).output().is_ok_and(|o| o.status.success()) {
+        eprintln!("SKIPPED: asking Portage needs a Python with Portage (HATCHERY_PORTAGE_PYTHON)");
+        return None;
+    }
+    Some(python)
+}
+
 impl Portage {
     /// Takes what Portage reads out of an image that is a tar. `repository` is a Gentoo repository with the image's profile, by its name and
     /// folder; `binhosts` are folders, best first, where the image's own addresses of binhosts lead nowhere. `None`, with a line that says so, where there is no Portage.
     pub fn of_image(image: &Path, repository: (&str, &Path), binhosts: &[&Path]) -> Option<Portage> {
-        let usual = PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/hatchery-oracle/venv/bin/python");
-        let python = std::env::var_os("HATCHERY_PORTAGE_PYTHON").map_or(usual, PathBuf::from);
-        if !Command::new(&python).args(["-c", "import portage"]).output().is_ok_and(|o| o.status.success()) {
-            eprintln!("SKIPPED: asking Portage needs a Python with Portage (HATCHERY_PORTAGE_PYTHON)");
-            return None;
-        }
-        let portage = Portage { python, work: tempfile::tempdir().expect("a folder") };
+        let portage = Portage { python: python()?, work: tempfile::tempdir().expect("a folder") };
         // gpg is run as nobody, and reads the keys.
         fs::set_permissions(portage.work.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .expect("permissions can be set");

@@ -9,13 +9,19 @@ pub struct Worker(Child);
 impl Worker {
     /// Starts one for a site; `program` runs `hatchery`, wherever and as whomever it is to run. It keeps its things in `dir`, and what it says
     /// is added to a log beside that folder.
-    pub fn start(mut program: Command, server: &str, token: &Path, dir: &Path) -> Worker {
+    pub fn start(program: Command, server: &str, token: &Path, dir: &Path) -> Worker {
+        Worker::start_with(program, server, token, dir, &[])
+    }
+
+    /// The same with further words for `hatchery work`.
+    pub fn start_with(mut program: Command, server: &str, token: &Path, dir: &Path, words: &[String]) -> Worker {
         let log = std::fs::File::options().create(true).append(true).open(dir.with_extension("log")).expect("a log");
         let child = program
             .args(["work", "--server", server, "--token-file"])
             .arg(token)
             .arg("--dir")
             .arg(dir)
+            .args(words)
             .args(["--name", &dir.file_name().expect("a name").to_string_lossy()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -10,6 +10,7 @@ mod cache;
 mod error;
 mod index;
 pub mod openpgp;
+mod own;
 mod package;
 mod stage3;
 mod transfer;
@@ -24,6 +25,7 @@ use contract::lease::BinhostAccess;
 
 pub use error::BinhostError;
 pub use index::IndexSnapshot;
+pub use own::{AddError, Added, Asked, OwnBinhost};
 pub use package::VerifiedPackage;
 pub use stage3::VerifiedStage3;
 pub use transport::Patience;

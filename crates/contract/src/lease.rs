@@ -6,6 +6,7 @@
 //! | `POST /api/worker/lease` | [`LeaseRequest`] | [`Lease`], or 204 when nothing waits |
 //! | `POST /api/worker/builds/{build}/events` | [`EventBatch`] | [`EventAnswer`] |
 //! | `PUT /api/worker/builds/{build}/artifacts/{name}` | the bytes | 204 |
+//! | `PUT /api/worker/builds/{build}/package` | the bytes of a [`SourceJob`]'s package | 204 |
 //! | `POST /api/worker/builds/{build}/end` | [`EndReport`] | 204 |
 //!
 //! Each carries `Authorization: Bearer TOKEN`; all but the first also `X-Hatchery-Lease: LEASE`, so that a worker that lost its lease
@@ -41,6 +42,8 @@ pub struct LeaseRequest {
     pub wait_seconds: u32,
     /// The memory that it may use, in bytes; 0 when it does not say. A build that needs more waits for a worker that has more.
     pub memory_bytes: u64,
+    /// The channels for which it can build packages from source, as it has a build root for them.
+    pub builds_source_for: Vec<String>,
 }
 
 /// A granted lease. It lapses when no event reaches the server for `ttl_seconds`.
@@ -74,6 +77,30 @@ pub struct Job {
     /// A control file of zsync is wanted beside each image, as [`EvidenceKind::Zsync`].
     #[serde(default)]
     pub control_files: bool,
+    /// Not an image is wanted, but a package built from source. It goes to workers only that say that they build for the channel; the
+    /// plan is then empty.
+    #[serde(default)]
+    pub source: Option<SourceJob>,
+}
+
+/// A package that is to be built from source, by the ebuild repositories and the configuration of the worker's build root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceJob {
+    /// An atom without USE dependencies, like `app-editors/vim` or `=app-editors/vim-9.1.0`.
+    pub package: String,
+    /// USE flags to build it with, or without where they begin with `-`; the others are as the build root has them.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    pub limits: SourceLimits,
+}
+
+/// What building a package from source may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceLimits {
+    pub seconds: u64,
+    /// Of all its processes together.
+    pub memory_bytes: u64,
+    pub disk_bytes: u64,
 }
 
 /// A binhost as an operator configured it.

@@ -15,7 +15,7 @@ macro_rules! files {
 const FILES: &[(&str, &str)] = files!("../../../docs/":
     "SUMMARY.md" "introduction.md" "first-image.md" "ordering.md" "presets.md" "formats.md" "use.md" "lock-files.md" "settings.md"
     "prefix.md" "attestation.md" "operating.md" "queue.md" "advice.md" "appliance.md" "extending.md" "security.md" "architecture.md"
-    "api.md" "cli.md" "fresh.md" "carrying.md" "resolver.md" "composer.md" "benchmarks.md" "advice-year.svg");
+    "api.md" "cli.md" "fresh.md" "carrying.md" "source-builds.md" "resolver.md" "composer.md" "benchmarks.md" "advice-year.svg");
 
 /// What chapters include from outside `docs/`.
 const INCLUDED: &[(&str, &str)] = files!("../../../": "ARCHITECTURE.md" "crates/image/tests/worked_format.rs"

@@ -55,6 +55,7 @@ fn gentoo(data_dir: &Path, arch: Arch) -> ChannelConfig {
         install_mask: String::new(),
         packages_denied: Vec::new(),
         packages_allowed: Vec::new(),
+        source_builds: None,
         binhosts: vec![BinhostConfig {
             name: "gentoo".into(),
             uri: format!("https://distfiles.gentoo.org/releases/{folder}"),
@@ -102,6 +103,7 @@ fn sample(dir: &Path, arch: Arch, init: Init) -> ChannelConfig {
         install_mask: String::new(),
         packages_denied: Vec::new(),
         packages_allowed: Vec::new(),
+        source_builds: None,
         binhosts: vec![BinhostConfig {
             name: "sample".into(),
             uri: format!("file://{}", own.join("binhost").display()),

@@ -135,6 +135,7 @@ impl SourceArgs {
             install_mask: String::new(),
             packages_denied: Vec::new(),
             packages_allowed: Vec::new(),
+            source_builds: None,
             binhosts: binhosts.collect::<anyhow::Result<_>>()?,
         }];
         order.channel = Some(AD_HOC.into());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::cmd_work::RootArgs;
 use crate::log::LogFormat;
 use crate::{Outcome, book, channels};
 
@@ -23,6 +24,8 @@ pub struct Args {
     /// Start no worker: workers elsewhere will come with `hatchery work`
     #[arg(long)]
     no_worker: bool,
+    #[command(flatten)]
+    roots: RootArgs,
 }
 
 pub fn run(args: Args, log: LogFormat) -> anyhow::Result<Outcome> {
@@ -35,18 +38,18 @@ pub fn run(args: Args, log: LogFormat) -> anyhow::Result<Outcome> {
     }
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("the data folder {} cannot be made", config.data_dir.display()))?;
-    tokio::runtime::Runtime::new()?.block_on(serve(config, !args.no_worker, log))?;
+    tokio::runtime::Runtime::new()?.block_on(serve(config, (!args.no_worker).then_some(args.roots), log))?;
     Ok(Outcome::Done)
 }
 
-async fn serve(config: server::Config, with_worker: bool, log: LogFormat) -> anyhow::Result<()> {
+async fn serve(config: server::Config, worker: Option<RootArgs>, log: LogFormat) -> anyhow::Result<()> {
     let data_dir = config.data_dir.clone();
     let server = server::Server::bind(config).await?.with_book(book::book()?);
     let address = format!("http://{}", server.addr());
     std::fs::write(data_dir.join("address"), &address).context("the data folder cannot be written")?;
     println!("{address}");
     let worker =
-        with_worker.then(|| tokio::spawn(keep_worker(address, server.worker_token_file(), data_dir.join("worker"), log)));
+        worker.map(|roots| tokio::spawn(keep_worker(address, server.worker_token_file(), data_dir.join("worker"), roots, log)));
     let stop = async {
         let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(terminate) => terminate,
@@ -71,9 +74,9 @@ async fn serve(config: server::Config, with_worker: bool, log: LogFormat) -> any
 const RESTART: Duration = Duration::from_secs(5);
 
 /// Keeps one worker process running: a process of its own, as it runs package scripts, which the server must not.
-async fn keep_worker(server: String, token_file: PathBuf, dir: PathBuf, log: LogFormat) {
+async fn keep_worker(server: String, token_file: PathBuf, dir: PathBuf, roots: RootArgs, log: LogFormat) {
     loop {
-        match start_worker(&server, &token_file, &dir, log).await {
+        match start_worker(&server, &token_file, &dir, &roots, log).await {
             Ok(status) => tracing::warn!(%status, "the worker ended; starting it again"),
             Err(error) => tracing::error!(%error, "the worker could not be started"),
         }
@@ -81,12 +84,19 @@ async fn keep_worker(server: String, token_file: PathBuf, dir: PathBuf, log: Log
     }
 }
 
-async fn start_worker(server: &str, token_file: &Path, dir: &Path, log: LogFormat) -> std::io::Result<std::process::ExitStatus> {
+async fn start_worker(
+    server: &str,
+    token_file: &Path,
+    dir: &Path,
+    roots: &RootArgs,
+    log: LogFormat,
+) -> std::io::Result<std::process::ExitStatus> {
     tokio::process::Command::new(std::env::current_exe()?)
         .args(["--log", log.name(), "work", "--exit-with-parent", "--server", server, "--token-file"])
         .arg(token_file)
         .arg("--dir")
         .arg(dir)
+        .args(roots.words())
         .stdin(std::process::Stdio::null())
         .kill_on_drop(true)
         .spawn()?

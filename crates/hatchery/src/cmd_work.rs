@@ -1,5 +1,6 @@
 //! `hatchery work`: a worker for a site on this or another machine.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -23,9 +24,36 @@ pub struct Args {
     /// The name the operator sees, and by which the site knows what this worker has [default: the machine's name]
     #[arg(long)]
     name: Option<String>,
+    #[command(flatten)]
+    roots: RootArgs,
     /// End when the process that started this one ends
     #[arg(long, hide = true)]
     exit_with_parent: bool,
+}
+
+/// Systems that packages are built from source on.
+#[derive(clap::Args)]
+pub struct RootArgs {
+    /// Build packages for this channel from source, with the Portage and the configuration of the system in the folder; may be given again
+    #[arg(long = "build-root", value_name = "CHANNEL=FOLDER", value_parser = build_root)]
+    pub build_roots: Vec<(String, PathBuf)>,
+}
+
+impl RootArgs {
+    /// As they are given to another process.
+    pub fn words(&self) -> Vec<OsString> {
+        let word = |(channel, folder): &(String, PathBuf)| {
+            let mut word = OsString::from(format!("--build-root={channel}="));
+            word.push(folder);
+            word
+        };
+        self.build_roots.iter().map(word).collect()
+    }
+}
+
+fn build_root(text: &str) -> Result<(String, PathBuf), String> {
+    let (channel, folder) = text.split_once('=').ok_or("give a channel and a folder, like `own=/srv/build-root`")?;
+    Ok((channel.to_owned(), folder.into()))
 }
 
 /// How much is kept for later builds.
@@ -63,6 +91,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         name: args.name.unwrap_or_else(machine_name),
         dir: args.dir,
         cache_size: args.cache.bytes(),
+        build_roots: args.roots.build_roots.into_iter().collect(),
     };
     worker::run(&config, &AtomicBool::new(false))?;
     Ok(Outcome::Done)

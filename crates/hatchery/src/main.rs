@@ -18,6 +18,7 @@ mod cmd_plan;
 mod cmd_queue;
 mod cmd_sample;
 mod cmd_serve;
+mod cmd_source;
 mod cmd_try;
 mod cmd_verify;
 mod cmd_wishes;
@@ -87,6 +88,8 @@ enum Command {
     Package(cmd_package::Args),
     /// Say what to build next, so that most orders that lacked something would be served
     Advise(cmd_advise::Args),
+    /// For operators: have a package built from source for a channel's own binhost
+    Source(cmd_source::Args),
     /// Make a backup of a site, running or not
     Backup(cmd_keep::BackupArgs),
     /// Put a backup in place of a site that is not there
@@ -147,6 +150,7 @@ fn main() -> ExitCode {
         Command::Wishes(args) => cmd_wishes::run(args),
         Command::Package(args) => cmd_package::run(args),
         Command::Advise(args) => cmd_advise::run(args),
+        Command::Source(args) => cmd_source::run(args),
         Command::Backup(args) => cmd_keep::backup(args),
         Command::Restore(args) => cmd_keep::restore(args),
         Command::Export(args) => cmd_keep::export(args),

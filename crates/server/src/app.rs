@@ -19,6 +19,7 @@ use crate::outbound::Reach;
 use crate::outlook::Outlooks;
 use crate::preview::PresetPlans;
 use crate::sizes::KeptRatios;
+use crate::source_builds::SourceBuilds;
 use crate::storage::Storage;
 use crate::workers::Workers;
 
@@ -46,6 +47,8 @@ pub struct App {
     pub preset_plans: PresetPlans,
     pub ratios: KeptRatios,
     pub flag_words: FlagWords,
+    /// What is built from source, and for which binhosts.
+    pub source_builds: SourceBuilds,
     pub usage: Usage,
     pub counters: Counters,
     /// Turns true when the server is to end.

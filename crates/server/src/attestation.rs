@@ -77,7 +77,7 @@ impl Attestor {
 }
 
 /// A key that others may read is no key.
-fn read_key(path: &Path) -> Result<SigningKey, ConfigError> {
+pub(crate) fn read_key(path: &Path) -> Result<SigningKey, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let invalid = |why: String| ConfigError::Invalid(format!("the signing key {} {why}", path.display()));
     let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
@@ -98,6 +98,10 @@ pub(crate) async fn of_report(app: &App, build: &str, lease: &str, report: &EndR
     let (Some(attempt), Some(row)) = (app.db.attempt_of_lease(build, lease).await?, app.db.build(build).await?) else {
         return Ok(Vec::new());
     };
+    // A package built from source is signed itself.
+    if row.formats.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut sent = app.db.uploads(build, attempt).await?;
     let listed = |name: &String| sent.remove(name).map(|digests| Listed { name: name.clone(), digests });
     let others: Vec<Listed> = evidence.iter().map(|e| &e.name).filter_map(listed).collect();

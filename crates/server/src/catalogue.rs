@@ -239,6 +239,7 @@ impl Planned {
             notice: self.notice(),
             boot_gate: false,
             control_files: false,
+            source: None,
         })
     }
 }

@@ -17,6 +17,9 @@ use crate::presets::Preset;
 /// A channel that could not be read is not asked again for so long.
 const RETRY: Duration = Duration::from_secs(60);
 
+/// What an index says of the flags that no IUSE names (PMS 11.1.1).
+const IMPLICIT: [&str; 3] = ["IUSE_IMPLICIT", "USE_EXPAND_IMPLICIT", "USE_EXPAND_UNPREFIXED"];
+
 /// All channels of a site, in the operator's order.
 pub struct Channels {
     list: Vec<Arc<Channel>>,
@@ -185,11 +188,13 @@ impl Channel {
         let mut profile = self.profile()?;
         let access = self.access().map_err(|e| self.unavailable(e.to_string()))?;
         let mut binhosts = Vec::with_capacity(access.len());
-        let mut gone = BTreeSet::new();
+        let (mut gone, mut told) = (BTreeSet::new(), false);
         for access in &access {
             let index = self.client.index(access).map_err(|e| self.unavailable(e.to_string()))?;
-            if binhosts.is_empty() {
+            // A new binhost of one's own knows nothing of the profile yet.
+            if !told && IMPLICIT.iter().any(|key| index.packages.header.contains_key(*key)) {
                 profile.set_implicit_iuse_from_index(&index.packages.header);
+                told = true;
             }
             let absent = self.client.absent(access, &index.packages).map_err(|e| self.unavailable(e.to_string()))?;
             gone.extend(absent.into_iter().map(|path| (access.name.clone(), path)));
@@ -291,6 +296,11 @@ impl Channel {
     /// The Gentoo repository that tells of advisories and sources: the one named, or else the profile's.
     pub fn repository(&self) -> Option<PathBuf> {
         repository(&self.config)
+    }
+
+    /// The indexes have changed: the next [`Channel::snapshot`] reads them.
+    pub fn read_again(&self) {
+        *self.last.write().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
 
     /// Whether the next [`Channel::snapshot`] answers at once.

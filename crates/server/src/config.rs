@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::accounts::AccountsConfig;
 use crate::limits::Limits;
+use crate::source_builds::SourceBuildsConfig;
 
 /// Configuration of one server.
 #[derive(Clone, Debug, Deserialize)]
@@ -195,6 +196,9 @@ pub struct ChannelConfig {
     /// depend on is always allowed.
     #[serde(default)]
     pub packages_allowed: Vec<String>,
+    /// Have packages built from source, for one of the binhosts.
+    #[serde(default)]
+    pub source_builds: Option<SourceBuildsConfig>,
     /// Best first: a later binhost fills what the earlier ones lack.
     #[serde(rename = "binhost")]
     pub binhosts: Vec<BinhostConfig>,
@@ -310,6 +314,9 @@ impl Config {
                 }
             }
             channel.check_packages()?;
+            if let Some(source_builds) = &channel.source_builds {
+                source_builds.check(channel)?;
+            }
             if channel.binhosts.is_empty() {
                 return invalid(format!("channel {} has no binhost", channel.name));
             }
@@ -360,7 +367,6 @@ impl ChannelConfig {
             ConfigError::Invalid(format!("channel {}: {key}: “{}” is not understood", self.name, text.escape_debug()))
         };
         self.denied()?;
-        let is_pattern = |text: &&String| text.strip_suffix("/*").is_some_and(gentoo::names::is_category) || is_plain_name(text);
         match self.packages_allowed.iter().find(|text| !is_pattern(text)) {
             Some(bad) => Err(wrong("packages_allowed", bad)),
             None => Ok(()),
@@ -377,16 +383,23 @@ impl ChannelConfig {
 
     /// The first of these atoms that orders may not ask for by name.
     pub(crate) fn not_allowed<'a>(&self, atoms: &'a [String]) -> Option<&'a String> {
+        let is_allowed = |text: &&String| gentoo::Atom::parse(text).is_ok_and(|atom| allows(&self.packages_allowed, &atom));
         if self.packages_allowed.is_empty() {
             return None;
         }
-        let is_allowed = |text: &&String| {
-            let Ok(atom) = gentoo::Atom::parse(text) else { return false };
-            let (name, category) = (atom.cp(), format!("{}/*", atom.category));
-            self.packages_allowed.iter().any(|allowed| *allowed == name || *allowed == category)
-        };
         atoms.iter().find(|atom| !is_allowed(atom))
     }
+}
+
+/// Whether it is `category/package` or `category/*`.
+pub(crate) fn is_pattern(text: &str) -> bool {
+    text.strip_suffix("/*").is_some_and(gentoo::names::is_category) || is_plain_name(text)
+}
+
+/// Whether one of these patterns is meant by the atom; no pattern allows all.
+pub(crate) fn allows(patterns: &[String], atom: &gentoo::Atom) -> bool {
+    let (name, category) = (atom.cp(), format!("{}/*", atom.category));
+    patterns.is_empty() || patterns.iter().any(|allowed| *allowed == name || *allowed == category)
 }
 
 /// Whether it is `category/package`.

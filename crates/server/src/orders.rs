@@ -13,6 +13,7 @@ use crate::limits::Limited;
 use crate::outlook::{self, Outlook};
 use crate::planner::PlanRefused;
 use crate::secret::{self, NoRandomness};
+use crate::source_builds;
 use crate::words;
 
 /// Why an order was not taken, for the person who placed it.
@@ -144,6 +145,9 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
             let unmet = &refused.explanation.unmet_wishes;
             app.db.count_wishes(&refused.channel, unmet).await?;
             demands::note(app, &refused.channel, order, unmet).await?;
+            if let Err(error) = source_builds::ask_unasked(app, &refused.channel, unmet).await {
+                tracing::warn!(%error, "what an order lacked is not built");
+            }
             return Err(Refusal::NoPlan(refused));
         }
         Err(other) => return Err(other),

@@ -47,6 +47,8 @@ pub struct Turn {
     pub arch: String,
     /// The names of the formats.
     pub formats: Vec<String>,
+    /// The channel whose packages it builds from source; none for an image.
+    pub source_for: Option<String>,
     /// How long a worker of usual speed takes to fetch it, and in all. Seconds.
     pub fetch_seconds: f64,
     pub seconds: f64,
@@ -185,6 +187,7 @@ fn work_out(rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, id
                 build: row.id.clone(),
                 arch: row.arch.clone(),
                 formats: row.formats.clone(),
+                source_for: row.source_for.clone(),
                 fetch_seconds: model.step_seconds(&row.work, step_number(Step::Fetch)),
                 seconds: model.seconds(&row.work, None),
             })
@@ -297,6 +300,7 @@ mod tests {
             rank: 0,
             work: work_of(&summary, &[Format::Iso]),
             wanted_by,
+            source_for: None,
         }
     }
 

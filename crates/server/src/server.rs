@@ -30,6 +30,7 @@ use crate::outlook::Outlooks;
 use crate::preview::PresetPlans;
 use crate::secret::{self, NoRandomness};
 use crate::sizes::KeptRatios;
+use crate::source_builds::SourceBuilds;
 use crate::storage::Storage;
 use crate::workers::Workers;
 use crate::{http, reconcile, tokens};
@@ -106,6 +107,7 @@ impl Server {
             preset_plans: PresetPlans::default(),
             ratios: KeptRatios::default(),
             flag_words: FlagWords::default(),
+            source_builds: SourceBuilds::new(&config)?,
             usage: Usage::default(),
             counters: Counters::default(),
             stopping,

@@ -97,7 +97,9 @@ fn seconds(outlook: &Outlook, turn: &Turn, worker: &str, row: &CandidateRow, kno
 fn can_make(abilities: &LeaseRequest, turn: &Turn, boot_gate: bool) -> bool {
     let writes = |format: &String| abilities.formats.is_empty() || abilities.formats.contains(format);
     let needs = memory(&turn.formats, boot_gate);
+    let has_root = |channel: &String| abilities.builds_source_for.contains(channel);
     abilities.arches.contains(&turn.arch)
+        && turn.source_for.as_ref().is_none_or(has_root)
         && turn.formats.iter().all(writes)
         && (abilities.memory_bytes == 0 || abilities.memory_bytes >= needs)
         && (abilities.starts_images || !boot_gate)
@@ -119,6 +121,7 @@ mod tests {
             build: "x".into(),
             arch: arch.into(),
             formats: formats.iter().map(|format| (*format).to_owned()).collect(),
+            source_for: None,
             fetch_seconds: 1.0,
             seconds: 2.0,
         };
@@ -132,6 +135,9 @@ mod tests {
         assert!(can_make(&small, &turn("amd64", &["iso"]), false), "writing an ISO takes no more than another format");
         assert!(!can_make(&small, &turn("amd64", &["iso"]), true), "starting it does");
         assert!(can_make(&small, &turn("amd64", &["zip"]), true), "and what is not started does not");
+        let source = Turn { source_for: Some("own".into()), ..turn("amd64", &[]) };
+        assert!(!can_make(&all, &source, false), "building from source takes a build root for the channel");
+        assert!(can_make(&LeaseRequest { builds_source_for: vec!["own".into()], ..all.clone() }, &source, false));
         let tiny = LeaseRequest { memory_bytes: 256 << 20, ..all };
         assert!(!can_make(&tiny, &turn("amd64", &["zip"]), false));
     }

@@ -65,14 +65,19 @@ impl ServerClient {
     /// Uploads one file as it is on disk, again and again if the server is away for a while, as long as `go_on` says so: a build is not lost
     /// for a network that is.
     pub fn upload(&self, lease: &Lease, name: &str, path: &Path, go_on: impl Fn() -> bool) -> Result<(), WorkerError> {
-        patiently(go_on, || self.upload_once(lease, name, path))
+        patiently(go_on, || self.upload_once(lease, &format!("artifacts/{name}"), path))
     }
 
-    fn upload_once(&self, lease: &Lease, name: &str, path: &Path) -> Result<(), WorkerError> {
+    /// Uploads the package of a build from source, which the server takes or refuses.
+    pub fn upload_package(&self, lease: &Lease, path: &Path, go_on: impl Fn() -> bool) -> Result<(), WorkerError> {
+        patiently(go_on, || self.upload_once(lease, "package", path))
+    }
+
+    fn upload_once(&self, lease: &Lease, place: &str, path: &Path) -> Result<(), WorkerError> {
         let unreadable = |e: std::io::Error| WorkerError::Unfit(format!("{}: {e}", path.display()));
         let file = File::open(path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
-        let request = self.leased(self.agent.put(self.build_url(lease, &format!("artifacts/{name}"))), lease);
+        let request = self.leased(self.agent.put(self.build_url(lease, place)), lease);
         let request = request.header("Content-Length", size.to_string());
         // A network that is cut says nothing; without a limit the worker would wait for it until TCP gives up.
         let limit = Duration::from_secs(LEAST_UPLOAD.saturating_add(size / SLOWEST_UPLOAD));

@@ -8,19 +8,21 @@ mod control;
 mod formats;
 mod memory;
 mod report;
+mod source;
 mod workshop;
 
 pub use boot::EvidenceFile;
 pub use build::{Built, BuiltFile, Watch, build};
 pub use client::{ServerClient, WorkerError};
 pub use report::LeaseReporter;
+pub use source::BuildRoots;
 pub use workshop::Workshop;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use contract::lease::{EndReport, LeaseRequest, PROTOCOL};
+use contract::lease::{EndReport, LeaseRequest, PROTOCOL, SourceJob};
 use contract::{Failure, Format, Lease, Step};
 
 /// How a worker is set up.
@@ -36,6 +38,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// What was not used for longest is removed where packages, store and forms take more than so many bytes, between builds.
     pub cache_size: u64,
+    /// The systems that it builds packages from source on; none where it makes images alone.
+    pub build_roots: BuildRoots,
 }
 
 /// How long the server may wait for work to come before it answers that there is none. Seconds.
@@ -72,6 +76,7 @@ pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
         formats: Format::ALL.iter().map(|format| format.name().to_owned()).collect(),
         wait_seconds: WAIT,
         memory_bytes: memory::memory(),
+        builds_source_for: source::usable(&config.build_roots, &workshop),
     };
     while !stop.load(Ordering::Relaxed) {
         if !has_room(&workshop) {
@@ -80,7 +85,7 @@ pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
         }
         match client.lease(&request) {
             Ok(Some(lease)) => {
-                let gave_back = serve_lease(&client, &workshop, lease, stop);
+                let gave_back = serve_lease(&client, &workshop, &config.build_roots, lease, stop);
                 trim(&workshop, config.cache_size);
                 if gave_back {
                     std::thread::sleep(GAVE_BACK);
@@ -122,11 +127,20 @@ fn trim(workshop: &Workshop, cache_size: u64) {
 
 /// Builds one leased job and reports how it ended. If the lease is lost on the way, the work is dropped: it is somebody else's now. Tells whether
 /// it was given back.
-fn serve_lease(client: &ServerClient, workshop: &Workshop, lease: Lease, stop: &AtomicBool) -> bool {
+fn serve_lease(client: &ServerClient, workshop: &Workshop, roots: &BuildRoots, lease: Lease, stop: &AtomicBool) -> bool {
     let build_id = lease.job.build.clone();
     tracing::info!(build = %build_id, packages = lease.job.plan.packages.len(), "leased");
     let reporter = LeaseReporter::start(client.clone(), &lease, stop);
-    let ended = build_and_upload(client, workshop, &lease, &reporter);
+    let ended = match &lease.job.source {
+        None => build_and_upload(client, workshop, &lease, &reporter),
+        Some(source) => {
+            let ended = |failure| match workshop.is_full() {
+                true => EndReport::GivenBack { failure },
+                false => EndReport::Failed { failure },
+            };
+            build_from_source(client, workshop, roots, (&lease, source), &reporter).map_err(ended)
+        }
+    };
     let lost = reporter.finish();
     if lost {
         tracing::warn!(build = %build_id, "the lease was lost; the work is dropped");
@@ -141,6 +155,28 @@ fn serve_lease(client: &ServerClient, workshop: &Workshop, lease: Lease, stop: &
         tracing::warn!(build = %build_id, "the disk is full: the build was given back");
     }
     gave_back
+}
+
+/// Builds a package and gives it to the server, which checks and signs it and adds it to the operator's binhost.
+fn build_from_source(
+    client: &ServerClient,
+    workshop: &Workshop,
+    roots: &BuildRoots,
+    (lease, job): (&Lease, &SourceJob),
+    reporter: &LeaseReporter,
+) -> Result<EndReport, Failure> {
+    let out_dir = workshop.scratch()?;
+    let package = source::build_package(&lease.job, job, roots, workshop, out_dir.path(), reporter)?;
+    reporter.progress(Step::Upload, 0, 1, &job.package);
+    client.upload_package(lease, &package, || !reporter.cancelled()).map_err(|error| Failure {
+        step: Step::Upload,
+        package: Some(job.package.clone()),
+        message: format!("what was built of {} did not get into the binhost: {error}", job.package),
+        advice: "Look at the binhost's folder and the server's log, and have it built again.".into(),
+    })?;
+    reporter.progress(Step::Upload, 1, 1, "");
+    let plan = Box::new(lease.job.plan.clone());
+    Ok(EndReport::Ready { artifacts: Vec::new(), plan, messages: Vec::new(), evidence: Vec::new() })
 }
 
 fn build_and_upload(

@@ -55,7 +55,7 @@ impl Subject<'_> {
             temp: Some(self.temp()),
             guest: Some(self.eprefix.to_owned()).filter(|prefix| !prefix.is_empty()),
             timeout: TIME_LIMIT,
-            limits: Limits::default(),
+            ..Command::default()
         };
         let mut listener = Relay { subject: self, phase: None };
         let ran = host.run(&command, &mut listener)?;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::helper::Pipe;
 use super::seccomp::filter;
-use super::wire::{Reply, RunRequest};
+use super::wire::{Reply, RunRequest, Shown};
 
 /// The directory, in the work directory, that a command sees as `/tmp/portage`.
 pub const PORTAGE: &str = "portage";
@@ -63,7 +63,7 @@ pub const ISOLATION: [&str; 44] = [
     "/dev",
 ];
 /// What a guest finds of this machine: programs, libraries and what these read. Nothing of a user's or an operator's is there.
-const GUEST: [&str; 13] = [
+pub const GUEST: [&str; 13] = [
     "/usr",
     "/bin",
     "/sbin",
@@ -101,14 +101,27 @@ pub fn probe(pipe: &mut Pipe) -> io::Result<()> {
     pipe.tell(&reply)
 }
 
+/// A build root: what is shown of this machine, and a place for what a package manager writes beside.
+fn show<'a>(command: &'a mut Command, shown: &[Shown]) -> &'a mut Command {
+    command.args(["--size", SMALL, "--tmpfs", "/var"]);
+    for item in shown {
+        match item {
+            Shown::Path { here, inside } => command.args(["--ro-bind", here, inside]),
+            Shown::Link { target, inside } => command.args(["--symlink", target, inside]),
+        };
+    }
+    command
+}
+
 /// The command as it runs in the sandbox.
 pub fn command(what: &RunRequest, filter: &PipeReader) -> Command {
     let mut command = Command::new("bwrap");
     command.args(["--seccomp", &filter.as_raw_fd().to_string()]);
-    match &what.guest {
-        None if what.onlooking => command.args(["--ro-bind", "target", "/"]),
-        None => command.args(["--bind", "target", "/"]),
-        Some(_) => command.args(GUEST.iter().flat_map(|path| ["--ro-bind-try", path, path])),
+    match (&what.guest, &what.build_root) {
+        (_, Some(shown)) => show(&mut command, shown),
+        (None, None) if what.onlooking => command.args(["--ro-bind", "target", "/"]),
+        (None, None) => command.args(["--bind", "target", "/"]),
+        (Some(_), None) => command.args(GUEST.iter().flat_map(|path| ["--ro-bind-try", path, path])),
     };
     command.args(ISOLATION).args(["--size", LARGE, "--tmpfs", "/tmp", "--size", SMALL, "--tmpfs", "/run"]);
     if let Some(prefix) = &what.guest {
@@ -117,6 +130,10 @@ pub fn command(what: &RunRequest, filter: &PipeReader) -> Command {
     command.args(["--bind", PORTAGE, "/tmp/portage", "--bind", "image", "/tmp/portage/image", "--chdir", "/tmp/portage/work"]);
     if let Some(temp) = &what.temp {
         command.arg("--bind").arg(Path::new(TEMPS).join(temp)).arg("/tmp/portage/temp");
+    }
+    if what.build_root.is_some() {
+        // What is left of `/` is a filesystem in memory, too.
+        command.args(["--remount-ro", "/"]);
     }
     for (name, value) in &what.env {
         command.args(["--setenv", name, value]);

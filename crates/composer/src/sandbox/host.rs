@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use super::helper::INSIDE;
 use super::limits::Limits;
 use super::mirror::OnDisk;
-use super::wire::{Area, Reply, Request, RunEnd, RunRequest, receive, send, to_text};
+use super::wire::{Area, Reply, Request, RunEnd, RunRequest, Shown, receive, send, to_text};
 use super::{SandboxError, helper_program, idmap};
 
 /// How directories of helpers are named in a work directory.
@@ -23,23 +23,47 @@ const LOCK: &str = "lock";
 const TAIL: usize = 30;
 
 /// A command for the sandbox. It finds the target as `/`, `/tmp/portage` as its own directory with `files` in it, and no network.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Command {
     pub argv: Vec<String>,
     /// Its whole environment.
     pub env: Vec<(String, String)>,
     /// Files for `/tmp/portage`, by plain name.
     pub files: Vec<(String, Vec<u8>)>,
-    /// Files of `/tmp/portage` to give back.
+    /// Files of `/tmp/portage` to give back, and folders, whose files are named by their paths.
     pub outputs: Vec<String>,
+    /// Bytes of the largest file given back; it is held in memory.
+    pub largest_output: u64,
     /// Whose `/tmp/portage/temp` it has: `SLOT/OWNER`, plain names both. It is kept until another owner takes the slot; none gets a fresh one.
     pub temp: Option<String>,
     /// EPREFIX, for a command that is a guest on a foreign system: instead of the target as `/`, it finds this machine's programs and
     /// libraries, not to be written, and the part of the target below this path.
     pub guest: Option<String>,
+    /// What it finds instead of the target: folders of a system that things are built on.
+    pub build_root: Option<Vec<Shown>>,
     /// Seconds until it is killed.
     pub timeout: u64,
     pub limits: Limits,
+}
+
+/// What a command may usually give back. Bytes.
+const LARGEST_OUTPUT: u64 = 64 << 20;
+
+impl Default for Command {
+    fn default() -> Command {
+        Command {
+            argv: Vec::new(),
+            env: Vec::new(),
+            files: Vec::new(),
+            outputs: Vec::new(),
+            largest_output: LARGEST_OUTPUT,
+            temp: None,
+            guest: None,
+            build_root: None,
+            timeout: 0,
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// How a command ended.
@@ -91,6 +115,14 @@ impl PhaseHost {
         sweep(work_dir)?;
         let (dir, lock) = directory(work_dir)?;
         PhaseHost::start_in(dir, lock, None)
+    }
+
+    /// Starts a helper whose target is this folder, which its commands cannot write to.
+    pub(super) fn start_on(work_dir: &Path, target: &Path) -> Result<PhaseHost, SandboxError> {
+        let target = fs::canonicalize(target).map_err(|error| broken(target, &error))?;
+        sweep(work_dir)?;
+        let (dir, lock) = directory(work_dir)?;
+        PhaseHost::start_in(dir, lock, Some(&target))
     }
 
     /// For helpers whose commands find this one's target and cannot change it. This one has to live as long, and to rest meanwhile.
@@ -178,8 +210,10 @@ impl PhaseHost {
             env: command.env.clone(),
             files,
             outputs: command.outputs.clone(),
+            largest_output: command.largest_output,
             temp: command.temp.clone(),
             guest: command.guest.clone(),
+            build_root: command.build_root.clone(),
             onlooking: self.onlooking,
             timeout: command.timeout,
             limits: command.limits,

@@ -4,6 +4,7 @@
 //! need it. The composer sends it what changed in its tree, has commands run, and takes back what they changed. Nothing here needs root.
 
 mod bubblewrap;
+mod build_root;
 mod disk;
 mod foreign;
 mod helper;
@@ -22,10 +23,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
+pub use build_root::BuildRoot;
 pub use host::{Command, Listener, Onlookers, PhaseHost, Ran};
 pub use limits::{Excess, Limits};
 pub use mirror::Scan;
-pub use wire::{Area, RunEnd};
+pub use wire::{Area, RunEnd, Shown};
 
 use crate::ComposeError;
 

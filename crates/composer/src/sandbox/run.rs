@@ -28,8 +28,9 @@ const DIRECTORIES: [&str; 4] = ["temp", "image", "work", "homedir"];
 /// Longest line passed on, in bytes, and most lines of one command.
 const MAX_LINE: usize = 4096;
 const MAX_LINES: u64 = 50_000;
-/// Largest file given back, in bytes.
-const MAX_OUTPUT: u64 = 64 * 1024 * 1024;
+/// Folders are looked into so deep for files to give back, and most files of one.
+const DEPTH: u8 = 4;
+const MAX_FILES: usize = 64;
 /// Longest query, in bytes.
 const MAX_QUERY: usize = 16 * 1024;
 
@@ -50,7 +51,9 @@ pub fn run(pipe: &mut Pipe, what: &RunRequest) -> io::Result<()> {
     kill_all()?;
     reap()?;
     for name in &what.outputs {
-        give_back(pipe, name)?;
+        for file in files_of(Path::new(PORTAGE), name, DEPTH) {
+            give_back(pipe, &file, what.largest_output)?;
+        }
     }
     pipe.tell(&Reply::Ended(end))
 }
@@ -281,14 +284,24 @@ impl Lines {
     }
 }
 
-/// Sends a file that the command left, if it left a regular one of sane size.
-fn give_back(pipe: &mut Pipe, name: &str) -> io::Result<()> {
+/// The name itself, or where that is a folder, the names of what is in it; no link is followed.
+fn files_of(dir: &Path, name: &str, depth: u8) -> Vec<String> {
+    if depth == 0 || !fs::symlink_metadata(dir.join(name)).is_ok_and(|meta| meta.is_dir()) {
+        return vec![name.to_owned()];
+    }
+    let children = fs::read_dir(dir.join(name)).into_iter().flatten().flatten();
+    let names = children.filter_map(|child| Some(format!("{name}/{}", child.file_name().to_str()?)));
+    names.take(MAX_FILES).flat_map(|name| files_of(dir, &name, depth - 1)).take(MAX_FILES).collect()
+}
+
+/// Sends a file that the command left, if it left a regular one that is not too large.
+fn give_back(pipe: &mut Pipe, name: &str, largest: u64) -> io::Result<()> {
     let at = Path::new(PORTAGE).join(name);
     let Ok(file) = OpenOptions::new().read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(at) else {
         return Ok(());
     };
     let meta = file.metadata()?;
-    if !meta.is_file() || meta.len() > MAX_OUTPUT {
+    if !meta.is_file() || meta.len() > largest {
         return Ok(());
     }
     send(&mut pipe.output, &Reply::Output { name: name.to_owned(), size: meta.len() })?;

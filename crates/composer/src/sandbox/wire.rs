@@ -122,17 +122,30 @@ pub struct RunRequest {
     pub env: Vec<(String, String)>,
     /// Files for `/tmp/portage` inside, by plain name.
     pub files: Vec<(String, String)>,
-    /// Names of files of `/tmp/portage` to give back.
+    /// Names of files and folders of `/tmp/portage` to give back.
     pub outputs: Vec<String>,
+    /// Bytes of the largest file given back.
+    pub largest_output: u64,
     /// Whose `/tmp/portage/temp` it has: `SLOT/OWNER`, plain names both. It is kept until another owner takes the slot; none gets a fresh one.
     pub temp: Option<String>,
     /// EPREFIX: the command finds this machine's programs and libraries, and the part of the target below this path, there alone.
     pub guest: Option<String>,
+    /// What is found there instead of the target, of this machine.
+    pub build_root: Option<Vec<Shown>>,
     /// The target cannot be written.
     pub onlooking: bool,
     /// Seconds until it is killed.
     pub timeout: u64,
     pub limits: Limits,
+}
+
+/// Something that a command in a build root finds and cannot change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shown {
+    /// A folder or file of this machine, at a path inside; below `target` it is the helper's own target.
+    Path { here: String, inside: String },
+    /// A symbolic link.
+    Link { target: String, inside: String },
 }
 
 /// From the process inside.

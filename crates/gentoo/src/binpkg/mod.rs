@@ -114,6 +114,11 @@ impl BinaryPackage {
         self.image.len()
     }
 
+    /// The image as it is stored, compressed.
+    pub(crate) fn stored_image(&self) -> Section {
+        self.image.clone()
+    }
+
     /// The decompressed tar stream of the image, from its beginning at each call. A small file can inflate to any size: take no more
     /// of it than there is room for.
     ///

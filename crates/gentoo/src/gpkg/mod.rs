@@ -8,7 +8,7 @@ mod write;
 
 pub(crate) use read::{Contents, read};
 pub use signature::{SignatureProblem, Signatures, Signer, Verifier};
-pub use write::{Description, write};
+pub use write::{Description, repack, write};
 
 /// The empty member that says which version of the format this is.
 const VERSION_MEMBER: &str = "gpkg-1";

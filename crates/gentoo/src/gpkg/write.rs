@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use super::manifest::{Hasher, Record};
 use super::{MANIFEST, Signer, VERSION_MEMBER};
 use crate::binpkg::tar_header::{self, Attributes, BLOCK};
-use crate::binpkg::{ImageWriter, pad};
+use crate::binpkg::{BinaryPackage, ImageWriter, pad};
 use crate::compression::Compression;
 
 /// Portage pads its archives to records of this size.
@@ -44,6 +44,25 @@ pub fn write<W: Read + Write + Seek + Send + Sync>(
         image(&mut writer)?;
         writer.finish()
     })?;
+    container.finish()
+}
+
+/// Writes a GPKG with the image of another package as it is stored there, byte for byte, and with metadata and signatures of its own.
+///
+/// # Errors
+/// As for [`write`].
+pub fn repack<W: Read + Write + Seek + Send + Sync>(
+    out: &mut W,
+    description: &Description<'_>,
+    package: &BinaryPackage,
+    signer: Option<&mut dyn Signer>,
+) -> io::Result<()> {
+    check_names(description)?;
+    let mut container = Container { out, description, signer, manifest: String::new() };
+    container.small(VERSION_MEMBER, b"")?;
+    container.archive("metadata", &mut |target| write_metadata(target, description))?;
+    let name = format!("image.tar{}", package.compression().suffix());
+    container.stored(&name, package.image_size(), &mut package.stored_image())?;
     container.finish()
 }
 
@@ -85,6 +104,21 @@ impl<W: Read + Write + Seek + Send + Sync> Container<'_, '_, W> {
         self.out.write_all(&header)?;
         self.manifest.push_str(&record.line(&name));
         self.sign(&name, start + header_size, record.size, end)
+    }
+
+    /// A member that is copied.
+    fn stored(&mut self, name: &str, size: u64, data: &mut dyn Read) -> io::Result<()> {
+        self.out.write_all(&self.header(name, size)?)?;
+        let start = self.out.stream_position()?;
+        let mut out = Hashing { out: &mut *self.out, hasher: Hasher::default() };
+        if io::copy(&mut data.take(size), &mut out)? != size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let record = out.hasher.finish();
+        pad(self.out, size)?;
+        let end = self.out.stream_position()?;
+        self.manifest.push_str(&record.line(name));
+        self.sign(name, start, size, end)
     }
 
     fn sign(&mut self, name: &str, data: u64, size: u64, end: u64) -> io::Result<()> {

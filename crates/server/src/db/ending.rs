@@ -8,7 +8,7 @@ use sqlx::{Any, Transaction};
 
 use super::lease::step_seconds;
 use super::outbox::{self, NoticeKind};
-use super::{BuildState, Db, Result, StepProgress, documents, from_json, report, to_i64, to_json, watch};
+use super::{BuildState, Db, Result, StepProgress, documents, from_json, report, source, to_i64, to_json, watch};
 use crate::clock::{exact_now, now};
 
 /// Why an end report was not taken.
@@ -40,13 +40,14 @@ impl Db {
         documents: &[Document],
     ) -> std::result::Result<BuildState, EndError> {
         let mut tx = self.write().await?;
-        let held: Option<(String, i64, i64, i64, String, String)> =
-            sqlx::query_as("SELECT state, attempts, forgiven, cancel, formats, plan FROM builds WHERE id = $1 AND lease = $2")
-                .bind(build)
-                .bind(lease)
-                .fetch_optional(&mut *tx)
-                .await?;
-        let Some((state, attempt, forgiven, cancel, formats, plan)) = held else {
+        let held: Option<(String, i64, i64, i64, String, String, Option<String>)> = sqlx::query_as(
+            "SELECT state, attempts, forgiven, cancel, formats, plan, source FROM builds WHERE id = $1 AND lease = $2",
+        )
+        .bind(build)
+        .bind(lease)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some((state, attempt, forgiven, cancel, formats, plan, source)) = held else {
             return Err(EndError::LeaseLost);
         };
         let state: BuildState = state.parse()?;
@@ -73,6 +74,7 @@ impl Db {
                 BuildState::Failed
             }
             EndReport::Ready { artifacts, plan: lock, messages, evidence } => {
+                source.as_deref().map_or(Ok(()), source::check_taken)?;
                 report::check_plan(&from_json(&plan)?, lock)?;
                 let mut sent = report::uploads(&mut *tx, build, attempt).await?;
                 report::check_artifacts(&mut sent, &from_json::<Vec<Format>>(&formats)?, artifacts)?;

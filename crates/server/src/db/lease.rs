@@ -5,7 +5,7 @@ use contract::{Event, Format, Plan, Step, System};
 use sqlx::any::AnyRow;
 use sqlx::{FromRow, Row as _};
 
-use super::{BuildState, Db, Result, StepProgress, from_json, log, to_i64, to_json, watch, workers};
+use super::{BuildState, Db, Result, SourceBuild, StepProgress, from_json, log, to_i64, to_json, watch, workers};
 use crate::clock::{exact_now, now};
 
 /// A build given to a worker.
@@ -19,6 +19,8 @@ pub struct Leased {
     pub system: System,
     pub plan: Plan,
     pub attempt: u32,
+    /// What is built from source instead of images.
+    pub source: Option<SourceBuild>,
 }
 
 /// The worker no longer holds the build: the lease lapsed, or the build has ended.
@@ -60,6 +62,7 @@ struct LeasedRow {
     system: String,
     plan: String,
     attempts: i64,
+    source: Option<String>,
 }
 
 impl<'r> FromRow<'r, AnyRow> for LeasedRow {
@@ -73,6 +76,7 @@ impl<'r> FromRow<'r, AnyRow> for LeasedRow {
             system: row.try_get("system")?,
             plan: row.try_get("plan")?,
             attempts: row.try_get("attempts")?,
+            source: row.try_get("source")?,
         })
     }
 }
@@ -86,7 +90,7 @@ impl Db {
              SET state = 'building', lease = $1, worker = $2, lease_expires = $3, started = $4,
                  attempts = attempts + 1, next_sequence = 0, progress = '[]'
              WHERE id = $5 AND state = 'waiting'
-             RETURNING id, channel, image_name, notice, formats, system, plan, attempts",
+             RETURNING id, channel, image_name, notice, formats, system, plan, attempts, source",
         )
         .bind(lease)
         .bind(worker)
@@ -104,6 +108,7 @@ impl Db {
                 system: from_json(&row.system)?,
                 plan: from_json(&row.plan)?,
                 attempt: u32::try_from(row.attempts).unwrap_or(0),
+                source: row.source.as_deref().map(from_json).transpose()?,
                 id: row.id,
                 channel: row.channel,
                 image_name: row.image_name,

@@ -8,7 +8,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use super::{Db, System};
 
 /// The version of the tables that this server works with.
-pub const NEWEST: i64 = 17;
+pub const NEWEST: i64 = 18;
 
 /// The oldest version that SQLite can be brought back to: what was before it is not undone, as no server of that time is in use.
 pub const OLDEST: i64 = 5;
@@ -53,6 +53,7 @@ const POSTGRES: &[Step] = &[
     ),
     (16, "reports", sql!("postgres/0016_reports.sql"), Some(sql!("postgres/0016_reports.down.sql"))),
     (17, "language", sql!("postgres/0017_language.sql"), Some(sql!("postgres/0017_language.down.sql"))),
+    (18, "source_builds", sql!("postgres/0018_source_builds.sql"), Some(sql!("postgres/0018_source_builds.down.sql"))),
 ];
 
 const SQLITE: &[Step] = &[
@@ -73,6 +74,7 @@ const SQLITE: &[Step] = &[
     (15, "rates_and_browsers", sql!("sqlite/0015_rates_and_browsers.sql"), Some(sql!("sqlite/0015_rates_and_browsers.down.sql"))),
     (16, "reports", sql!("sqlite/0016_reports.sql"), Some(sql!("sqlite/0016_reports.down.sql"))),
     (17, "language", sql!("sqlite/0017_language.sql"), Some(sql!("sqlite/0017_language.down.sql"))),
+    (18, "source_builds", sql!("sqlite/0018_source_builds.sql"), Some(sql!("sqlite/0018_source_builds.down.sql"))),
 ];
 
 impl Db {

@@ -27,6 +27,7 @@ mod report;
 mod reports;
 mod sessions;
 mod sizes;
+mod source;
 mod warm;
 mod watch;
 mod wishes;
@@ -55,6 +56,7 @@ pub use queue::{CandidateRow, NewPromise, QueueRows, RECENT, RunningRow, Waiting
 pub use reports::{NewReport, ReportRow};
 pub use sessions::{ApiToken, ELSEWHERE, LINK, SESSION, Session, SessionRow};
 pub use sizes::MadeSize;
+pub use source::{NewSourceBuild, SourceBuild};
 pub use warm::Ahead;
 pub use watch::MAX_ATTEMPTS;
 pub use wishes::CountedWish;

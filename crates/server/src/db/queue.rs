@@ -32,6 +32,8 @@ pub struct WaitingRow {
     pub rank: i64,
     pub work: Work,
     pub wanted_by: Vec<WantedRow>,
+    /// The channel whose packages it builds from source; none for an image.
+    pub source_for: Option<String>,
 }
 
 /// An order that wants a build.
@@ -92,13 +94,15 @@ impl Db {
         // One reader's transaction sees one moment.
         let mut tx = self.pool.begin().await?;
         let mut rows = QueueRows::default();
-        let waiting: Vec<(String, i64, String, String, i64, String)> =
-            sqlx::query_as("SELECT id, place, arch, formats, rank, work FROM builds WHERE state = 'waiting' ORDER BY id")
-                .fetch_all(&mut *tx)
-                .await?;
-        for (id, place, arch, formats, rank, work) in waiting {
+        let waiting: Vec<(String, i64, String, String, i64, String, Option<String>)> = sqlx::query_as(
+            "SELECT id, place, arch, formats, rank, work, CASE WHEN source IS NULL THEN NULL ELSE channel END
+             FROM builds WHERE state = 'waiting' ORDER BY id",
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        for (id, place, arch, formats, rank, work, source_for) in waiting {
             let (formats, work) = (from_json(&formats)?, from_json(&work)?);
-            rows.waiting.push(WaitingRow { id, place, arch, formats, rank, work, wanted_by: Vec::new() });
+            rows.waiting.push(WaitingRow { id, place, arch, formats, rank, work, wanted_by: Vec::new(), source_for });
         }
         // A user is doubtful who let an image lie for a day and has picked up none that became ready later. Each user is looked at once:
         // one may have thousands of orders.

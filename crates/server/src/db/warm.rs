@@ -63,7 +63,7 @@ impl Db {
         }
         sqlx::query(
             "UPDATE builds SET state = 'cancelled', cancel = 1, ended = $1
-             WHERE state = 'waiting' AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.build = builds.id AND o.cancelled IS NULL)
+             WHERE state = 'waiting' AND source IS NULL AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.build = builds.id AND o.cancelled IS NULL)
                AND NOT EXISTS (SELECT 1 FROM warm w WHERE w.build = builds.id)",
         )
         .bind(now())

@@ -39,6 +39,7 @@ mod ranges;
 mod reports;
 mod session;
 mod site_api;
+mod sources;
 mod stats;
 mod worker;
 
@@ -116,9 +117,12 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
         .route("/operator/advice", get(advice::page))
         .route("/operator/reports", get(reports::page))
         .route("/operator/reports/{report}", get(reports::bundle).post(reports::answer))
-        .route("/operator/act", post(operator::act_on_page));
+        .route("/operator/act", post(operator::act_on_page))
+        .route("/operator/source", post(sources::ask_on_page));
     // An upload takes as long as it takes; the lease says when it is lost.
-    let uploads = Router::new().route("/api/worker/builds/{build}/artifacts/{name}", put(worker::upload));
+    let uploads = Router::new()
+        .route("/api/worker/builds/{build}/artifacts/{name}", put(worker::upload))
+        .route("/api/worker/builds/{build}/package", put(worker::package));
     let workers = workers
         .layer(middleware::from_fn(limit_time))
         .merge(uploads)
@@ -179,6 +183,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(following_api::reports))
         .routes(routes!(following_api::bundle, following_api::answer))
         .routes(routes!(advice::api))
+        .routes(routes!(sources::ask))
         .routes(routes!(access::access, access::act))
 }
 

@@ -22,6 +22,7 @@ use crate::client::{cookie, who};
 use crate::clock;
 use crate::db::{BuildState, Cause, CountedWish, Gate, Role, Turn, step_number};
 use crate::secret;
+use crate::source_builds::SourceBuilds;
 use crate::words;
 
 /// Days of wishes looked at where none are named.
@@ -43,6 +44,7 @@ struct OperatorPage<'a> {
     site: SiteView,
     /// Reports of users without an answer.
     open_reports: usize,
+    source_builds: &'a SourceBuilds,
 }
 
 /// How the site as a whole does.
@@ -354,7 +356,18 @@ pub async fn page(State(app): SharedApp, headers: HeaderMap) -> Page {
     let wishes = app.db.wishes(DAYS, MAX_WISHES).await?;
     let (queue, site) = (view(&app).await?, site(&app).await?);
     let open_reports = app.db.reports().await?.iter().filter(|report| report.answer.is_none()).count();
-    Ok(render(StatusCode::OK, &OperatorPage { version: &assets::VERSION, queue, wishes, days: DAYS, site, open_reports }))
+    Ok(render(
+        StatusCode::OK,
+        &OperatorPage {
+            version: &assets::VERSION,
+            queue,
+            wishes,
+            days: DAYS,
+            site,
+            open_reports,
+            source_builds: &app.source_builds,
+        },
+    ))
 }
 
 /// `POST /operator`: logs in with the token.
@@ -402,6 +415,11 @@ impl OperatorPage<'_> {
 
     fn wished(&self, wish: &CountedWish) -> String {
         if wish.flags.is_empty() { wish.package.clone() } else { format!("{}[{}]", wish.package, wish.flags.join(",")) }
+    }
+
+    /// Whether it can be built from source for the channel's own binhost.
+    fn may_build(&self, wish: &CountedWish) -> bool {
+        self.source_builds.may_build(&wish.channel, &wish.package)
     }
 
     fn nearest(&self, wish: &CountedWish) -> String {

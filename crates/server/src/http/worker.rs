@@ -8,9 +8,11 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use contract::lease::{BinhostAccess, EndReport, EventAnswer, EventBatch, LeaseRequest, OLDEST_PROTOCOL};
+use binhost::AddError;
+use contract::lease::{BinhostAccess, EndReport, EventAnswer, EventBatch, LeaseRequest, OLDEST_PROTOCOL, SourceJob};
 use contract::{Failure, Job, Lease, Step};
 use serde::de::DeserializeOwned;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_stream::StreamExt;
 
@@ -21,6 +23,7 @@ use crate::attestation;
 use crate::bus::Change;
 use crate::db::{EndError, LeaseLost, Leased};
 use crate::secret;
+use crate::source_builds::{self, NotTaken};
 use crate::storage::{Incoming, is_plain_name};
 
 /// Bytes of a batch of events, and of the largest message: an end report holds the whole plan.
@@ -148,6 +151,9 @@ fn access(app: &App, leased: &Leased) -> Result<Access, Failure> {
     if leased.plan.base.is_some() && stage3.is_none() {
         return Err(failure(format!("The channel “{}” is no longer built on a stage3.", leased.channel)));
     }
+    if leased.source.is_some() && app.source_builds.limits(&leased.channel).is_none() {
+        return Err(failure(format!("Packages are no longer built for the channel “{}”.", leased.channel)));
+    }
     let missing = leased.plan.binhosts.iter().find(|planned| !access.iter().any(|a| a.name == planned.name));
     match missing {
         Some(planned) => Err(failure(format!("The binhost “{}” is no longer part of the channel.", planned.name))),
@@ -162,6 +168,7 @@ struct Access {
 }
 
 fn job(app: &App, leased: Leased, access: Access) -> Job {
+    let limits = app.source_builds.limits(&leased.channel);
     Job {
         build: leased.id,
         plan: leased.plan,
@@ -173,6 +180,11 @@ fn job(app: &App, leased: Leased, access: Access) -> Job {
         notice: leased.notice,
         boot_gate: app.config.boot_gate,
         control_files: true,
+        source: leased.source.zip(limits).map(|(source, limits)| SourceJob {
+            package: source.package,
+            flags: source.flags,
+            limits,
+        }),
     }
 }
 
@@ -224,6 +236,46 @@ pub async fn upload(
         return Err(lost());
     }
     tracing::info!(build, name, size = upload.digests.size, "file received");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `PUT /api/worker/builds/{build}/package`: what was built from source. It is checked, signed and added to the binhost before the answer.
+pub async fn package(
+    State(app): SharedApp,
+    Path(build): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let lease = lease_header(&headers)?;
+    let (channel, mut source) = app.db.source_of_lease(&build, lease).await?.ok_or_else(lost)?;
+    let mut file = tokio::fs::File::from_std(tempfile::tempfile_in(&app.config.data_dir).map_err(storage)?);
+    let mut stream = body.into_data_stream();
+    let (mut size, mut touched_at) = (0u64, 0);
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| broke_off())?;
+        size += chunk.len() as u64;
+        if size > app.config.max_artifact_bytes {
+            drain(&mut stream, app.config.max_artifact_bytes).await;
+            let detail = format!("The package is larger than the {} bytes this site takes.", app.config.max_artifact_bytes);
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
+        file.write_all(&chunk).await.map_err(storage)?;
+        if size - touched_at >= TOUCH_EVERY {
+            touched_at = size;
+            app.db.touch_lease(&build, lease, app.config.lease_ttl_seconds).await?;
+        }
+    }
+    file.flush().await.map_err(storage)?;
+    let file = file.into_std().await;
+    let (wanted, taker) = (source.clone(), app.clone());
+    let taken = tokio::task::spawn_blocking(move || source_builds::take(&taker, &channel, &wanted, file)).await;
+    let added = taken.map_err(|e| Problem::internal(&e))?.map_err(|error| match error {
+        NotTaken::Add(AddError::Folder { .. } | AddError::Index { .. }) => Problem::internal(&error),
+        error => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("The package was not taken: {error}.")),
+    })?;
+    source.path = Some(added.path);
+    app.db.source_taken(&build, &source).await?;
+    app.bus.state_changed(&build);
     Ok(StatusCode::NO_CONTENT)
 }
 
