@@ -1,7 +1,7 @@
 //! The machines of `crates/machine`, as a test wants them: what goes wrong ends the test with what the console said.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -79,8 +79,13 @@ impl Machine {
     }
 }
 
-/// Makes the virtual disk larger, as whoever wants more room does. It was 16 GiB.
-pub fn enlarge(disk: &Path) {
-    let output = Command::new("qemu-img").arg("resize").arg(disk).arg("40G").output().expect("qemu-img runs");
+/// A larger disk over a virtual one of 16 GiB, as whoever wants more room makes it: a qcow2 beside it that has only what is written. QEMU
+/// reads a stream-optimized vmdk and cannot write into one, so this is how such a disk is used, too.
+pub fn enlarged(disk: &Path, format: &str) -> PathBuf {
+    let over = disk.with_extension("over.qcow2");
+    let mut command = Command::new("qemu-img");
+    command.args(["create", "-q", "-f", "qcow2", "-F", format, "-b"]).arg(disk).arg(&over).arg("40G");
+    let output = command.output().expect("qemu-img runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    over
 }

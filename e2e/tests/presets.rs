@@ -1,15 +1,17 @@
-//! The presets on the sample channels, as images that boot: x86's server, both desktops to a session on the screen, and the server with
-//! systemd from a disk. What amd64's server with OpenRC does is in `whole.rs`.
+//! The presets on the sample channels, as images that boot: the servers with systemd from a disk, both desktops to a session on the screen.
+//! What amd64's server with OpenRC does is in `whole.rs`. The disks have the roots and the container that are not started there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use e2e::qemu::{Firmware, Machine, Medium, Setup, enlarge};
+use e2e::qemu::{Firmware, Machine, Medium, Setup, enlarged};
 use e2e::{hatchery, password_hash, sample_dir, user, wait_for, workspace};
 
-/// The address that an order with systemd asks for.
+/// The address that an order with a fixed one asks for, and what the machine's network gives by DHCP.
 const FIXED: &str = "10.0.2.77/24";
+const GIVEN: &str = "10.0.2.15/24";
+const HAS_FIXED: &str = "amd64-server-systemd";
 const PASSWORD: &str = "correct horse battery";
 /// How long a session may take to come up once the system has: emulation is slow.
 const SESSION_LIMIT: Duration = Duration::from_secs(300);
@@ -20,33 +22,40 @@ fn the_other_presets_boot_and_the_desktops_show_their_session() {
     fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions can be set");
     let pictures = workspace().join("target/e2e-pictures");
     fs::create_dir_all(&pictures).expect("a folder for pictures");
-    let presets = [
-        ("x86-server", Firmware::SeaBios, Medium::Cd),
-        ("x86-desktop", Firmware::SeaBios, Medium::UsbStick),
-        ("amd64-desktop", Firmware::Ovmf, Medium::Cd),
-        ("amd64-server-systemd", Firmware::SeaBios, Medium::Disk("qcow2")),
+    let start = |preset, firmware, medium, root| Start { preset, firmware, medium, root };
+    let starts = [
+        start("x86-server-systemd", Firmware::SeaBios, Medium::Disk("qcow2"), "btrfs"),
+        start("x86-desktop", Firmware::SeaBios, Medium::UsbStick, ""),
+        start("amd64-desktop", Firmware::Ovmf, Medium::Cd, ""),
+        start("amd64-server-systemd", Firmware::SeaBios, Medium::Disk("vmdk"), "xfs"),
     ];
     // A machine is emulated by one processor for the most part, so a second one boots beside it.
-    let (images, waiting) = std::sync::mpsc::channel::<(&str, Firmware, Medium, PathBuf)>();
+    let (images, waiting) = std::sync::mpsc::channel::<(&Start, PathBuf)>();
     let waiting = std::sync::Mutex::new(waiting);
     std::thread::scope(|threads| {
         for _ in 0..2 {
             threads.spawn(|| {
                 loop {
                     let next = waiting.lock().expect("no panic while locked").recv();
-                    let Ok((preset, firmware, medium, iso)) = next else { return };
-                    boots(preset, firmware, medium, &iso, &pictures);
+                    let Ok((start, image)) = next else { return };
+                    boots(start, &image, &pictures);
                 }
             });
         }
-        for (preset, firmware, medium) in presets {
-            if !is_made(preset) {
-                continue;
-            }
-            images.send((preset, firmware, medium, build(&dir.path().join(preset), preset, medium))).expect("somebody boots it");
+        for start in starts.iter().filter(|start| is_made(start.preset)) {
+            images.send((start, build(&dir.path().join(start.preset), start))).expect("somebody boots it");
         }
         drop(images);
     });
+}
+
+/// A preset, and how it is started.
+struct Start {
+    preset: &'static str,
+    firmware: Firmware,
+    medium: Medium,
+    /// The filesystem of a disk's root.
+    root: &'static str,
 }
 
 /// Whether the sample channel of a preset's architecture is there.
@@ -58,22 +67,23 @@ fn is_made(preset: &str) -> bool {
     there
 }
 
-/// Orders a preset on its sample channel and builds it as an ordinary user; the path of the image.
-fn build(dir: &Path, preset: &str, medium: Medium) -> PathBuf {
+/// Orders a preset on its sample channel and builds it as an ordinary user; the path of the image, or of a larger disk over it.
+fn build(dir: &Path, start: &Start) -> PathBuf {
+    let Start { preset, medium, root, .. } = *start;
     fs::create_dir(dir).expect("a folder");
     let (arch, rest) = preset.split_once('-').expect("a preset begins with its architecture");
     let of_arch = if arch == "amd64" { String::new() } else { format!("-{arch}") };
     let of_init = if rest.ends_with("-systemd") { "-systemd" } else { "" };
     let format = if let Medium::Disk(format) = medium { format } else { "iso" };
-    // With systemd a fixed address is asked for; the machine's network would give another by DHCP.
-    let network = match of_init {
-        "" => String::new(),
-        _ => format!("[system.network]\naddresses = [\"{FIXED}\"]\ngateways = [\"10.0.2.2\"]\ndns = [\"10.0.2.3\"]\n"),
+    let network = match preset {
+        HAS_FIXED => format!("[system.network]\naddresses = [\"{FIXED}\"]\ngateways = [\"10.0.2.2\"]\ndns = [\"10.0.2.3\"]\n"),
+        _ => String::new(),
     };
     let order = format!(
         "arch = \"{arch}\"\npreset = \"{preset}\"\nchannel = \"sample{of_arch}{of_init}\"\nformats = [\"{format}\"]\n\
-         [system]\nhostname = \"larry\"\nroot_password_hash = \"{hash}\"\nfirst_boot = \"echo it-ran-$((6*7))\"\n{network}",
-        hash = password_hash(PASSWORD)
+         [system]\nhostname = \"larry\"\nroot_password_hash = \"{hash}\"\nfirst_boot = \"echo it-ran-$((6*7))\"\n{root}{network}",
+        hash = password_hash(PASSWORD),
+        root = if root.is_empty() { String::new() } else { format!("root_filesystem = \"{root}\"\n") },
     );
     fs::write(dir.join("order.toml"), order).expect("the order is written");
     user::give(dir);
@@ -88,14 +98,15 @@ fn build(dir: &Path, preset: &str, medium: Medium) -> PathBuf {
     assert!(output.status.success(), "{preset}: {}", String::from_utf8_lossy(&output.stderr));
     let images = fs::read_dir(dir.join("out")).expect("images").flatten().map(|entry| entry.path());
     let image = images.into_iter().find(|path| path.extension().is_some_and(|e| e == format)).expect("an image");
-    if matches!(medium, Medium::Disk(_)) {
-        enlarge(&image);
+    match medium {
+        Medium::Disk(format) => enlarged(&image, format),
+        _ => image,
     }
-    image
 }
 
-fn boots(preset: &str, firmware: Firmware, medium: Medium, iso: &Path, pictures: &Path) {
-    let setup = Setup { x86: preset.starts_with("x86-"), ..Setup::of(iso, firmware, medium) };
+fn boots(&Start { preset, firmware, medium, root }: &Start, image: &Path, pictures: &Path) {
+    let medium = if let Medium::Disk(_) = medium { Medium::Disk("qcow2") } else { medium };
+    let setup = Setup { x86: preset.starts_with("x86-"), ..Setup::of(image, firmware, medium) };
     let Some(mut machine) = Machine::start(&setup) else { return };
     let marker = machine.expect("HATCHERY-READY", 0);
     // With systemd the login may be there first.
@@ -113,9 +124,25 @@ fn boots(preset: &str, firmware: Firmware, medium: Medium, iso: &Path, pictures:
         // What was drawn last is on the screen a moment later.
         std::thread::sleep(Duration::from_secs(5));
     }
+    if let Medium::Disk(_) = medium {
+        machine.has_a_root_of(38..=40);
+        let mounted = machine.run("findmnt -n -o FSTYPE /");
+        assert!(mounted.contains(root), "{preset}: {mounted}");
+        let table = machine.run("sfdisk --verify /dev/vda");
+        assert!(table.contains("No errors detected"), "{preset}: {table}");
+    }
     if preset.ends_with("-systemd") {
         systemd_has_done_its_part(&mut machine);
     }
+    if preset == HAS_FIXED {
+        // DHCP gives neither here, as the machine's network leads nowhere.
+        assert!(machine.run("ip -4 route show default").contains("default via 10.0.2.2"), "{preset} has no route");
+        assert!(machine.run("resolvectl dns").contains("10.0.2.3"), "{preset} has no name server");
+    }
+    let address = if preset == HAS_FIXED { FIXED } else { GIVEN };
+    wait_for("the address", SESSION_LIMIT, || {
+        machine.run("ip -4 -o address show scope global").contains(&format!("inet {address}")).then_some(())
+    });
     machine.screenshot(&pictures.join(format!("{preset}.png")));
 }
 
@@ -130,9 +157,6 @@ fn systemd_has_done_its_part(machine: &mut Machine) {
     says("systemctl is-system-running --wait", "running");
     says("systemctl is-active sshd nginx systemd-networkd systemd-resolved systemd-logind | sort | uniq -c", "5 active");
     says("systemctl is-enabled sshd nginx systemd-networkd systemd-resolved systemd-timesyncd | sort | uniq -c", "5 enabled");
-    says("ip -4 -o address show scope global", &format!("inet {FIXED}"));
-    says("ip -4 route show default", "default via 10.0.2.2");
-    says("resolvectl dns", "10.0.2.3");
     says("readlink /etc/resolv.conf", "systemd/resolve/stub-resolv.conf");
     says("curl -sS -o /dev/null -w 'code-%{http_code}' http://127.0.0.1/", "code-200");
     says("grep -q '^[0-9a-f]\\{32\\}$' /etc/machine-id && echo made-here", "made-here");
@@ -140,6 +164,4 @@ fn systemd_has_done_its_part(machine: &mut Machine) {
     says("cat /var/log/hatchery-first-boot.log", "it-ran-42");
     says("cat /var/log/hatchery-first-boot.log", "ended with status 0");
     says("loginctl list-sessions --no-legend", "root");
-    says("sfdisk --verify /dev/vda", "No errors detected");
-    machine.has_a_root_of(38..=40);
 }

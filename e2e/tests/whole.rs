@@ -6,7 +6,7 @@ use std::time::Duration;
 use e2e::browser::{Browser, axe_core};
 use e2e::hand::Hand;
 use e2e::mail::MailServer;
-use e2e::qemu::{self, Firmware, Machine, Medium, enlarge, several_at_once};
+use e2e::qemu::{self, Firmware, Machine, Medium, enlarged, several_at_once};
 use e2e::site::Site;
 use e2e::{user, wait_for, workspace};
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ fn an_order_in_the_browser_becomes_an_image_that_boots() {
 
     let disk = dir.path().join("image.qcow2");
     std::fs::write(&disk, site.download(&address_of(&page, &status, ".qcow2"), 0).1).expect("room for the disk");
-    enlarge(&disk);
+    let disk = enlarged(&disk, "qcow2");
     // The site has started the ISO as a CD, the disks and the network's files; the stick is left, and a disk that was made larger.
     let boots = [
         (&iso, Firmware::SeaBios, Medium::UsbStick),

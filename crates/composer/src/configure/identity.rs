@@ -36,7 +36,8 @@ pub(super) fn take_out_identity(files: &mut Files, init: Option<Init>) -> Result
     }
 }
 
-/// Has the machine make its SSH host keys before sshd starts, unless sshd's own service sees to it.
+/// Has the machine make its SSH host keys before sshd starts, unless OpenRC's service of sshd, or one of its own under systemd, sees to it.
+/// What a unit does in ExecStartPre has to be done in 90 s, and an emulated or old machine takes longer for an RSA key.
 pub(super) fn make_ssh_keys_at_boot(files: &mut Files, init: Option<Init>) -> Result<(), ComposeError> {
     let Some(init) = init else { return Ok(()) };
     let Some(service) = ["sshd", "ssh"].into_iter().find(|service| init.is_enabled(files, service)) else { return Ok(()) };
@@ -44,7 +45,7 @@ pub(super) fn make_ssh_keys_at_boot(files: &mut Files, init: Option<Init>) -> Re
         Init::OpenRc => vec![format!("etc/init.d/{service}")],
         Init::Systemd => {
             let folders = ["etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
-            folders.iter().flat_map(|dir| [format!("{dir}/{service}.service"), format!("{dir}/sshdgenkeys.service")]).collect()
+            folders.iter().map(|dir| format!("{dir}/sshdgenkeys.service")).collect()
         }
     };
     for place in places {

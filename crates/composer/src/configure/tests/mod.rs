@@ -293,6 +293,15 @@ fn an_sshd_that_makes_its_own_keys_is_left_alone() {
     root.put("etc/init.d/sshd", "#!/sbin/openrc-run\nstart_pre() {\n\tssh-keygen -A\n}\n");
     root.configure(&System::default(), &["sshd"]).unwrap();
     assert!(!root.tree.contains("etc/init.d/hatchery-sshkeys"));
+    // A unit's ExecStartPre has 90 s, which is too little for some machines; a service for it has as long as it takes.
+    let sshd = "[Service]\nExecStartPre=/usr/bin/ssh-keygen -A\n[Install]\nWantedBy=multi-user.target\n";
+    for (keys, ours) in [(None, true), (Some("[Service]\nType=oneshot\nExecStart=/usr/bin/ssh-keygen -A\n"), false)] {
+        let mut root = Root::systemd();
+        root.put("usr/lib/systemd/system/sshd.service", sshd);
+        keys.iter().for_each(|keys| root.put("usr/lib/systemd/system/sshdgenkeys.service", *keys));
+        root.configure(&System::default(), &["sshd"]).unwrap();
+        assert_eq!(root.tree.contains("usr/lib/systemd/system/hatchery-sshkeys.service"), ours);
+    }
 }
 
 #[test]
