@@ -4,7 +4,7 @@
 //! sector 0   MBR with GRUB's program for BIOS, GPT
 //!       16   the volume (descriptors, path tables, folders)
 //!       32   the same, as seen from partition 1, which begins at sector 16
-//!       48   boot catalog; grub.cfg, GRUB for BIOS, kernel, initramfs, the root's checksum, and from an even sector on the root
+//!       48   boot catalog; grub.cfg, GRUB for BIOS, kernel, initramfs, and from an even sector on the root; its checksums
 //!            then the EFI system partition (partition 2), padding, and the GPT again
 //! ```
 //!
@@ -26,7 +26,7 @@ use crate::disk::gpt::{self, Partition, Purpose};
 use crate::fat;
 use crate::grub::{self, BiosPrograms, Boot, BootPrograms};
 use crate::menu::{self, MenuWords};
-use crate::squashfs::{SquashCompressor, Squashfs};
+use crate::squashfs::{SquashCompressor, Squashfs, Sum};
 use crate::store::{BlobId, Store};
 use crate::tree::Tree;
 use crate::write::{Error, Meter, Progress, Workspace, WriteOptions, WriteReport};
@@ -52,9 +52,9 @@ pub struct BootMedia {
     pub grub_dir: String,
 }
 
-/// The root on the medium, and the text that `sha256sum -c` checks it by.
+/// The root on the medium, and what the initramfs checks it by: a line for each 4 MiB of it, their SHA-256.
 const ROOT: &str = "image.squashfs";
-const ROOT_SUM: &str = "image.squashfs.sha256";
+const ROOT_SUMS: &str = "image.squashfs.sums";
 
 /// Where partition 1 begins, which has a volume of its own over the same files; behind the first volume's folders.
 const PARTITION: u64 = DESCRIPTORS;
@@ -89,19 +89,13 @@ pub fn write_iso(
 
     let start = medium.end;
     let squashfs = Squashfs { tree, store, compressor: SquashCompressor::Zstd, options };
-    let root = squashfs.make_at((&medium.path, &medium.file, start * SECTOR), &mut meter)?;
+    let (root, sums) = squashfs.make_summed_at((&medium.path, &medium.file, start * SECTOR), &mut meter)?;
     medium.end = start + root.size.div_ceil(SECTOR);
-    let digest = root.sha256(store, (&medium.path, &medium.file, start * SECTOR))?;
-    medium.put(files.sum, sum_text(&digest).as_bytes())?;
+    let system = medium.append_sums((start, root.size), &sums)?;
     let efi = medium.append_efi(&programs)?;
-    medium.describe(boot, options.epoch, &files, (start, root.size), efi, &digest)?;
+    medium.describe(boot, options.epoch, &files, &system, efi)?;
     workspace.publish("image.iso")?;
     Ok(WriteReport { notes: [root.notes, programs.notes].concat() })
-}
-
-/// The root's checksum, as `sha256sum -c` reads it.
-fn sum_text(digest: &str) -> String {
-    format!("{digest}  {ROOT}\n")
 }
 
 /// A medium that is being written. All places are in sectors.
@@ -117,8 +111,16 @@ struct Files {
     config: Extent,
     kernel: Extent,
     initramfs: Extent,
-    sum: u64,
     bios: Option<(Extent, BiosPrograms)>,
+}
+
+/// The root and its checksums, of which `digest` is one in turn.
+struct System {
+    root: Extent,
+    sums: Extent,
+    /// The first sector behind both.
+    end: u64,
+    digest: String,
 }
 
 /// First sector and bytes.
@@ -153,20 +155,27 @@ impl Medium {
         Ok((sector, bytes.len() as u64))
     }
 
-    /// Writes all files but the root, leaving room for its checksum.
+    /// Writes all files but the root and its checksums.
     fn put_files(&mut self, store: &Store, boot: &BootMedia, programs: &BootPrograms) -> Result<Files, Error> {
         let entries = menu::medium_entries(&format!("hatchery.label={}", boot.volume_id), boot.words);
         let config = self.append(menu::grub_cfg(boot, "/boot/kernel", "/boot/initramfs", &entries).as_bytes())?;
         let kernel = store.read(&boot.kernel).map_err(|e| Error::content(b"boot/kernel", e))?;
         let (kernel, initramfs) = (self.append(&kernel)?, self.append(&boot.initramfs)?);
         let bios = programs.bios.as_ref().map(|bios| self.append_bios(bios)).transpose()?;
-        Ok(Files { config, kernel, initramfs, sum: self.take(SECTOR), bios })
+        Ok(Files { config, kernel, initramfs, bios })
     }
 
     fn append_bios(&mut self, bios: &BiosPrograms) -> Result<(Extent, BiosPrograms), Error> {
         let BiosPrograms { mut core, mut mbr } = bios.clone();
         start::place_grub(&mut core, &mut mbr, self.end)?;
         Ok((self.append(&core)?, BiosPrograms { core, mbr }))
+    }
+
+    /// Writes the checksums of a root that was written.
+    fn append_sums(&mut self, root: Extent, sums: &[Sum]) -> Result<System, Error> {
+        let text: String = sums.iter().map(|sum| hex::encode(sum) + "\n").collect();
+        let sums = self.append(text.as_bytes())?;
+        Ok(System { root, sums, end: self.end, digest: BlobId::of(text.as_bytes()).to_string() })
     }
 
     /// The EFI system partition; `None` when there is no program for it.
@@ -185,19 +194,18 @@ impl Medium {
         boot: &BootMedia,
         epoch: i64,
         files: &Files,
-        root: Extent,
+        system: &System,
         efi: Option<Extent>,
-        digest: &str,
     ) -> Result<(), Error> {
-        let data_end = root.0 + root.1.div_ceil(SECTOR);
+        let data_end = system.end;
         let sectors = self.end + PADDING;
-        let nodes = folders(files, root, sum_text(digest).len() as u64);
+        let nodes = folders(files, system);
         let volume = |start, catalog| Volume { id: &boot.volume_id, epoch, root: &nodes, start, sectors, catalog };
         self.put(DESCRIPTORS, &volume(0, Some(FILES)).describe()?)?;
         self.put(SECOND, &Volume { sectors: data_end, ..volume(PARTITION, None) }.describe()?)?;
         self.put(FILES, &start::catalog(files.bios.as_ref().map(|((sector, _), _)| *sector), efi))?;
 
-        let id = |purpose: &str| id_of(boot, digest, purpose);
+        let id = |purpose: &str| id_of(boot, &system.digest, purpose);
         let part = |purpose, name, start: u64, size: u64| Partition { purpose, id: id(name), name, start: start * SECTOR, size };
         let mut partitions = vec![part(Purpose::Data, "ISO9660", PARTITION, (data_end - PARTITION) * SECTOR)];
         partitions.extend(efi.map(|(sector, size)| part(Purpose::EfiSystem, "EFI system", sector, size)));
@@ -210,7 +218,7 @@ impl Medium {
 }
 
 /// The volume's files, the folders sorted by identifier.
-fn folders(files: &Files, root: Extent, sum: u64) -> Vec<Node> {
+fn folders(files: &Files, system: &System) -> Vec<Node> {
     let file = |identifier, name, (sector, size)| Node { identifier, name, kind: NodeKind::File { sector, size } };
     let folder = |identifier, name, nodes| Node { identifier, name, kind: NodeKind::Folder(nodes) };
     let mut grub = vec![file("BOOT.CAT;1", "boot.cat", (FILES, SECTOR))];
@@ -223,8 +231,8 @@ fn folders(files: &Files, root: Extent, sum: u64) -> Vec<Node> {
     ];
     vec![
         folder("BOOT", "boot", boot),
-        file("IMAGE.SQUASHFS;1", ROOT, root),
-        file("IMAGE_SQUASHFS.SHA256;1", ROOT_SUM, (files.sum, sum)),
+        file("IMAGE.SQUASHFS;1", ROOT, system.root),
+        file("IMAGE_SQUASHFS.SUMS;1", ROOT_SUMS, system.sums),
     ]
 }
 
@@ -320,10 +328,11 @@ mod tests {
         let workspace = Workspace::beside(&dir.path().join("out.iso")).unwrap();
         let mut medium = Medium::create(&workspace).unwrap();
         let config = medium.append(b"some text").unwrap();
-        let files = Files { config, kernel: config, initramfs: config, sum: medium.take(SECTOR), bios: None };
+        let files = Files { config, kernel: config, initramfs: config, bios: None };
         let root = (medium.end, root_size);
         medium.end += root.1.div_ceil(SECTOR);
-        let described = medium.describe(&media(), 1_795_304_461, &files, root, None, &"0".repeat(64));
+        let system = medium.append_sums(root, &[[7; 32], [8; 32]]).unwrap();
+        let described = medium.describe(&media(), 1_795_304_461, &files, &system, None);
         let out = dir.path().join("out.iso");
         (dir, described.and_then(|()| workspace.publish("image.iso")).map(|()| out))
     }
@@ -343,9 +352,9 @@ mod tests {
         let (_dir, medium) = listed(9_000_000_000);
         let said = xorriso(&medium.unwrap());
         assert!(said.contains(" 9000000000 Nov 21 23:41 'image.squashfs'"), "{said}");
-        assert!(said.contains(" 81 Nov 21 23:41 'image.squashfs.sha256'"), "{said}");
+        assert!(said.contains(" 130 Nov 21 23:41 'image.squashfs.sums'"), "{said}");
         assert!(said.contains(" 9 Nov 21 23:41 'grub.cfg'"), "{said}");
-        assert!(matches!(listed(1 << 46).1, Err(Error::Boot(_))));
+        assert!(matches!(listed(1 << 40).1, Err(Error::Boot(_))));
     }
 
     /// What a system sees that looks into the stick's first partition.

@@ -1,14 +1,31 @@
 # What a medium can do besides starting: be checked, keep changes, or be fetched over the network instead. Part of /init, which has
 # the words of the command line and "say", "rescue" and "load_for_devices"; the first two also of dracut's, by dracut-media.sh.
 
-# Compares the root with the checksum beside it.
+# Compares the root with the checksums beside it.
 check_medium() {
     [ "$check" = yes ] || return 0
     say "checking the medium"
-    until (cd $base/medium && sha256sum -c image.squashfs.sha256) >/dev/null 2>&1; do
-        rescue "the medium is damaged: image.squashfs is not what it should be. Write it again."
+    until parts_are_right; do
+        rescue "the medium is damaged: $why. Write it again."
     done
     say "the medium is sound"
+}
+
+# Each line of the checksums is the SHA-256 of 4 MiB, the last of what is left.
+parts_are_right() {
+    why="image.squashfs.sums is missing"
+    set -- $(cat $base/medium/image.squashfs.sums)
+    [ $# -gt 0 ] || return 1
+    why="image.squashfs is not what it should be"
+    total=$#
+    part=0
+    for expected; do
+        actual=$(dd if=$base/medium/image.squashfs bs=4194304 skip=$part count=1 2>/dev/null | sha256sum)
+        [ "${actual%% *}" = "$expected" ] || return 1
+        before=$((part * 10 / total))
+        part=$((part + 1))
+        [ $((part * 10 / total)) = $before ] || say "$((part * 100 / total)) % are checked"
+    done
 }
 
 # Mounts the layer that takes what is changed: a filesystem on the rest of the medium's disk when that was asked for, and memory

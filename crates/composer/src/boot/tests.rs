@@ -2,13 +2,13 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
-use image::Entry;
+use image::{BlobId, Entry};
 
 use flate2::{Compression, GzBuilder};
 
 use super::cpio::Archive;
 use super::dracut;
-use super::initramfs::{INIT, MODPROBE, MODULE_FUNCTIONS};
+use super::initramfs::{INIT, MEDIA, MODPROBE, MODULE_FUNCTIONS};
 use super::modules::Modules;
 use super::*;
 use crate::Unobserved;
@@ -269,6 +269,39 @@ fn the_scripts_are_shell() {
             child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
             assert!(child.wait().unwrap().success(), "{name} in {shell:?}");
         }
+    }
+}
+
+/// What the check of a medium in this folder ends with, by each shell that is there.
+fn checked(folder: &std::path::Path) -> Vec<String> {
+    let script =
+        format!("base=$1\ncheck=yes\nsay() {{ echo \"$*\"; }}\nrescue() {{ echo \"$*\"; exit; }}\n{MEDIA}\ncheck_medium");
+    let shells = [&["/bin/sh"][..], &["busybox", "sh"]].into_iter();
+    let outputs = shells
+        .filter_map(|shell| Command::new(shell[0]).args(&shell[1..]).args(["-uc", &script, "sh"]).arg(folder).output().ok());
+    outputs.map(|output| String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn the_check_finds_what_is_wrong_with_a_medium() {
+    let dir = tempfile::tempdir().unwrap();
+    let medium = dir.path().join("medium");
+    std::fs::create_dir(&medium).unwrap();
+    let mut root = vec![7; (8 << 20) + 5000];
+    let sums: String = root.chunks(4 << 20).map(|part| format!("{}\n", BlobId::of(part))).collect();
+    let all_say = |root: &[u8], expected: &str| {
+        std::fs::write(medium.join("image.squashfs"), root).unwrap();
+        let said = checked(dir.path());
+        assert!(!said.is_empty() && said.iter().all(|said| said.contains(expected)), "{said:?}");
+    };
+    all_say(&root, "image.squashfs.sums is missing");
+    std::fs::write(medium.join("image.squashfs.sums"), sums).unwrap();
+    all_say(&root, "the medium is sound");
+    all_say(&root[..root.len() - 1], "the medium is damaged: image.squashfs is not what it should be.");
+    for at in [0, 5 << 20, root.len() - 1] {
+        root[at] ^= 1;
+        all_say(&root, "the medium is damaged: image.squashfs is not what it should be.");
+        root[at] ^= 1;
     }
 }
 

@@ -1,12 +1,14 @@
 //! Contents on their way into the image: found compressed, or read, checked and compressed, on several cores.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
 
 use super::codec::Codec;
+use super::parts::{Image, Teller};
 use super::piece::{Keys, Piece, RUN, Recipe};
 use super::plan::{Part, Plan};
+use super::superblock::SUPERBLOCK;
 use crate::content::{Contents, Stretch, stretches};
 use crate::forms::{self, FormKey, Forms, Press};
 use crate::sparse::Source;
@@ -31,24 +33,30 @@ pub(super) struct Written {
     pub end: u64,
 }
 
-/// Writes the contents of a plan from this byte of a file on. Progress is told for each content as its turn comes.
+/// Writes the contents of a plan into an image, behind room for the superblock, which is known last. Progress is told for each content as
+/// its turn comes, and the teller told how long the image is.
 pub(super) fn write<'a>(
     plan: &'a Plan<'a>,
     press: &SquashPress<'a>,
-    threads: usize,
-    (path, file, start): (&Path, &File, u64),
+    Image { path, file, start }: Image,
+    teller: Option<Teller>,
     meter: &mut Meter,
 ) -> Result<Written, Error> {
-    let mut printer = Printer { path, file, written: Written { contents: Vec::new(), fragments: Vec::new(), end: start } };
+    (&*file).seek(SeekFrom::Start(start)).map_err(|e| Error::io(path, e))?;
+    write_all(&mut &*file, path, &[0; SUPERBLOCK])?;
+    let written = Written { contents: Vec::new(), fragments: Vec::new(), end: SUPERBLOCK as u64 };
+    let mut printer = Printer { path, file, teller, written };
     let produce = |emit: &mut dyn FnMut(Recipe<'a>) -> Result<(), Error>| {
         plan.parts.iter().flat_map(recipes).try_for_each(|recipe| {
             meter.add(recipe.length())?;
             emit(recipe)
         })
     };
-    forms::write(&press.forms, press, threads, produce, |recipe, form| match Piece::from_form(form, press.codec, &recipe) {
-        Some(piece) => printer.put(&recipe, piece),
-        None => Err(compressing(io::ErrorKind::InvalidData.into())),
+    forms::write(&press.forms, press, press.threads, produce, |recipe, form| {
+        match Piece::from_form(form, press.codec, &recipe) {
+            Some(piece) => printer.put(&recipe, piece),
+            None => Err(compressing(io::ErrorKind::InvalidData.into())),
+        }
     })?;
     Ok(printer.written)
 }
@@ -71,6 +79,7 @@ pub(super) struct SquashPress<'p> {
     pub keys: Keys,
     pub contents: Contents<'p>,
     pub forms: Forms,
+    pub threads: usize,
 }
 
 impl<'p> Press for SquashPress<'p> {
@@ -103,6 +112,7 @@ pub(super) fn compressing(error: io::Error) -> Error {
 struct Printer<'p> {
     path: &'p Path,
     file: &'p File,
+    teller: Option<Teller>,
     written: Written,
 }
 
@@ -115,6 +125,8 @@ impl Printer<'_> {
             Recipe::Run(stretch) if stretch.range.start == 0 => self.written.contents.push(Blocks { start, sizes }),
             Recipe::Run(_) => self.written.contents.iter_mut().next_back().into_iter().for_each(|last| last.sizes.extend(&sizes)),
         }
-        write_all(&mut &*self.file, self.path, &bytes)
+        write_all(&mut &*self.file, self.path, &bytes)?;
+        self.teller.iter_mut().for_each(|teller| teller.tell(self.written.end));
+        Ok(())
     }
 }

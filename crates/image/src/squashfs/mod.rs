@@ -11,6 +11,7 @@ mod data;
 mod directory;
 mod inode;
 mod nodes;
+mod parts;
 mod piece;
 mod plan;
 mod superblock;
@@ -19,19 +20,20 @@ mod tables;
 mod xattr;
 
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::thread;
 
 use sha2::{Digest, Sha256};
 
 pub use self::codec::SquashCompressor;
+pub(crate) use self::parts::Sum;
 
 use self::codec::Codec;
 use self::data::{SquashPress, compressing};
+use self::parts::{Image, KeptSums, Teller};
 use self::piece::{Keys, RUN};
 use self::plan::Plan;
-use self::superblock::SUPERBLOCK;
 use crate::content::Contents;
 use crate::forms::FormKey;
 use crate::store::Store;
@@ -42,6 +44,9 @@ use crate::write::{Error, Meter, Progress, Workspace, WriteOptions, WriteReport,
 const BLOCK: usize = 128 << 10;
 /// An image is a multiple of this, so that it can be a block device.
 const DEVICE_BLOCK: u64 = 4096;
+
+/// Bytes that have a checksum of their own on a medium.
+pub(crate) const PART: u64 = 4 << 20;
 
 /// Writes a squashfs image. Extended attributes that the format has no form for are named in the report.
 ///
@@ -90,31 +95,70 @@ impl Squashfs<'_> {
 
     /// Makes it from a byte of a file on, telling progress by the bytes of the tree's files.
     pub(crate) fn make_at(&self, (path, file, start): (&Path, &File, u64), meter: &mut Meter) -> Result<Made, Error> {
-        let Squashfs { tree, store, compressor, options } = *self;
-        let failed = |e| Error::io(path, e);
-        let codec = Codec { compressor, block: BLOCK };
-        let plan = Plan::of(tree, &options.groups, codec.block);
-        let press = SquashPress {
+        let image = Image { path, file, start };
+        let (plan, press) = (self.plan(), self.press()?);
+        let written = data::write(&plan, &press, image, None, meter)?;
+        self.finish((&plan, &press), &written, image, meter)
+    }
+
+    /// The same, with the SHA-256 of each [`PART`] of it, the last of which may be shorter. Of contents that an image had before in this
+    /// order they are known.
+    pub(crate) fn make_summed_at(
+        &self,
+        (path, file, start): (&Path, &File, u64),
+        meter: &mut Meter,
+    ) -> Result<(Made, Vec<Sum>), Error> {
+        let image = Image { path, file, start };
+        let (plan, press) = (self.plan(), self.press()?);
+        let kept = KeptSums { forms: &press.forms, key: press.keys.of_all("sums of parts", plan.sources()).finish() };
+        let (written, inner) = match kept.get() {
+            Some(known) => (data::write(&plan, &press, image, None, meter)?, known),
+            None => thread::scope(|scope| {
+                let (teller, ends) = Teller::new();
+                let sums = scope.spawn(move || image.follow(ends));
+                let written = data::write(&plan, &press, image, Some(teller), meter);
+                let sums = sums.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                Ok::<_, Error>((written?, sums?))
+            })?,
+        };
+        let made = self.finish((&plan, &press), &written, image, meter)?;
+        let sums = kept.complete(image, inner, (written.end, made.size))?;
+        Ok((made, sums))
+    }
+
+    fn plan(&self) -> Plan<'_> {
+        Plan::of(self.tree, &self.options.groups, BLOCK)
+    }
+
+    fn press(&self) -> Result<SquashPress<'_>, Error> {
+        let codec = Codec { compressor: self.compressor, block: BLOCK };
+        Ok(SquashPress {
             codec,
             keys: Keys::of(codec).map_err(compressing)?,
-            contents: Contents::new(store, RUN),
-            forms: store.forms().map_err(Error::store)?,
-        };
+            contents: Contents::new(self.store, RUN),
+            forms: self.store.forms().map_err(Error::store)?,
+            threads: self.options.thread_count(),
+        })
+    }
 
-        // The superblock is known last.
-        (&*file).seek(SeekFrom::Start(start)).map_err(failed)?;
-        write_all(&mut &*file, path, &[0; SUPERBLOCK])?;
-        let written = data::write(&plan, &press, options.thread_count(), (path, file, SUPERBLOCK as u64), meter)?;
+    /// Writes the tables behind the contents, and the superblock before them.
+    fn finish(
+        &self,
+        (plan, press): (&Plan, &SquashPress),
+        written: &data::Written,
+        Image { path, file, start }: Image,
+        meter: &mut Meter,
+    ) -> Result<Made, Error> {
         // Contents that several files have were told once.
-        meter.add(tree.totals().bytes.saturating_sub(plan.bytes))?;
-        let mut finished = tables::tables((tree, &plan, &written), codec, options, meter)?;
+        meter.add(self.tree.totals().bytes.saturating_sub(plan.bytes))?;
+        let mut finished = tables::tables((self.tree, plan, written), press.codec, self.options, meter)?;
         let used = finished.superblock.used;
         let size = used.next_multiple_of(DEVICE_BLOCK);
         finished.bytes.resize(finished.bytes.len() + (size - used) as usize, 0);
         write_all(&mut &*file, path, &finished.bytes)?;
         let superblock = finished.superblock.bytes();
-        file.write_all_at(&superblock, start).map_err(failed)?;
-        let mut key = press.keys.of_image(plan.sources());
+        file.write_all_at(&superblock, start).map_err(|e| Error::io(path, e))?;
+        let mut key = press.keys.of_all("image", plan.sources());
         key.field(&finished.bytes).field(&superblock);
         Ok(Made { notes: finished.notes, size, key: key.finish() })
     }

@@ -51,10 +51,10 @@ impl Keys {
         Ok(Keys(hasher))
     }
 
-    /// Begins the name of a whole image with these contents.
-    pub(super) fn of_image<'a>(&self, sources: impl Iterator<Item = &'a Source<'a>>) -> KeyHasher {
+    /// Begins the name of what is made of all these contents, in this order: of a whole image, say.
+    pub(super) fn of_all<'a>(&self, what: &str, sources: impl Iterator<Item = &'a Source<'a>>) -> KeyHasher {
         let mut hasher = self.0.clone();
-        hasher.field(b"image");
+        hasher.field(what.as_bytes());
         sources.for_each(|source| _ = hasher.blob(source.blob).number(source.size));
         hasher
     }
