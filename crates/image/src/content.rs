@@ -57,6 +57,14 @@ impl<'a> Contents<'a> {
         Contents { store, step, hashed: Mutex::default() }
     }
 
+    /// Hashes the file of a stretch, unless the stretch is all of it, so that nobody who appends it has to wait for that.
+    pub(crate) fn prepare(&self, stretch: &Stretch) -> Result<(), Error> {
+        match stretch.is_whole() {
+            true => Ok(()),
+            false => self.check(stretch, 0).map(drop),
+        }
+    }
+
     /// Appends a stretch to a buffer.
     pub(crate) fn append(&self, stretch: &Stretch, out: &mut Vec<u8>) -> Result<(), Error> {
         match stretch.is_whole() {

@@ -25,6 +25,8 @@ pub(crate) trait Press: Sync {
     fn key(&self, piece: &Self::Piece) -> Option<FormKey>;
     /// Raw bytes that making it takes.
     fn raw_length(&self, piece: &Self::Piece) -> u64;
+    /// What has to be done before a piece and others beside it can be made, each on a thread of its own that waits for no other.
+    fn prepare(&self, piece: &Self::Piece) -> Result<(), Error>;
     fn make(&self, piece: &Self::Piece) -> Result<Vec<u8>, Error>;
     /// Whether what was kept can be the form of this piece.
     fn accepts(&self, piece: &Self::Piece, form: &[u8]) -> bool;
@@ -89,6 +91,7 @@ impl<P: Press> Gatherer<'_, P> {
                 State::Kept(key, place)
             }
             Some((key, None)) => {
+                self.press.prepare(&piece)?;
                 self.open += self.press.raw_length(&piece) + 1;
                 State::Open(key)
             }

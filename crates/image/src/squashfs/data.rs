@@ -93,6 +93,10 @@ impl<'p> Press for SquashPress<'p> {
         recipe.length()
     }
 
+    fn prepare(&self, recipe: &Recipe<'p>) -> Result<(), Error> {
+        recipe.stretches().try_for_each(|stretch| self.contents.prepare(&stretch))
+    }
+
     fn make(&self, recipe: &Recipe<'p>) -> Result<Vec<u8>, Error> {
         let mut raw = Vec::new();
         recipe.stretches().try_for_each(|stretch| self.contents.append(&stretch, &mut raw))?;

@@ -182,6 +182,13 @@ impl<'a> Press for Compressor<'a> {
         piece.size
     }
 
+    fn prepare(&self, piece: &Piece<'a>) -> Result<(), Error> {
+        piece.parts.iter().try_for_each(|part| match part {
+            Part::Content(stretch) => self.contents.prepare(stretch),
+            Part::Header(_) | Part::Zeros(_) => Ok(()),
+        })
+    }
+
     fn make(&self, piece: &Piece<'a>) -> Result<Vec<u8>, Error> {
         let mut raw = Vec::with_capacity(piece.size as usize);
         for part in &piece.parts {

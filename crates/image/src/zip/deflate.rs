@@ -112,6 +112,13 @@ impl<'a> Press for Deflater<'a> {
         piece.length()
     }
 
+    fn prepare(&self, piece: &Piece<'a>) -> Result<(), Error> {
+        match &piece.body {
+            Body::Stretch(stretch) => self.contents.prepare(stretch),
+            Body::Nothing | Body::Bytes(_) => Ok(()),
+        }
+    }
+
     fn make(&self, piece: &Piece<'a>) -> Result<Vec<u8>, Error> {
         match &piece.body {
             Body::Nothing => Ok(Vec::new()),
