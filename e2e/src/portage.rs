@@ -16,6 +16,17 @@ package = gpkg(settings=portage.config(clone=portage.settings), gpkg_file=sys.ar
 assert package.request_signature, 'signatures are not asked for'
 package._verify_binpkg()";
 
+/// Where the Python of a virtual environment and its library are: all of it, or where it is this machine's in /usr, the
+/// executable by each name that links lead to, and the library's folder.
+const PYTHON: &str = "import os, sys, sysconfig
+at, names = sys.executable, []
+while os.path.islink(at):
+    at = os.path.join(os.path.dirname(at), os.readlink(at))
+    names.append(at)
+outside = [name for name in names if not name.startswith(sys.prefix + '/')]
+own = [*outside, sysconfig.get_path('stdlib')]
+print(*(own if sys.base_prefix == '/usr' else [sys.base_prefix]), sep='\\n')";
+
 /// Portage over what it reads of an image: /etc/portage, the packages installed, the world file.
 pub struct Portage {
     python: PathBuf,
@@ -123,19 +134,20 @@ impl Portage {
         let venv = self.python.ancestors().nth(2).expect("Python is in bin");
         let globals = "usr/share/portage/config/make.globals";
         fs::copy(venv.join("share/portage/config/make.globals"), root.join(globals)).expect("Portage has its settings");
-        let base = Command::new(&self.python).args(["-c", "import sys; print(sys.base_prefix)"]).output().expect("Python runs");
-        let base = PathBuf::from(String::from_utf8_lossy(&base.stdout).trim());
+        // The Python that the virtual environment is of may be this machine's own in /usr, of which the image must see no more than that.
+        let output = Command::new(&self.python).args(["-c", PYTHON]).output().expect("Python runs");
+        let python: Vec<PathBuf> = String::from_utf8_lossy(&output.stdout).lines().map(PathBuf::from).collect();
         let (gpg, agent) = (Path::new("/usr/bin/gpg"), Path::new("/usr/bin/gpg-agent"));
         let share = venv.join("share");
-        let binds: [(&Path, &Path); 7] = [
+        let mut binds: Vec<(&Path, &Path)> = python.iter().map(|path| (path.as_path(), path.as_path())).collect();
+        binds.extend([
             (Path::new("/"), Path::new("/host")),
             (tree, Path::new(&location)),
-            (&base, &base),
             (venv, venv),
             (&share, Path::new("/share")),
             (gpg, gpg),
             (agent, agent),
-        ];
+        ]);
         let mut command = inside.command(&binds);
         let sandboxes = "-userpriv -usersandbox -sandbox -ipc-sandbox -network-sandbox -pid-sandbox -mount-sandbox -userfetch";
         let environment = [
