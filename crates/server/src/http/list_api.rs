@@ -56,7 +56,7 @@ pub async fn of_list(
         let detail = format!("The list has more than {MAX_WORDS} words; an order takes 2000 packages.");
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
     }
-    app.may_preview(&client.user(&app.operator_token)).await?;
+    app.may_preview(&client.user(&app.secret)).await?;
     let (channel, snapshot) = snapshot(&app, query_field(query.as_deref(), "channel").as_deref()).await?;
     let read = tokio::task::spawn_blocking(move || import::packages_of(&text, &snapshot.universe)).await;
     let (packages, left) = read.map_err(|e| Problem::internal(&e))?;

@@ -106,7 +106,7 @@ pub async fn form_anew(State(app): SharedApp, client: Client, headers: HeaderMap
 /// `POST /orders/parts`: the same as parts of a page, for the script.
 pub async fn parts(State(app): SharedApp, client: Client, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let mut submitted = read_form(&headers, body).await?;
-    app.may_preview(&client.user(&app.operator_token)).await?;
+    app.may_preview(&client.user(&app.secret)).await?;
     submitted.apply_edits();
     let form = FormView::new(&app, &submitted, plan(&app, &submitted).await);
     Ok(render(StatusCode::OK, &OrderParts { form }))
@@ -182,7 +182,7 @@ async fn show(app: &Arc<App>, client: &Client, submitted: &Submitted, imported: 
 
 /// The form, with what it comes to.
 async fn worked_out<'a>(app: &'a Arc<App>, client: &Client, submitted: &'a Submitted) -> Result<FormView<'a>, Problem> {
-    let plan = match app.may_preview(&client.user(&app.operator_token)).await {
+    let plan = match app.may_preview(&client.user(&app.secret)).await {
         Ok(()) => plan(app, submitted).await,
         Err(refusal) => PlanView::Conflicts(plan_view::conflicts(app, &submitted.input, &refusal)),
     };
