@@ -29,6 +29,7 @@ pub fn write(dir: &Path, arch: Arch, targets: &[Target]) -> Result<(), SampleErr
         ("profiles/license_groups".to_owned(), license_groups(targets)),
         ("profiles/categories".to_owned(), lines(&categories)),
         ("profiles/profiles.desc".to_owned(), lines(&profiles.map(|profile| format!("{keyword}\t{profile}\tstable")))),
+        ("profiles/use.desc".to_owned(), USE_DESC.to_owned()),
         ("metadata/layout.conf".to_owned(), layout()),
         ("profiles/base/eapi".to_owned(), "8\n".to_owned()),
         ("profiles/base/make.defaults".to_owned(), base_defaults(arch)),
@@ -43,7 +44,8 @@ pub fn write(dir: &Path, arch: Arch, targets: &[Target]) -> Result<(), SampleErr
         (format!("{systemd}/eapi"), "8\n".to_owned()),
         (format!("{systemd}/parent"), format!("..\n{from_systemd}targets/systemd\n")),
     ];
-    for (name, text) in files {
+    let expanded = EXPANDED_DESC.map(|(variable, text)| (format!("profiles/desc/{variable}.desc"), text.to_owned()));
+    for (name, text) in files.into_iter().chain(expanded) {
         let path = dir.join(name);
         let folder = path.parent().unwrap_or(dir);
         fs::create_dir_all(folder).map_err(SampleError::io(folder))?;
@@ -51,6 +53,17 @@ pub fn write(dir: &Path, arch: Arch, targets: &[Target]) -> Result<(), SampleErr
     }
     Ok(())
 }
+
+/// What the flags of the recipes mean.
+const USE_DESC: &str = include_str!("../repository/use.desc");
+/// The same for USE_EXPAND variables.
+const EXPANDED_DESC: [(&str, &str); 5] = [
+    ("abi_x86", include_str!("../repository/desc/abi_x86.desc")),
+    ("cpu_flags_x86", include_str!("../repository/desc/cpu_flags_x86.desc")),
+    ("grub_platforms", include_str!("../repository/desc/grub_platforms.desc")),
+    ("input_devices", include_str!("../repository/desc/input_devices.desc")),
+    ("video_cards", include_str!("../repository/desc/video_cards.desc")),
+];
 
 const SYSTEMD_DEFAULTS: &str = "USE=\"systemd udev\"\n";
 const SYSTEMD_PACKAGES: &str = "-*sys-apps/openrc\n*sys-apps/systemd\n";
@@ -108,4 +121,28 @@ LIBDIR_{keyword}="{libdir}"
 ABI_X86="{abi_x86}"
 "#
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use gentoo::use_desc::FlagDescriptions;
+
+    use super::*;
+
+    #[test]
+    fn common_flags_are_described() {
+        let mut flags = FlagDescriptions::default();
+        flags.add_global(USE_DESC);
+        EXPANDED_DESC.iter().for_each(|(variable, text)| flags.add_expanded(variable, text));
+        let recipes = crate::recipe::all(None, Arch::ALL[0]).unwrap();
+        let mut of_how_many: BTreeMap<&str, usize> = BTreeMap::new();
+        for flag in recipes.iter().flat_map(|recipe| recipe.flags()) {
+            *of_how_many.entry(flag).or_default() += 1;
+        }
+        let common = of_how_many.iter().filter(|(_, count)| **count >= 3).map(|(flag, _)| *flag);
+        let silent: Vec<&str> = common.filter(|flag| flags.of("app-misc/any", flag).is_none()).collect();
+        assert_eq!(silent, Vec::<&str>::new());
+    }
 }

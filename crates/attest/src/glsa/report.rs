@@ -1,5 +1,6 @@
 //! What the advisories mean for one image.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use contract::Plan;
@@ -55,6 +56,9 @@ impl GlsaReport {
         };
         match Advisories::read(&repository.join("metadata/glsa")) {
             Ok(advisories) => GlsaReport::compare(plan, &advisories),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                GlsaReport::Unknown { why: "The channel's repository has no advisories (metadata/glsa).".into() }
+            }
             Err(error) => {
                 GlsaReport::Unknown { why: format!("The advisories of the channel's repository cannot be read: {error}.") }
             }

@@ -202,6 +202,11 @@ fn several_parts_of_a_file_come_in_one_answer() {
     let whole = site.get(url).body;
     assert_eq!((whole.len() as u64, size > 4), (size, true));
     let answer = site.get_with(url, &[("Range", &format!("bytes=0-1, {}-", size - 2))]);
+    if crate::backend::on_s3() {
+        // The storage answers for itself, and this one sends the whole, as the RFC allows.
+        assert_eq!((answer.status, answer.body == whole), (200, true));
+        return site.stop();
+    }
     assert_eq!(answer.status, 206);
     let kind = answer.header("content-type");
     let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
