@@ -70,7 +70,7 @@ impl Compression {
             Compression::Gzip => lengths(64 << 10, 256 << 10),
             // One block of level 9, which holds 19 bytes less than 900,000.
             Compression::Bzip2 => Lengths { group: 100_000, least: 500_000, mean: 700_000, most: 899_900, stretch: 899_900 },
-            Compression::Xz => lengths(1 << 20, 6 << 20),
+            Compression::Xz => lengths(12 << 20, 24 << 20),
             Compression::Zstd => lengths(400_000, 8 << 20),
         }
     }
