@@ -6,9 +6,9 @@ use std::path::Path;
 
 use liblzma::stream::{Check, Filters, LzmaOptions, Stream};
 
-use crate::pool;
 use crate::tar::Lengths;
 use crate::write::Error;
+use crate::{bz2, pool};
 
 /// How a stream is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,7 +57,7 @@ impl Compression {
     pub(crate) fn parameters(self) -> String {
         match self {
             Compression::Gzip => format!("gzip {GZIP_LEVEL}"),
-            Compression::Bzip2 => "bzip2 9".to_owned(),
+            Compression::Bzip2 => "bzip2 9, by suffixes".to_owned(),
             Compression::Xz => format!("xz {XZ_PRESET}"),
             Compression::Zstd => format!("zstd {ZSTD_LEVEL}"),
         }
@@ -85,11 +85,7 @@ impl Compression {
                 encoder.write_all(raw)?;
                 encoder.finish()
             }
-            Compression::Bzip2 => {
-                let mut encoder = bzip2::write::BzEncoder::new(out, bzip2::Compression::best());
-                encoder.write_all(raw)?;
-                encoder.finish()
-            }
+            Compression::Bzip2 => bz2::compress(raw),
             Compression::Xz => {
                 let mut encoder = liblzma::write::XzEncoder::new_stream(out, xz_stream(raw.len())?);
                 encoder.write_all(raw)?;

@@ -7,6 +7,7 @@
 
 mod btrfs;
 mod bytes;
+mod bz2;
 mod compress;
 mod content;
 mod disk;
@@ -53,4 +54,5 @@ pub use tar::write_tar;
 pub use tree::{Totals, Tree, TreeError};
 pub use trim::{InUse, Trimmed};
 pub use write::{Error, Progress, WriteOptions, WriteReport};
+pub use xfs::{XfsError, extract_xfs};
 pub use zip::write_zip;

@@ -6,6 +6,10 @@ use std::thread;
 
 use crate::write::Error;
 
+/// Results without work that may wait for their turn: so far one open job is begun ahead of another that is not finished, where only few
+/// are open. They take little memory.
+const AHEAD: usize = 256;
+
 /// What is emitted.
 pub(crate) enum Job<J, R> {
     /// Something to work on.
@@ -31,7 +35,8 @@ pub(crate) fn ordered<J: Send, R: Send>(
 }
 
 /// Runs `produce` on the calling thread, `work` on `threads` threads for every open job that it emits, and `consume` on one more thread
-/// with the results, in the order of emission. Memory is bounded: at most about three jobs per thread are in flight.
+/// with the results, in the order of emission. Memory is bounded: at most three open jobs per thread are in flight, and [`AHEAD`] results
+/// that needed no work.
 ///
 /// The first error of any of the three ends all and is returned; one of `consume` before one of `produce`, which is then its consequence.
 pub(crate) fn mixed<J: Send, R: Send>(
@@ -42,7 +47,9 @@ pub(crate) fn mixed<J: Send, R: Send>(
 ) -> Result<(), Error> {
     let threads = threads.max(1);
     let (job_sender, job_receiver) = sync_channel::<(J, SyncSender<Result<R, Error>>)>(threads);
-    let (order_sender, order_receiver) = sync_channel::<Turn<R>>(2 * threads);
+    let (order_sender, order_receiver) = sync_channel::<Turn<R>>(AHEAD.max(3 * threads));
+    // A permit for each open job from its emission until its result is consumed.
+    let (permit_sender, permit_receiver) = sync_channel::<()>(3 * threads);
     let job_receiver = Mutex::new(job_receiver);
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -57,15 +64,16 @@ pub(crate) fn mixed<J: Send, R: Send>(
         }
         let consumer = scope.spawn(move || {
             for turn in order_receiver {
-                let result = match turn {
-                    Turn::Now(result) => result,
-                    // A worker that panicked sends nothing; the scope passes its panic on.
-                    Turn::Later(result) => match result.recv() {
-                        Ok(result) => result?,
-                        Err(_) => break,
-                    },
-                };
-                consume(result)?;
+                match turn {
+                    Turn::Now(result) => consume(result)?,
+                    Turn::Later(result) => {
+                        // A worker that panicked sends nothing; the scope passes its panic on.
+                        let Ok(result) = result.recv() else { break };
+                        consume(result?)?;
+                        // Its permit was sent before the turn.
+                        let _ = permit_receiver.try_recv();
+                    }
+                }
             }
             Ok(())
         });
@@ -74,13 +82,15 @@ pub(crate) fn mixed<J: Send, R: Send>(
                 Job::Done(result) => order_sender.send(Turn::Now(result)).is_ok(),
                 Job::Open(job) => {
                     let (result_sender, result_receiver) = sync_channel(1);
-                    order_sender.send(Turn::Later(result_receiver)).is_ok() && job_sender.send((job, result_sender)).is_ok()
+                    permit_sender.send(()).is_ok()
+                        && order_sender.send(Turn::Later(result_receiver)).is_ok()
+                        && job_sender.send((job, result_sender)).is_ok()
                 }
             };
             // The consumer is gone: its own error says why.
             if sent { Ok(()) } else { Err(Error::Cancelled) }
         });
-        drop((order_sender, job_sender));
+        drop((order_sender, job_sender, permit_sender));
         let consumed = consumer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         consumed.and(produced)
     })
@@ -88,6 +98,8 @@ pub(crate) fn mixed<J: Send, R: Send>(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn squares(threads: usize) -> Vec<u64> {
@@ -129,6 +141,30 @@ mod tests {
         })
         .unwrap();
         assert_eq!(got, (0..300).collect::<Vec<_>>());
+    }
+
+    /// Two open jobs far from each other are worked on at once: the first ends when the other has begun.
+    #[test]
+    fn what_is_done_keeps_no_thread_waiting() {
+        let (begun, other_has_begun) = sync_channel(1);
+        let other_has_begun = Mutex::new(other_has_begun);
+        let produce = |emit: &mut dyn FnMut(Job<u64, u64>) -> Result<(), Error>| {
+            (0..100).try_for_each(|n| emit(if n == 10 || n == 90 { Job::Open(n) } else { Job::Done(n) }))
+        };
+        let work = |n: u64| {
+            match n {
+                10 => other_has_begun.lock().unwrap().recv_timeout(Duration::from_secs(120)).expect("the other waits"),
+                _ => begun.send(()).unwrap(),
+            }
+            Ok(n)
+        };
+        let mut got = Vec::new();
+        mixed(2, produce, work, |n| {
+            got.push(n);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(got, (0..100).collect::<Vec<_>>());
     }
 
     #[test]

@@ -24,8 +24,6 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread;
 
-use sha2::{Digest, Sha256};
-
 pub use self::codec::SquashCompressor;
 pub(crate) use self::parts::Sum;
 
@@ -172,16 +170,7 @@ impl Made {
         if let Some(known) = forms.get(&self.key) {
             return Ok(hex::encode(known));
         }
-        let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 18]);
-        let mut at = 0;
-        while at < self.size {
-            let room = usize::try_from(self.size - at).unwrap_or(usize::MAX).min(buffer.len());
-            let bytes = buffer.get_mut(..room).unwrap_or_default();
-            file.read_exact_at(bytes, start + at).map_err(|e| Error::io(path, e))?;
-            hash.update(&*bytes);
-            at += room as u64;
-        }
-        let digest = hash.finalize();
+        let digest = Image { path, file, start }.sum(0..self.size, &mut Vec::new())?;
         forms.put(&self.key, &digest).map_err(Error::store)?;
         Ok(hex::encode(digest))
     }

@@ -28,12 +28,16 @@ impl Image<'_> {
     /// The sums of these parts of an image of so many bytes.
     fn sums(&self, parts: Range<u64>, size: u64) -> Result<Vec<Sum>, Error> {
         let mut buffer = Vec::new();
-        parts.map(|part| self.sum(part, size, &mut buffer)).collect()
+        parts.map(|part| self.part_sum(part, size, &mut buffer)).collect()
     }
 
-    fn sum(&self, part: u64, size: u64, buffer: &mut Vec<u8>) -> Result<Sum, Error> {
+    fn part_sum(&self, part: u64, size: u64, buffer: &mut Vec<u8>) -> Result<Sum, Error> {
+        self.sum(part * PART..size.min((part + 1) * PART), buffer)
+    }
+
+    /// The sum of these bytes of the image.
+    pub(super) fn sum(&self, Range { start: mut at, end }: Range<u64>, buffer: &mut Vec<u8>) -> Result<Sum, Error> {
         let mut hash = Sha256::new();
-        let (mut at, end) = (part * PART, size.min((part + 1) * PART));
         while at < end {
             buffer.resize((end - at).min(READ) as usize, 0);
             self.file.read_exact_at(buffer, self.start + at).map_err(|e| Error::io(self.path, e))?;
@@ -48,7 +52,7 @@ impl Image<'_> {
         let (mut sums, mut buffer) = (Vec::new(), Vec::new());
         for end in ends {
             while (sums.len() as u64 + 2) * PART <= end {
-                sums.push(self.sum(sums.len() as u64 + 1, end, &mut buffer)?);
+                sums.push(self.part_sum(sums.len() as u64 + 1, end, &mut buffer)?);
             }
         }
         Ok(sums)

@@ -15,7 +15,7 @@ const HEAD: usize = 64;
 const LEAF: usize = 8;
 const TAIL: usize = 8;
 /// The blocks of the file that hashes begin at (32 GiB), and those of free space (64 GiB).
-const LEAVES: u64 = (32 << 30) / BLOCK;
+pub(super) const LEAVES: u64 = (32 << 30) / BLOCK;
 const FREE: u64 = (64 << 30) / BLOCK;
 /// Hashes in a block, children of a node, and numbers in a block of free space.
 const HASHES: usize = (SIZE - HEAD) / LEAF;
@@ -187,6 +187,64 @@ fn free_blocks(bests: &[u16]) -> Vec<Block> {
         Block::new(Header::Directory, bests.iter().fold(head, |fields, best| fields.be16(*best)).done())
     };
     bests.chunks(BESTS).enumerate().map(block).collect()
+}
+
+/// A name that was read, and the number of what it names.
+pub(super) struct Found {
+    pub name: Vec<u8>,
+    pub inode: u64,
+}
+
+/// The names that stand in an inode; `None` where they are cut off.
+pub(super) fn read_short(bytes: &[u8]) -> Option<Vec<Found>> {
+    // Numbers have eight bytes where one of them needs so many.
+    let (&[count, long], rest) = bytes.split_first_chunk()?;
+    let width = if long > 0 { 8 } else { 4 };
+    let (_parent, mut rest) = rest.split_at_checked(width)?;
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let (&[length, _, _], after) = rest.split_first_chunk()?;
+        let (name, after) = after.split_at_checked(usize::from(length))?;
+        let (_kind, after) = after.split_first()?;
+        let (inode, after) = after.split_at_checked(width)?;
+        all.push(Found { name: name.to_vec(), inode: big_endian(inode) });
+        rest = after;
+    }
+    Some(all)
+}
+
+/// The names in a block but for `.` and `..`; `None` where it is no block of names, or they are cut off.
+pub(super) fn read_block(block: &[u8]) -> Option<Vec<Found>> {
+    let end = match block.get(..4)? {
+        magic if magic == BLOCK_MAGIC => {
+            let count = big_endian(block.get(SIZE - TAIL..SIZE - TAIL + 4)?) as usize;
+            (SIZE - TAIL).checked_sub(count.checked_mul(LEAF)?)?
+        }
+        magic if magic == DATA_MAGIC => SIZE,
+        _ => return None,
+    };
+    let mut rest = block.get(HEAD..end)?;
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        if let Some(&[0xff, 0xff, high, low]) = rest.first_chunk() {
+            let free = usize::from(u16::from_be_bytes([high, low]));
+            rest = rest.get(free..).filter(|_| free > 0)?;
+            continue;
+        }
+        let (inode, after) = rest.split_at_checked(8)?;
+        let (length, after) = after.split_first()?;
+        let name = after.get(..usize::from(*length))?;
+        if name != b"." && name != b".." {
+            all.push(Found { name: name.to_vec(), inode: big_endian(inode) });
+        }
+        rest = rest.get(entry_size(name)..)?;
+    }
+    Some(all)
+}
+
+/// A number with the highest byte first.
+pub(super) fn big_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 fn type_of(entry: &Entry) -> u8 {

@@ -10,10 +10,10 @@ use crate::write::{Error, WriteOptions};
 /// Inodes of the filesystem's own behind the root.
 pub(super) const RESERVED: u64 = 2;
 /// Bytes of the fields, and of the two forks together.
-const FIELDS: usize = 176;
+pub(super) const FIELDS: usize = 176;
 const FORKS: usize = INODE_SIZE as usize - FIELDS;
 /// Where the checksum is.
-const CHECKSUM: usize = 100;
+pub(super) const CHECKSUM: usize = 100;
 const EXTENT: usize = 16;
 /// What attributes leave for the content at least: four extents.
 const LEAST_ROOM: usize = 4 * EXTENT;
@@ -30,7 +30,7 @@ const TIME_START: i64 = 1 << 31;
 
 /// What a fork has.
 #[derive(Clone, Copy)]
-enum Format {
+pub(super) enum Format {
     Device = 0,
     Local = 1,
     Extents = 2,

@@ -10,8 +10,11 @@ mod block;
 mod directory;
 mod group;
 mod inode;
+mod read;
 mod space;
 mod superblock;
+
+pub use self::read::{XfsError, extract_xfs};
 
 use self::attributes::List;
 use self::block::{Block, Header};

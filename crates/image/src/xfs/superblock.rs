@@ -6,11 +6,11 @@ use super::{BLOCK, GROUPS, SECTOR, Xfs};
 use crate::bytes::{Fields, put};
 
 /// Version 5, with attributes, aligned inodes, the second version of the log, and more features, named next.
-const VERSION: u16 = 0xb4b5;
+pub(super) const VERSION: u16 = 0xb4b5;
 /// Counters that are right after unmounting only, the present form of attributes, project numbers of 32 bits, checksums.
 const FEATURES: u32 = 0x18a;
 /// What a kernel must know: types of files in directories, and times beyond 2038.
-const INCOMPAT: u32 = 1 | 1 << 3;
+pub(super) const INCOMPAT: u32 = 1 | 1 << 3;
 /// The part of the disk, in percent, that inodes may take.
 const MOST_INODES: u8 = 25;
 /// Blocks that chunks of inodes are aligned to.
