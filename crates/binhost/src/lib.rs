@@ -25,7 +25,7 @@ use contract::lease::BinhostAccess;
 
 pub use error::BinhostError;
 pub use index::IndexSnapshot;
-pub use own::{AddError, Added, Asked, OwnBinhost};
+pub use own::{AddError, Added, Asked, OwnBinhost, publish, put_index};
 pub use package::VerifiedPackage;
 pub use stage3::VerifiedStage3;
 pub use transport::Patience;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,6 +17,7 @@ use sha1::Sha1;
 use sha2::Digest;
 
 use crate::openpgp::SigningKey;
+use crate::transfer::for_each_piece;
 
 /// The file that is locked while the index is read, changed and written.
 const LOCK: &str = ".lock";
@@ -144,8 +145,7 @@ impl OwnBinhost {
         let mut signer = key.clone();
         gpkg::repack(file.as_file_mut(), &description, package, Some(&mut signer as &mut dyn Signer))?;
         let file_out = file.as_file_mut();
-        file_out.set_permissions(fs::Permissions::from_mode(0o644))?;
-        file_out.set_modified(UNIX_EPOCH + Duration::from_secs(entry.build_time))?;
+        publish(file_out, entry.build_time)?;
         file_out.sync_all()?;
         let (size, md5, sha1) = digests(file_out)?;
         file.persist(&target).map_err(|e| e.error)?;
@@ -159,25 +159,13 @@ impl OwnBinhost {
         Packages::from_bytes(bytes).map_err(|source| AddError::Index { folder: self.folder.clone(), source })
     }
 
-    /// Puts an index in the place of the one there, first compressed, as servers give it out, then plain.
+    /// Puts an index in the place of the one there.
     fn write_index(&self, mut index: Packages) -> io::Result<()> {
         // Who has the index that was there, even of this very second, has to take the new one for newer.
         let old = index.timestamp().unwrap_or(0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         index.header.insert("TIMESTAMP".into(), now.max(old.saturating_add(1)).to_string());
-        let bytes = index.to_bytes();
-        let mut packed = Compression::Gzip.writer(Vec::new())?;
-        packed.write_all(&bytes)?;
-        self.replace("Packages.gz", &packed.finish()?)?;
-        self.replace("Packages", &bytes)
-    }
-
-    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.folder)?;
-        file.write_all(bytes)?;
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-        file.as_file().sync_all()?;
-        file.persist(self.folder.join(name)).map(drop).map_err(|e| e.error)
+        put_index(&self.folder, &index.to_bytes())
     }
 
     fn lock(&self) -> io::Result<File> {
@@ -231,17 +219,41 @@ fn check(package: &BinaryPackage, entry: &Entry, asked: Asked<'_>) -> Result<(),
     Ok(())
 }
 
+/// Puts the text of an index in the place of the one in this folder, first compressed, as servers give it out, then plain.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn put_index(folder: &Path, index: &[u8]) -> io::Result<()> {
+    let mut packed = Compression::Gzip.writer(Vec::new())?;
+    packed.write_all(index)?;
+    replace(folder, "Packages.gz", &packed.finish()?)?;
+    replace(folder, "Packages", index)
+}
+
+fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    file.persist(folder.join(name)).map(drop).map_err(|e| e.error)
+}
+
+/// Gives a package's file the mode that everybody may read, and the time that the index repeats. Seconds since the epoch.
+///
+/// # Errors
+/// When the file refuses them.
+pub fn publish(file: &File, mtime: u64) -> io::Result<()> {
+    file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(mtime))
+}
+
 /// Size, MD5 and SHA-1, the last two in lower-case hexadecimal.
 fn digests(file: &mut File) -> io::Result<(u64, String, String)> {
-    file.rewind()?;
     let (mut md5, mut sha1, mut size) = (Md5::new(), Sha1::new(), 0u64);
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let read = file.read(&mut buffer)?;
-        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+    for_each_piece(file, |bytes| {
         md5.update(bytes);
         sha1.update(bytes);
-        size += read as u64;
-    }
+        size += bytes.len() as u64;
+    })?;
     Ok((size, hex::encode(md5.finalize()), hex::encode(sha1.finalize())))
 }

@@ -77,10 +77,6 @@ impl Listener for ToLog<'_> {
         self.0.log(line);
     }
 
-    fn answer(&mut self, _words: &[String]) -> String {
-        String::new()
-    }
-
     fn cancelled(&mut self) -> bool {
         self.0.cancelled()
     }

@@ -13,12 +13,6 @@ impl Listener for Quiet {
     fn line(&mut self, line: &str) {
         println!("{line}");
     }
-    fn answer(&mut self, _words: &[String]) -> String {
-        String::new()
-    }
-    fn cancelled(&mut self) -> bool {
-        false
-    }
 }
 
 const MIB: u64 = 1024 * 1024;

@@ -88,12 +88,6 @@ fn a_killed_composer_takes_its_processes_along_and_its_files_are_swept() {
             fn line(&mut self, line: &str) {
                 eprintln!("{line}");
             }
-            fn answer(&mut self, _words: &[String]) -> String {
-                String::new()
-            }
-            fn cancelled(&mut self) -> bool {
-                false
-            }
         }
         host.run(&bash("chown 5:5 /etc; echo running; exec -a hatchery-victim sleep 1000", 1000), &mut Tell).unwrap();
         return;

@@ -32,6 +32,10 @@ pub struct Order {
     /// INSTALL_MASK (make.conf(5)): patterns of what is left out of every package, besides what the channel leaves out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub install_mask: Vec<String>,
+    /// What no binhost has is built from source first, where the site's operator allows it; the order waits for that. Otherwise an order that
+    /// lacks a package is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_source: bool,
     /// Personal settings: put in last, never part of a shared cache key.
     #[serde(default)]
     pub system: System,

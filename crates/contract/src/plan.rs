@@ -225,6 +225,9 @@ pub struct Origin {
     /// The commit of its repository that it was built from (REPO_REVISIONS), lower-case hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// SIZE: what the files that it installs take (Portage counts it when it builds a package). Bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed_size: Option<u64>,
 }
 
 /// Longest description that is kept, in characters, and most addresses.
@@ -246,6 +249,7 @@ impl Origin {
                 .map(str::to_owned)
                 .collect(),
             commit: commits.get(repo).filter(|commit| is_commit(commit)).cloned(),
+            installed_size: None,
         }
     }
 
@@ -271,6 +275,29 @@ fn is_commit(text: &str) -> bool {
 }
 
 impl Plan {
+    /// A plan of no packages.
+    pub fn empty(channel: &str, arch: &str) -> Plan {
+        Plan {
+            version: PLAN_VERSION,
+            arch: arch.to_owned(),
+            channel: channel.to_owned(),
+            chost: String::new(),
+            binhosts: Vec::new(),
+            profile: None,
+            world: Vec::new(),
+            services: Vec::new(),
+            base: None,
+            prefix: None,
+            install_mask: String::new(),
+            portage: None,
+            packages: Vec::new(),
+            removals: Vec::new(),
+            inherited: Vec::new(),
+            notes: Vec::new(),
+            summary: Summary::default(),
+        }
+    }
+
     /// The plan's identity: all that decides what the root will contain, and nothing else. Reasons and notes, the binhosts' addresses,
     /// and what is learnt later do not count, so that one package from two mirrors is one plan.
     pub fn hash(&self) -> PlanHash {

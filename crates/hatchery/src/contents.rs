@@ -99,10 +99,10 @@ fn of_disk(path: &Path, format: Format) -> anyhow::Result<Vec<Installed>> {
     match filesystem(&raw, root)? {
         RootFilesystem::Ext4 => of_ext4(&raw, root, &out),
         RootFilesystem::Btrfs => of_btrfs(&raw, root, &out),
-        RootFilesystem::Xfs => bail!(
-            "the root is an xfs filesystem, which no program here reads without mounting it; its package database is checked in \
-             another format of the same image"
-        ),
+        RootFilesystem::Xfs => {
+            image::extract_xfs(&File::open(&raw)?, root, VDB, &out)?;
+            Ok(read_vdb(&out)?)
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub use start::Machine;
 pub enum Firmware {
     /// A BIOS.
     SeaBios,
-    /// UEFI, 64 bit.
+    /// UEFI, of as many bits as the processor.
     Ovmf,
 }
 
@@ -96,8 +96,13 @@ const OVMF: [(&str, &str); 2] = [
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
 ];
 
-pub(crate) fn ovmf() -> Option<(&'static Path, &'static Path)> {
-    OVMF.into_iter().map(|(code, vars)| (Path::new(code), Path::new(vars))).find(|(code, vars)| code.exists() && vars.exists())
+/// OVMF of 32 bit, as Debian's package `ovmf-ia32` has it: it insists on system management mode.
+const OVMF32: [(&str, &str); 1] = [("/usr/share/OVMF/OVMF32_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF32_VARS_4M.fd")];
+
+/// The firmware's files for a processor of 64 bit, or of 32.
+pub(crate) fn ovmf(x86: bool) -> Option<(&'static Path, &'static Path)> {
+    let files: &[(&'static str, &'static str)] = if x86 { &OVMF32 } else { &OVMF };
+    files.iter().map(|&(code, vars)| (Path::new(code), Path::new(vars))).find(|(code, vars)| code.exists() && vars.exists())
 }
 
 /// A program's place in PATH.
@@ -117,7 +122,7 @@ pub fn check() -> Result<(), MachineError> {
     for needed in [QEMU[0].0, QEMU[1].0, "setpriv", "busybox"] {
         program(needed).ok_or(MachineError::Missing(needed))?;
     }
-    ovmf().map(drop).ok_or(MachineError::Missing("OVMF (the firmware, Debian's package ovmf)"))
+    ovmf(false).map(drop).ok_or(MachineError::Missing("OVMF (the firmware, Debian's package ovmf)"))
 }
 
 /// Does `work` for each item, so many at once, and gives the results in the items' order.

@@ -82,7 +82,11 @@ impl Drop for Machine {
 fn arguments(setup: &Setup, dir: &Path) -> Result<Vec<OsString>, MachineError> {
     let mut list = Arguments::default();
     let (_, cpu) = QEMU[usize::from(setup.x86)];
-    list.words(&["-machine", "q35", "-m", MEMORY, "-cpu", cpu, "-smp", &setup.processors.to_string()]);
+    let board = match (setup.firmware, setup.x86) {
+        (Firmware::Ovmf, true) => "q35,smm=on",
+        (Firmware::Ovmf | Firmware::SeaBios, _) => "q35",
+    };
+    list.words(&["-machine", board, "-m", MEMORY, "-cpu", cpu, "-smp", &setup.processors.to_string()]);
     list.words(&["-accel", "tcg,thread=multi", "-display", "none", "-no-reboot", "-nodefaults", "-vga", "std"]);
     list.option("-serial", "unix:", &dir.join("serial"), ",server=on,wait=on");
     list.option("-qmp", "unix:", &dir.join("qmp"), ",server=on,wait=off");
@@ -106,7 +110,10 @@ fn arguments(setup: &Setup, dir: &Path) -> Result<Vec<OsString>, MachineError> {
         Medium::Network => {}
     }
     if setup.firmware == Firmware::Ovmf {
-        let (code, template) = ovmf().ok_or(MachineError::Missing("OVMF"))?;
+        let (code, template) = ovmf(setup.x86).ok_or(MachineError::Missing("OVMF"))?;
+        if setup.x86 {
+            list.words(&["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+        }
         let vars = dir.join("vars");
         std::fs::copy(template, &vars)?;
         list.option("-drive", "if=pflash,format=raw,unit=0,readonly=on,file=", code, "");

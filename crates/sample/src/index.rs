@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use gentoo::Text;
-use gentoo::compression::Compression;
 use gentoo::index::{Entry, Packages};
 
 use crate::SampleError;
@@ -32,28 +30,13 @@ pub(crate) fn write(arch: Arch, binhost: &Path, entries: Vec<Entry>) -> Result<u
     let old_time = old.as_ref().and_then(Packages::timestamp);
     index.header.insert("TIMESTAMP".to_owned(), old_time.unwrap_or(now).to_string());
     let mut bytes = index.to_bytes();
-    let packed_path = binhost.join("Packages.gz");
-    if fs::read(&path).is_ok_and(|old| old == bytes) && packed_path.exists() {
+    if fs::read(&path).is_ok_and(|old| old == bytes) && binhost.join("Packages.gz").exists() {
         return Ok(count);
     }
     index.header.insert("TIMESTAMP".to_owned(), now.max(old_time.map_or(0, |t| t + 1)).to_string());
     bytes = index.to_bytes();
-    let packed = gzip(&bytes).map_err(SampleError::io(&packed_path))?;
-    replace(&path, &bytes)?;
-    replace(&packed_path, &packed)?;
+    binhost::put_index(binhost, &bytes).map_err(SampleError::io(&path))?;
     Ok(count)
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), SampleError> {
-    let fresh = path.with_extension("new");
-    fs::write(&fresh, bytes).map_err(SampleError::io(&fresh))?;
-    fs::rename(&fresh, path).map_err(SampleError::io(path))
-}
-
-fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = Compression::Gzip.writer(Vec::new())?;
-    encoder.write_all(bytes)?;
-    encoder.finish()
 }
 
 fn header(arch: Arch, packages: usize) -> BTreeMap<String, String> {

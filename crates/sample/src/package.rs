@@ -1,7 +1,7 @@
 //! Makes one binary package: its metadata and the signed GPKG file.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use binhost::openpgp::SigningKey;
@@ -189,14 +189,7 @@ pub fn write(
     let mut signer = key.clone();
     let signer: &mut dyn Signer = &mut signer;
     gpkg::write(file.as_file_mut(), &description, Some(signer), &mut |image| content.write_to(image)).map_err(fail)?;
-    publish(file.as_file(), metadata.build_time).map_err(fail)?;
+    binhost::publish(file.as_file(), metadata.build_time).map_err(fail)?;
     file.persist(&path).map_err(|e| SampleError::Io { path: path.display().to_string(), source: e.error })?;
     Ok(())
-}
-
-/// The mode and the modification time that the index repeats.
-fn publish(file: &File, time: u64) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o644))?;
-    file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(time))
 }

@@ -76,7 +76,7 @@ pub fn inherited(cpv: &str, license: &str) -> Inherited {
 
 pub fn origin() -> Origin {
     let commit = Some("ab3ee1a3bb6ef59410d474fedcbec3fccc352955".into());
-    Origin { description: "An editor".into(), homepage: vec!["https://www.vim.org/".into()], commit }
+    Origin { description: "An editor".into(), homepage: vec!["https://www.vim.org/".into()], commit, installed_size: None }
 }
 
 pub fn artifact(name: &str, format: Format, bytes: &[u8]) -> Artifact {

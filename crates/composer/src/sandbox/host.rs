@@ -87,9 +87,13 @@ pub trait Listener {
     /// A line of its output.
     fn line(&mut self, line: &str);
     /// Answers a question the script asked, in one line.
-    fn answer(&mut self, words: &[String]) -> String;
+    fn answer(&mut self, _words: &[String]) -> String {
+        String::new()
+    }
     /// Whether it should be killed.
-    fn cancelled(&mut self) -> bool;
+    fn cancelled(&mut self) -> bool {
+        false
+    }
 }
 
 /// The running helper with its trees on disk. Dropped, it ends and takes its files and processes with it.
