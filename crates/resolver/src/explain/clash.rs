@@ -56,10 +56,13 @@ impl Explainer<'_> {
         for (cpv, pkg) in [(&parent, blocked.parent), (&other, blocked.blocked)] {
             let chain = reasons.of(pkg);
             if chain.is_empty() {
-                because.push(format!("{cpv} is installed in the base{}", self.needed_in_base(pkg)));
+                because.push(match self.user_in_base(pkg) {
+                    Some(user) => format!("{cpv} is installed in the base, where {user} needs it"),
+                    None => format!("{cpv} is installed in the base"),
+                });
             }
             because.extend(
-                chain.iter().enumerate().map(|(i, r)| if i == 0 { format!("{cpv} is {r}") } else { format!("  which is {r}") }),
+                chain.iter().enumerate().map(|(i, r)| if i == 0 { format!("{cpv}: {r}") } else { format!("  which is {r}") }),
             );
             roots.extend(reasons.root_of(graph, pkg));
         }
@@ -90,13 +93,13 @@ impl Explainer<'_> {
     }
 
     /// Who of the base cannot do without a package of it, so that the package is not removed.
-    fn needed_in_base(&self, pkg: PkgId) -> String {
+    fn user_in_base(&self, pkg: PkgId) -> Option<String> {
         let needs = |other: &PkgId| {
             let wants = |item: &Item| matches!(item, Item::Atom(need) if need.atom.atom.blocker.is_none() && self.u.atom_matches(&need.atom, pkg));
             *other != pkg && self.u.deps(*other).items().any(wants)
         };
         let user = self.u.names.iter().flat_map(|name| name.installed.iter().copied()).find(needs);
-        user.map(|user| format!(", where {} needs it", self.u.entry(user).cpv)).unwrap_or_default()
+        user.map(|user| self.u.entry(user).cpv.to_string())
     }
 
     pub(super) fn asker(&self, parent: Parent) -> String {

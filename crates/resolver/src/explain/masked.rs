@@ -49,20 +49,19 @@ impl Explainer<'_> {
                 TroubleKind::License,
                 subject,
                 format!(
-                    "The licence of {cpv} does not allow Hatchery to pass it on: {} {} not in ACCEPT_LICENSE=\"{}\".",
-                    list(licenses),
-                    if licenses.len() == 1 { "is" } else { "are" },
-                    self.u.source.profile.accept_license.text()
+                    "The licence of {cpv} does not allow Hatchery to pass it on: ACCEPT_LICENSE ({}) does not have {}.",
+                    self.u.source.profile.accept_license.text(),
+                    list(licenses)
                 ),
                 format!("{others}{AFTER_BOOT}"),
             ),
             Mask::Profile { atom: by, reason } => trouble(
                 TroubleKind::Masked,
                 subject,
-                format!(
-                    "{cpv} is masked in the profile by “{by}”{}",
-                    if reason.is_empty() { ".".to_owned() } else { format!(": {}", sentence(reason)) }
-                ),
+                match reason.is_empty() {
+                    true => format!("{cpv} is masked in the profile by “{by}”."),
+                    false => format!("{cpv} is masked in the profile by “{by}”: {}", sentence(reason)),
+                },
                 format!("{others}Choose a package in its place, or a channel with another profile."),
             ),
             Mask::Bindist => trouble(
@@ -78,7 +77,10 @@ impl Explainer<'_> {
                     "{cpv} was built for {chost}, and this channel is for {}: its programs would not run together with the others.",
                     list(&accepted_chosts(&self.u.source))
                 ),
-                format!("{others}{} the channel for {chost}.", if others.is_empty() { "Choose" } else { "Or choose" }),
+                match others.is_empty() {
+                    true => format!("Choose the channel for {chost}."),
+                    false => format!("{others}Or choose the channel for {chost}."),
+                },
             ),
             Mask::Eapi(eapi) => trouble(
                 TroubleKind::Eapi,

@@ -23,8 +23,6 @@ impl Explainer<'_> {
     ) -> Trouble {
         let mut found = self.what_is_missing(&atom.atom, wishes);
         if let Parent::Pkg(pkg) = parent {
-            // A wish is what a person asked for. What packages need is for the operator, who sees it in the index.
-            wishes.clear();
             let built_differently = [TroubleKind::UnknownPackage, TroubleKind::Version, TroubleKind::Slot, TroubleKind::Use];
             if found.kind == TroubleKind::Slot && atom.atom.subslot.is_some() {
                 found.advice = format!("Ask the operator of the binhost to rebuild {}.", self.u.entry(pkg).cpv.cp());
@@ -188,16 +186,14 @@ impl Explainer<'_> {
         flags.sort();
         let build = self.build_text(nearest);
         wishes.push(Wish { package: wished_package(atom), flags, nearest: Some((build.clone(), differing.clone())) });
-        let pick =
-            |sign: char| -> Vec<String> { differing.iter().filter_map(|f| f.strip_prefix(sign)).map(str::to_owned).collect() };
-        let mut parts = Vec::new();
-        for (flags, words) in
-            [(pick('+'), "is built without"), (pick('-'), "is built with"), (pick('!'), "does not have the flag")]
-        {
-            if !flags.is_empty() {
-                parts.push(format!("{words} {}", list(&flags)));
-            }
-        }
+        let pick = |sign: char| -> Option<String> {
+            let flags: Vec<String> = differing.iter().filter_map(|f| f.strip_prefix(sign)).map(str::to_owned).collect();
+            (!flags.is_empty()).then(|| list(&flags))
+        };
+        let lacks = pick('+').map(|flags| format!("It is built without {flags}."));
+        let has = pick('-').map(|flags| format!("It is built with {flags}."));
+        let knows_not = pick('!').map(|flags| format!("It does not have the flag {flags}."));
+        let parts: Vec<String> = [lacks, has, knows_not].into_iter().flatten().collect();
         let kept: Vec<String> =
             atom.use_deps.iter().filter(|d| !differing.iter().any(|f| f[1..] == d.flag)).map(ToString::to_string).collect();
         let offer = if kept.is_empty() {
@@ -208,7 +204,7 @@ impl Explainer<'_> {
         let found = trouble(
             TroubleKind::Use,
             atom.to_string(),
-            format!("No binhost has {} with these USE flags. The nearest build, {build}, {}.", atom.cp(), parts.join(" and ")),
+            format!("No binhost has {} with these USE flags. The nearest build is {build}. {}", atom.cp(), parts.join(" ")),
             format!("To take that build, ask for {offer}. The wish is noted for the operator of the binhost."),
         );
         Trouble { offer: Some(offer), ..found }

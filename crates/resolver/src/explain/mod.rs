@@ -32,6 +32,9 @@ pub struct Explanation {
     /// Wishes for builds that no binhost has. They name no person, and help operators decide what to build.
     #[serde(default)]
     pub unmet_wishes: Vec<Wish>,
+    /// Builds that no binhost has either, which nobody asked for: packages need them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needed: Vec<Wish>,
 }
 
 /// One thing that stands in the way.
@@ -133,8 +136,13 @@ impl fmt::Display for Trouble {
 impl std::error::Error for Explanation {}
 
 impl Explanation {
+    /// All that would have to be built, as no binhost has it.
+    pub fn lacking(&self) -> impl Iterator<Item = &Wish> {
+        self.unmet_wishes.iter().chain(&self.needed)
+    }
+
     pub(crate) fn of(troubles: Vec<Trouble>) -> Explanation {
-        Explanation { troubles, unmet_wishes: Vec::new() }
+        Explanation { troubles, unmet_wishes: Vec::new(), needed: Vec::new() }
     }
 
     pub(crate) fn nothing_asked() -> Explanation {
@@ -251,7 +259,7 @@ impl<'a> Explainer<'a> {
     pub fn explain(&self, not_found: &NotFound<'_>) -> Explanation {
         let graph = &not_found.graph;
         let reasons = Reasons::new(graph);
-        let mut wishes = Vec::new();
+        let (mut wishes, mut needed) = (Vec::new(), Vec::new());
         let troubles = match &not_found.failure {
             Failure::Missing { atom, parent } => vec![self.missing(graph, &reasons, atom, *parent, &mut wishes)],
             Failure::SlotConflict(conflicts) => conflicts.iter().map(|c| self.slot_conflict(graph, &reasons, c)).collect(),
@@ -263,7 +271,11 @@ impl<'a> Explainer<'a> {
                 "Ask for fewer packages at once, or name versions, so that there is less to choose.",
             )],
         };
-        Explanation { troubles, unmet_wishes: wishes }
+        // A wish is what a person asked for.
+        if let Failure::Missing { parent: Parent::Pkg(_), .. } = not_found.failure {
+            std::mem::swap(&mut wishes, &mut needed);
+        }
+        Explanation { troubles, unmet_wishes: wishes, needed }
     }
 
     fn chain(&self, reasons: &Reasons, atom: &AtomRef, parent: Parent) -> Vec<String> {
