@@ -8,6 +8,7 @@ fn main() {
     let seeds: u64 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(10);
     table("Usual load", seeds, Scenario::usual);
     table("Busy", seeds, Scenario::busy);
+    table("Full", seeds, Scenario::full);
 }
 
 fn table(title: &str, seeds: u64, scenario: fn(u64) -> Scenario) {
@@ -30,8 +31,15 @@ fn table(title: &str, seeds: u64, scenario: fn(u64) -> Scenario) {
     row("all, more before", &all.score(|s| late(s) && s.before > 5));
     let score = all.score(late);
     println!(
-        "\n{} orders joined a build, {} found it ready, {} failed, {} leases lapsed; the median build took {:.0} s, the median order {:.0} s.\n",
-        all.joined, all.found_ready, all.failed, all.lapsed, score.build, score.wait
+        "\n{} orders joined a build, {} found it ready, {} failed, {} leases lapsed; the median build took {:.0} s, the median order {:.0} s; \
+         workers were busy for {:.0}%.\n",
+        all.joined,
+        all.found_ready,
+        all.failed,
+        all.lapsed,
+        score.build,
+        score.wait,
+        100.0 * all.busy()
     );
 }
 
@@ -40,6 +48,7 @@ fn together(outcomes: &[Outcome]) -> Outcome {
     for outcome in outcomes {
         all.served.extend(&outcome.served);
         all.builds.extend(&outcome.builds);
+        all.available += outcome.available;
         all.failed += outcome.failed;
         all.found_ready += outcome.found_ready;
         all.joined += outcome.joined;

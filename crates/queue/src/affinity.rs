@@ -1,7 +1,7 @@
 //! Which worker a build goes to where its packages are: a sketch of each build's packages, and the choice between builds whose turn it
 //! nearly is.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,27 @@ impl Sketch {
         let all = sum(&mut self.0.iter().map(|(_, size)| *size));
         let had = sum(&mut self.0.iter().filter(|(package, _)| known.contains(package)).map(|(_, size)| *size));
         if all > 0.0 { had / all } else { 0.0 }
+    }
+}
+
+/// What a worker has of packages after its last builds: for each thing that is kept, like the files or what a format makes of them, the packages
+/// it has that of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known(BTreeMap<String, HashSet<u64>>);
+
+impl Known {
+    /// It has this of these packages.
+    pub fn add(&mut self, what: &str, packages: &Sketch) {
+        // Most are added again and again, so the name is copied only once.
+        match self.0.get_mut(what) {
+            Some(known) => known.extend(packages.packages()),
+            None => drop(self.0.insert(what.to_owned(), packages.packages().collect())),
+        }
+    }
+
+    /// Of which part of the bytes it has this; from 0 to 1.
+    pub fn share(&self, what: &str, sketch: &Sketch) -> f64 {
+        self.0.get(what).map_or(0.0, |known| sketch.share_in(known))
     }
 }
 

@@ -18,6 +18,9 @@ pub struct Range {
 }
 
 impl Range {
+    /// What is there already.
+    pub const NOW: Range = Range { low90: 0.0, low50: 0.0, middle: 0.0, high50: 0.0, high90: 0.0 };
+
     /// The range that holds these times, which need not be sorted. None when there are none.
     pub fn of(mut times: Vec<f64>) -> Option<Range> {
         times.sort_by(f64::total_cmp);
@@ -28,6 +31,17 @@ impl Range {
     /// The same range when `seconds` have gone by; what is over is now.
     pub fn after(self, seconds: f64) -> Range {
         self.map(|time| (time - seconds).max(0.0))
+    }
+
+    /// When both are there, if each is as early, or as late, as the other.
+    pub fn with(self, other: Range) -> Range {
+        Range {
+            low90: self.low90.max(other.low90),
+            low50: self.low50.max(other.low50),
+            middle: self.middle.max(other.middle),
+            high50: self.high50.max(other.high50),
+            high90: self.high90.max(other.high90),
+        }
     }
 
     fn map(self, change: impl Fn(f64) -> f64) -> Range {
@@ -64,10 +78,25 @@ const FEW: usize = 20;
 /// Times and distances below this are not told apart. Seconds, and logarithms of factors.
 const LEAST_TIME: f64 = 0.5;
 const LEAST_SPREAD: f64 = 0.02;
+/// A promise counts half as much as one that so many came after.
+const HALF_AGE: f64 = 100.0;
+/// The deviation within which forecasts are equally sure: a promise counts for others the less, the more or less sure it was. Logarithms of
+/// factors on the spread.
+const ALIKE: f64 = 0.5;
+/// Corrections are learnt for so many kinds of forecasts, from the surest to the least sure that was seen.
+const KINDS: usize = 7;
 
-/// How forecasts are to be corrected.
+/// How forecasts are to be corrected. One of a build that nobody waits before is sure and wrong for other reasons than one of an order behind
+/// many, so that each is corrected by what became of those that were about as sure (localized conformal prediction: Guan, Localized conformal
+/// prediction: a generalized inference framework for conformal prediction, 2023).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
+    /// Corrections, and the spread of the forecasts that each is for, the least first. Never empty.
+    by_spread: Vec<(f64, Correction)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Correction {
     /// Added to the logarithm of every time.
     shift: f64,
     /// Factors on the distance of each end from the middle, in logarithms.
@@ -81,21 +110,65 @@ impl Calibration {
     /// Learns from promises and what came, oldest first.
     pub fn learn(promises: &[Promise]) -> Calibration {
         let promises = promises.get(promises.len().saturating_sub(MAX_PROMISES)..).unwrap_or_default();
+        let spreads: Vec<f64> = promises.iter().map(|p| spread(&p.forecast)).collect();
         if promises.len() < FEW {
-            return Calibration { shift: 0.0, low90: 1.5, low50: 1.2, high50: 1.2, high90: 1.5 };
+            return Calibration {
+                by_spread: vec![(0.0, Correction { shift: 0.0, low90: 1.5, low50: 1.2, high50: 1.2, high90: 1.5 })],
+            };
         }
+        let least = spreads.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = spreads.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let of_kind = |kind: usize| {
+            let at = least + (most - least) * kind as f64 / (KINDS - 1) as f64;
+            let weight = |(age, spread): (usize, &f64)| {
+                0.5f64.powf(age as f64 / HALF_AGE) * (-0.5 * ((spread - at) / ALIKE).powi(2)).exp()
+            };
+            let mut weights: Vec<f64> = spreads.iter().rev().enumerate().map(weight).collect();
+            weights.reverse();
+            (at, Correction::learn(promises, &weights))
+        };
+        Calibration { by_spread: (0..KINDS).map(of_kind).collect() }
+    }
+
+    /// The range to name.
+    pub fn apply(&self, forecast: Range) -> Range {
+        self.correction(spread(&forecast)).apply(forecast)
+    }
+
+    /// The correction for forecasts of this spread, between those of the kinds on both sides.
+    fn correction(&self, spread: f64) -> Correction {
+        let above = self.by_spread.iter().position(|(at, _)| *at >= spread).unwrap_or(self.by_spread.len());
+        let below = self.by_spread.get(above.saturating_sub(1));
+        match (below, self.by_spread.get(above).or(below)) {
+            (Some((low, below)), Some((high, above))) => {
+                let share = if high > low { ((spread - low) / (high - low)).clamp(0.0, 1.0) } else { 1.0 };
+                below.towards(above, share)
+            }
+            _ => Correction::NONE,
+        }
+    }
+}
+
+impl Correction {
+    const NONE: Correction = Correction { shift: 0.0, low90: 1.0, low50: 1.0, high50: 1.0, high90: 1.0 };
+
+    /// Learns from promises that count by these weights.
+    fn learn(promises: &[Promise], weights: &[f64]) -> Correction {
         let off = |p: &Promise| log(p.actual) - log(p.forecast.middle);
-        let shift = quantile(promises.iter().map(off).collect(), 0.5);
+        let weighed = |value: &dyn Fn(&Promise) -> f64| -> Vec<(f64, f64)> {
+            promises.iter().map(value).zip(weights.iter().copied()).collect()
+        };
+        let shift = quantile(weighed(&off), 0.5);
         // How far it was from the middle, in units of the distance that was forecast for this end.
         let factor = |end: fn(&Range) -> f64, share: f64| {
-            let scores = promises.iter().map(|p| {
+            let score = |p: &Promise| {
                 let distance = log(end(&p.forecast)) - log(p.forecast.middle);
                 let sign = if end(&p.forecast) < p.forecast.middle { -1.0 } else { 1.0 };
                 sign * (off(p) - shift) / distance.abs().max(LEAST_SPREAD)
-            });
-            quantile(scores.collect(), share).max(0.05)
+            };
+            quantile(weighed(&score), share).max(0.05)
         };
-        Calibration {
+        Correction {
             shift,
             low90: factor(|r| r.low90, 0.95),
             low50: factor(|r| r.low50, 0.75),
@@ -104,8 +177,7 @@ impl Calibration {
         }
     }
 
-    /// The range to name.
-    pub fn apply(&self, forecast: Range) -> Range {
+    fn apply(&self, forecast: Range) -> Range {
         let middle = log(forecast.middle);
         let end = |time: f64, factor: f64, sign: f64| {
             let distance = (log(time) - middle).abs().max(LEAST_SPREAD);
@@ -120,17 +192,42 @@ impl Calibration {
             high90: end(forecast.high90, self.high90, 1.0).max(high50),
         }
     }
+
+    /// What is between the two; 0 is this one, 1 the other.
+    fn towards(&self, other: &Correction, share: f64) -> Correction {
+        let between = |a: f64, b: f64| a + (b - a) * share;
+        Correction {
+            shift: between(self.shift, other.shift),
+            low90: between(self.low90, other.low90),
+            low50: between(self.low50, other.low50),
+            high50: between(self.high50, other.high50),
+            high90: between(self.high90, other.high90),
+        }
+    }
+}
+
+/// How unsure a forecast is: the logarithm of the width of its range, which is in logarithms itself.
+fn spread(forecast: &Range) -> f64 {
+    (log(forecast.high90) - log(forecast.low90)).max(LEAST_SPREAD).ln()
 }
 
 fn log(seconds: f64) -> f64 {
     seconds.max(LEAST_TIME).ln()
 }
 
-/// The value that a share of all is not above, with the one more that a next observation counts for.
-fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let place = ((values.len() as f64 + 1.0) * share).ceil() as usize;
-    values.get(place.clamp(1, values.len().max(1)) - 1).copied().unwrap_or(0.0)
+/// The value that a share of all is not above, by weights, with the one more that a next observation counts for.
+fn quantile(mut values: Vec<(f64, f64)>, share: f64) -> f64 {
+    values.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (sum, squares) = values.iter().fold((0.0, 0.0), |(sum, squares), (_, w)| (sum + w, squares + w * w));
+    // So many observations of equal weight would know as much.
+    let known = if squares > 0.0 { sum * sum / squares } else { 0.0 };
+    let place = sum * share * (1.0 + 1.0 / known.max(1.0)) - 1e-9 * sum;
+    let mut passed = 0.0;
+    let found = values.iter().find(|(_, weight)| {
+        passed += weight;
+        passed >= place
+    });
+    found.or(values.last()).map_or(0.0, |(value, _)| *value)
 }
 
 #[cfg(test)]
@@ -167,6 +264,31 @@ mod tests {
         assert!((0.42..0.58).contains(&in50), "{in50}");
         let raw = later.iter().filter(|p| p.forecast.holds90(p.actual)).count();
         assert!(raw < 200, "the forecast alone was bad: {raw}");
+    }
+
+    #[test]
+    fn the_sure_are_not_corrected_by_the_unsure() {
+        let mut random = Random::new(5);
+        let range = |middle: f64, sigma: f64| Range {
+            low90: middle * (-1.645 * sigma).exp(),
+            low50: middle * (-0.674 * sigma).exp(),
+            middle,
+            high50: middle * (0.674 * sigma).exp(),
+            high90: middle * (1.645 * sigma).exp(),
+        };
+        // Who waits for others waits twice as long as was thought; who does not is served as was thought.
+        let promises: Vec<Promise> = (0..300)
+            .map(|i| match i % 2 {
+                0 => Promise { forecast: range(50.0, 0.1), actual: 50.0 * (0.1 * random.normal()).exp() },
+                _ => Promise { forecast: range(50.0, 1.0), actual: 100.0 * random.normal().exp() },
+            })
+            .collect();
+        let calibration = Calibration::learn(&promises);
+        let (sure, unsure) = (calibration.apply(range(50.0, 0.1)), calibration.apply(range(50.0, 1.0)));
+        assert!((45.0..55.0).contains(&sure.middle) && sure.high90 < 75.0, "{sure:?}");
+        assert!((80.0..130.0).contains(&unsure.middle) && unsure.high90 > 300.0, "{unsure:?}");
+        // One that is surer than all that were seen is corrected as the surest.
+        assert!((45.0..55.0).contains(&calibration.apply(range(50.0, 0.01)).middle));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::affinity::{Known, Sketch};
+
 /// One kind of work in one step of a build.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Part {
@@ -18,12 +20,46 @@ pub struct Part {
     pub amount: f64,
     /// Seconds for one of it, to start from while nothing was seen.
     pub guess: f64,
+    /// What a worker may have of the packages that spares it this; none when nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spared_by: Option<String>,
+    /// Which part of the amount is left to do where a worker has some of it; from 0 to 1.
+    #[serde(default = "all")]
+    pub left: f64,
+}
+
+fn all() -> f64 {
+    1.0
+}
+
+impl Part {
+    pub fn new(step: u8, kind: impl Into<String>, amount: f64, guess: f64) -> Part {
+        Part { step, kind: kind.into(), amount, guess, spared_by: None, left: all() }
+    }
+
+    /// The same, of which a worker is spared what it has of this ([`Known`]).
+    pub fn spared_by(self, what: impl Into<String>) -> Part {
+        Part { spared_by: Some(what.into()), ..self }
+    }
+
+    /// What is to be done of it.
+    pub fn to_do(&self) -> f64 {
+        self.amount.max(0.0) * self.left.clamp(0.0, 1.0)
+    }
 }
 
 /// Everything there is to do for a build.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Work {
     pub parts: Vec<Part>,
+}
+
+impl Work {
+    /// What of it is left to a worker that has this of the packages in the sketch.
+    pub fn left_to(&self, known: &Known, sketch: &Sketch) -> Work {
+        let left = |part: &Part| part.spared_by.as_ref().map_or(1.0, |what| 1.0 - known.share(what, sketch));
+        Work { parts: self.parts.iter().map(|part| Part { left: left(part), ..part.clone() }).collect() }
+    }
 }
 
 /// A finished build.
@@ -101,13 +137,13 @@ impl CostModel {
 
     /// The usual time of one step of a build. Seconds.
     pub fn step_seconds(&self, work: &Work, step: u8) -> f64 {
-        let sum: f64 = work.parts.iter().filter(|p| p.step == step).map(|p| p.amount.max(0.0) * self.rate(p)).sum();
+        let sum: f64 = work.parts.iter().filter(|p| p.step == step).map(|p| p.to_do() * self.rate(p)).sum();
         sum.max(LEAST)
     }
 
     /// The time a build is expected to take. Seconds.
     pub fn seconds(&self, work: &Work, worker: Option<&str>) -> f64 {
-        let sum: f64 = work.parts.iter().map(|p| p.amount.max(0.0) * self.rate(p)).sum();
+        let sum: f64 = work.parts.iter().map(|p| p.to_do() * self.rate(p)).sum();
         sum.max(LEAST) * self.speed(worker)
     }
 
@@ -154,8 +190,8 @@ impl<'a> Fit<'a> {
             let worker = *fit.workers.entry(&sample.worker).or_insert(next);
             fit.speeds.resize(fit.workers.len(), 1.0);
             let steps = sample.steps.iter().map(|(step, seconds)| {
-                let parts = sample.work.parts.iter().filter(|p| p.step == *step && p.amount > 0.0);
-                (*seconds, parts.map(|p| (kind(&mut fit.kinds, &mut fit.rates, p), p.amount)).collect())
+                let parts = sample.work.parts.iter().filter(|p| p.step == *step && p.to_do() > 0.0);
+                (*seconds, parts.map(|p| (kind(&mut fit.kinds, &mut fit.rates, p), p.to_do())).collect())
             });
             let steps = steps.collect();
             let weight = 0.5f64.powf((samples.len() - 1 - index) as f64 / HALF_AGE);
@@ -228,7 +264,7 @@ mod tests {
     use crate::Random;
 
     fn work(fetch: f64, iso: f64) -> Work {
-        let part = |step, kind: &str, amount| Part { step, kind: kind.into(), amount, guess: 0.1 };
+        let part = |step, kind: &str, amount| Part::new(step, kind, amount, 0.1);
         Work { parts: vec![part(0, "fetch", fetch), part(1, "iso", iso), part(1, "fixed", 1.0)] }
     }
 
@@ -252,6 +288,19 @@ mod tests {
         }
         let wide = (0..2_000).filter(|_| model.draw_deviation(&mut random).abs() > 0.3).count();
         assert!(wide < 100, "{wide}");
+    }
+
+    #[test]
+    fn a_worker_is_spared_what_it_has() {
+        let sketch = Sketch::of([(1, 30 << 20), (2, 10 << 20)]);
+        let mut known = Known::default();
+        known.add("package", &Sketch::of([(1, 1)]));
+        let mut work = work(100.0, 100.0);
+        work.parts[0] = work.parts[0].clone().spared_by("package");
+        let (model, left) = (CostModel::learn(&[]), work.left_to(&known, &sketch));
+        assert!((model.step_seconds(&left, 0) - 2.5).abs() < 1e-9, "{left:?}");
+        assert_eq!(model.step_seconds(&left, 1), model.step_seconds(&work, 1), "the rest is for everybody");
+        assert_eq!(left.left_to(&Known::default(), &sketch), work, "and another worker has it all to do");
     }
 
     #[test]

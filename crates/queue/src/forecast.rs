@@ -48,6 +48,18 @@ pub struct Arrivals {
     pub work_before: Vec<f64>,
 }
 
+/// Orders are watched at least so long before they tell how many will come. Seconds.
+const LEAST_WATCHED: f64 = 120.0;
+
+impl Arrivals {
+    /// What is to be expected after new builds came: the seconds each takes, and the seconds of its user's work that were before it. All that
+    /// came in the last `watched` seconds.
+    pub fn seen(came: impl Iterator<Item = (f64, f64)>, watched: f64) -> Arrivals {
+        let (seconds, work_before): (Vec<f64>, Vec<f64>) = came.unzip();
+        Arrivals { per_second: seconds.len() as f64 / watched.max(LEAST_WATCHED), seconds, work_before }
+    }
+}
+
 /// All that decides when builds are ready.
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
@@ -241,7 +253,7 @@ mod tests {
     use crate::policy::Wanting;
 
     fn work(seconds: f64) -> Work {
-        let part = |step, share: f64| Part { step, kind: format!("step {step}"), amount: seconds * share, guess: 1.0 };
+        let part = |step, share: f64| Part::new(step, format!("step {step}"), seconds * share, 1.0);
         Work { parts: vec![part(0, 0.4), part(1, 0.6)] }
     }
 
@@ -296,6 +308,15 @@ mod tests {
         let busy = forecast(&queue, &model, 1);
         assert!((middle(&busy, 1) / middle(&calm, 1) - 1.0).abs() < 0.1, "who is first stays first");
         assert!(middle(&busy, 6) > 1.5 * middle(&calm, 6), "{:?} {:?}", calm.range(6), busy.range(6));
+    }
+
+    #[test]
+    fn a_young_site_does_not_take_an_hour_for_granted() {
+        let came = || (0..30).map(|_| (5.0, 1.0));
+        assert!((Arrivals::seen(came(), 3_600.0).per_second - 30.0 / 3_600.0).abs() < 1e-9);
+        assert!((Arrivals::seen(came(), 300.0).per_second - 0.1).abs() < 1e-9);
+        assert!(Arrivals::seen(came(), 0.0).per_second <= 0.25, "the first moments say little");
+        assert_eq!(Arrivals::seen(came(), 300.0).work_before.len(), 30);
     }
 
     #[test]

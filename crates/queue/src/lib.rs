@@ -13,7 +13,7 @@ pub mod policy;
 mod random;
 pub mod simulation;
 
-pub use affinity::Sketch;
+pub use affinity::{Known, Sketch};
 pub use calibration::{Calibration, Range};
 pub use cost::{CostModel, Part, Sample, Work};
 pub use random::Random;

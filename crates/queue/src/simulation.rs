@@ -35,7 +35,12 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// The same with more to do: workers are busy most of the time, and most orders wait.
+    /// The same with as much to do as two of the workers can: most orders wait for several others.
+    pub fn full(seed: u64) -> Scenario {
+        Scenario { workers: vec![1.0, 0.8], between_orders: 42.0, away: (0.0, 0.0), ..Scenario::usual(seed) }
+    }
+
+    /// The same with more to do: now and then all workers are busy, and an order waits.
     pub fn busy(seed: u64) -> Scenario {
         Scenario { between_orders: 42.0, ..Scenario::usual(seed) }
     }
@@ -81,6 +86,8 @@ pub struct Outcome {
     pub served: Vec<Served>,
     /// Times of the builds that became ready. Seconds.
     pub builds: Vec<f64>,
+    /// What all workers could have built for. Seconds.
+    pub available: f64,
     /// Orders whose build failed, orders that found their image ready, orders that joined a build that waited or ran, leases that lapsed.
     pub failed: usize,
     pub found_ready: usize,
@@ -108,6 +115,11 @@ pub struct Score {
 }
 
 impl Outcome {
+    /// The share of their time that workers spent on builds that became ready.
+    pub fn busy(&self) -> f64 {
+        self.builds.iter().sum::<f64>() / self.available
+    }
+
     /// The score of the orders that `counts` takes.
     pub fn score(&self, counts: impl Fn(&Served) -> bool) -> Score {
         let served: Vec<&Served> = self.served.iter().filter(|s| counts(s)).collect();

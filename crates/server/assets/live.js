@@ -7,17 +7,31 @@
   let first = true;
 
   const show = (status) => {
-    if (status.state !== page.dataset.state) {
+    const sources = status.from_source || [];
+    if (status.state !== page.dataset.state || `${status.lacks_packages} ${sources.length}` !== page.dataset.sources) {
       location.reload();
       return;
     }
     const position = find("[data-position]");
     if (position && status.position) position.textContent = status.position;
     find("[data-ready]").textContent = status.ready.text;
+    const words = find("[data-steps]").dataset;
+    const steps = { waiting: "waiting", building: "running", ready: "done", expired: "done", failed: "failed", cancelled: "failed" };
+    for (const source of sources) {
+      const row = find(`[data-source="${source.build}"]`);
+      if (!row) continue;
+      const step = steps[source.state];
+      row.className = `step ${step}`;
+      row.querySelector("[data-word]").textContent = words[step];
+      row.querySelector("[data-what]").textContent = step === "waiting" || step === "running" ? source.ready.text : "";
+      const bar = row.querySelector("progress");
+      if (step === "running") bar.removeAttribute("value");
+      else bar.value = step === "done" ? 1 : 0;
+    }
     for (const step of status.steps) {
       const row = find(`[data-step="${step.step}"]`);
       row.className = `step ${step.state}`;
-      row.querySelector("[data-word]").textContent = find("[data-steps]").dataset[step.state];
+      row.querySelector("[data-word]").textContent = words[step.state];
       const running = step.state === "running" && step.total;
       row.querySelector("[data-share]").textContent = running ? `${Math.floor((step.done * 100) / step.total)} %` : "";
       row.querySelector("[data-what]").textContent = step.state === "running" ? step.what : "";
@@ -26,7 +40,15 @@
       if (step.state === "done") bar.value = bar.max;
       else if (step.state === "running" && !step.total) bar.removeAttribute("value");
       else bar.value = step.done;
+      if (step.state === "running") tell(row);
     }
+  };
+
+  // Whoever hears the page is told of each step once, not of each package.
+  const tell = (row) => {
+    const text = `${row.querySelector(".step-name").textContent}: ${row.querySelector("[data-word]").textContent}`;
+    const told = find("[data-told]");
+    if (told.textContent !== text) told.textContent = text;
   };
 
   const append = (lines) => {

@@ -107,10 +107,14 @@ fn is_vouched_for(config: &Config, account: &AccountRow) -> bool {
     config.oidc().is_some_and(|oidc| account.issuer.as_deref() == Some(&oidc.issuer))
 }
 
+/// Whether the configuration names an address (as [`canonical`] has it) as an operator's.
+pub fn is_named(config: &Config, email: &str) -> bool {
+    config.accounts.iter().flat_map(|accounts| &accounts.operators).any(|operator| canonical(operator) == email)
+}
+
 /// What an account lets its user do.
 pub fn role(config: &Config, account: &AccountRow) -> Role {
-    let named = config.accounts.iter().flat_map(|accounts| &accounts.operators).map(|email| canonical(email));
-    let by_email = account.email.as_ref().is_some_and(|email| named.into_iter().any(|name| name == *email));
+    let by_email = account.email.as_ref().is_some_and(|email| is_named(config, email));
     let by_claim = account.claimed == Role::Operator && is_vouched_for(config, account);
     if by_email || by_claim || account.invited == Some(Role::Operator) { Role::Operator } else { Role::User }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use queue::Known;
 use tokio::sync::watch;
 
 use crate::attestation::Attestor;
@@ -11,14 +12,16 @@ use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::db::Db;
 use crate::flag_words::FlagWords;
+use crate::held_up::KeptHeldUp;
 use crate::http::Counters;
+use crate::kept::Kept;
 use crate::limits::Usage;
 use crate::notices::{Mailer, SiteKey};
 use crate::oidc::Provider;
 use crate::outbound::Reach;
 use crate::outlook::Outlooks;
-use crate::preview::PresetPlans;
-use crate::sizes::KeptRatios;
+use crate::preview::{AllSums, PresetPlans};
+use crate::sizes::Ratios;
 use crate::source_builds::SourceBuilds;
 use crate::storage::Storage;
 use crate::workers::Workers;
@@ -44,8 +47,13 @@ pub struct App {
     pub operator_token: String,
     pub workers: Workers,
     pub outlooks: Outlooks,
+    pub held_up: KeptHeldUp,
     pub preset_plans: PresetPlans,
-    pub ratios: KeptRatios,
+    /// What presets come to, of a change of the queue.
+    pub preset_sums: Kept<AllSums, u64>,
+    pub ratios: Kept<Ratios>,
+    /// What each worker at hand has of packages.
+    pub known: Kept<Vec<Known>>,
     pub flag_words: FlagWords,
     /// What is built from source, and for which binhosts.
     pub source_builds: SourceBuilds,

@@ -1,26 +1,57 @@
 //! News of changes, in this server and from others on the same database. They carry no data: who hears them reads the database, which is
 //! the truth.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast, mpsc};
 
 use crate::app::App;
 
-/// What changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Something about one build: state, progress, log.
-    Build(Arc<str>),
-    /// A build left or entered the queue, so positions moved.
-    Queue,
+/// Those who are told of single builds. A live page is woken by what is about its order alone: a thousand of them, each woken by every change of
+/// the site, would leave no time for the changes.
+#[derive(Default)]
+struct Followers {
+    by_build: Mutex<HashMap<String, Vec<Arc<Notify>>>>,
+    count: AtomicUsize,
+}
+
+/// Hears of some builds, until it is dropped.
+pub struct Follower {
+    builds: Vec<String>,
+    bell: Arc<Notify>,
+    followers: Arc<Followers>,
+}
+
+impl Follower {
+    /// Waits until there is something new about one of the builds. What came since the last time counts, so that nothing goes by unheard.
+    pub async fn changed(&self) {
+        self.bell.notified().await;
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.followers.count.fetch_sub(1, Ordering::AcqRel);
+        let mut by_build = self.followers.by_build.lock().unwrap_or_else(PoisonError::into_inner);
+        for build in &self.builds {
+            if let Some(bells) = by_build.get_mut(build) {
+                bells.retain(|bell| !Arc::ptr_eq(bell, &self.bell));
+                if bells.is_empty() {
+                    by_build.remove(build);
+                }
+            }
+        }
+    }
 }
 
 /// Tells live pages, waiting workers and reconcilers that there is something new to read.
 pub struct Bus {
-    changes: broadcast::Sender<Change>,
+    /// The queue changed: a build left or entered it.
+    moves: broadcast::Sender<()>,
+    followers: Arc<Followers>,
     /// Counts changes, so that what was worked out before one is known to be old.
     version: AtomicU64,
     /// A notice waits to be sent.
@@ -47,7 +78,8 @@ impl Bus {
     pub fn new(origin: String, shared: bool) -> Self {
         let (outgoing, told) = mpsc::unbounded_channel();
         Bus {
-            changes: broadcast::Sender::new(1_024),
+            moves: broadcast::Sender::new(64),
+            followers: Arc::default(),
             version: AtomicU64::new(0),
             notices: Notify::new(),
             outgoing,
@@ -57,14 +89,29 @@ impl Bus {
         }
     }
 
-    /// Hears every change from now on; who lags behind is told so and reads everything again.
-    pub fn listen(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
+    /// Hears each time that the queue changes, from now on.
+    pub fn listen(&self) -> broadcast::Receiver<()> {
+        self.moves.subscribe()
     }
 
-    /// How many hear changes: live pages, and workers that wait.
-    pub fn listeners(&self) -> usize {
-        self.changes.receiver_count()
+    /// Hears of these builds from now on: of their states, progress and logs. It rings once at the start, as something may have changed since
+    /// whoever follows looked.
+    pub fn follow<'a>(&self, builds: impl IntoIterator<Item = &'a str>) -> Follower {
+        let bell = Arc::new(Notify::new());
+        bell.notify_one();
+        let builds: Vec<String> = builds.into_iter().map(str::to_owned).collect();
+        let mut by_build = self.followers.by_build.lock().unwrap_or_else(PoisonError::into_inner);
+        for build in &builds {
+            by_build.entry(build.clone()).or_default().push(bell.clone());
+        }
+        drop(by_build);
+        self.followers.count.fetch_add(1, Ordering::AcqRel);
+        Follower { builds, bell, followers: self.followers.clone() }
+    }
+
+    /// How many follow builds: the live pages that are open.
+    pub fn followers(&self) -> usize {
+        self.followers.count.load(Ordering::Acquire)
     }
 
     /// The number of the last change of the queue.
@@ -74,7 +121,7 @@ impl Bus {
 
     /// The build has new progress or log lines.
     pub fn build_changed(&self, build: &str) {
-        self.send(Change::Build(build.into()));
+        self.tell_followers(build);
         self.pass_on(News::Progress(build.to_owned()));
     }
 
@@ -86,14 +133,15 @@ impl Bus {
 
     fn heard_of_state(&self, build: &str) {
         self.version.fetch_add(1, Ordering::AcqRel);
-        self.send(Change::Build(build.into()));
-        self.send(Change::Queue);
+        self.tell_followers(build);
+        // Having no listener is no error.
+        let _ = self.moves.send(());
         self.notices.notify_one();
     }
 
-    fn send(&self, change: Change) {
-        // Having no listener is no error.
-        let _ = self.changes.send(change);
+    fn tell_followers(&self, build: &str) {
+        let by_build = self.followers.by_build.lock().unwrap_or_else(PoisonError::into_inner);
+        by_build.get(build).into_iter().flatten().for_each(|bell| bell.notify_one());
     }
 
     fn pass_on(&self, news: News) {
@@ -111,7 +159,7 @@ impl Bus {
         }
         for line in lines {
             match line.split_once(' ') {
-                Some(("progress", build)) => self.send(Change::Build(build.into())),
+                Some(("progress", build)) => self.tell_followers(build),
                 Some(("state", build)) => self.heard_of_state(build),
                 _ => tracing::debug!(line, "another server tells what this one does not know"),
             }
@@ -192,17 +240,27 @@ async fn listen(app: &App) -> crate::db::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_one_server_tells_another_hears_and_itself_does_not() {
+    #[tokio::test]
+    async fn what_one_server_tells_another_hears_and_itself_does_not() {
         let (one, other) = (Bus::new("one".into(), true), Bus::new("other".into(), true));
         let text = words(&one.origin, &[News::Progress("b1".into()), News::State("b2".into()), News::Progress("b1".into())]);
-        let mut changes = other.listen();
+        let mut moves = other.listen();
+        let (first, second, neither) = (other.follow(["b1"]), other.follow(["x", "b2"]), other.follow(["b3"]));
+        let own = one.follow(["b1", "b2"]);
+        let rang = async |follower: &Follower| tokio::time::timeout(Duration::ZERO, follower.changed()).await.is_ok();
+        for follower in [&first, &second, &neither, &own] {
+            assert!(rang(follower).await && !rang(follower).await, "once at the start");
+        }
         other.hear(&text);
         one.hear(&text);
-        assert_eq!(changes.try_recv(), Ok(Change::Build("b1".into())));
-        assert_eq!(changes.try_recv(), Ok(Change::Build("b2".into())));
-        assert_eq!(changes.try_recv(), Ok(Change::Queue));
-        assert!(changes.try_recv().is_err());
+        assert!(rang(&first).await && rang(&second).await && !rang(&neither).await && !rang(&own).await);
+        assert!(!rang(&first).await, "it is heard once");
+        assert_eq!(moves.try_recv(), Ok(()));
+        assert!(moves.try_recv().is_err());
+        assert_eq!(other.followers(), 3);
+        drop((first, second, neither));
+        assert_eq!(other.followers(), 0);
+        assert!(other.followers.by_build.lock().unwrap().is_empty(), "nothing stays of who left");
         assert_eq!((one.version(), other.version()), (0, 1));
         let many: Vec<News> = (0..1_000).map(|i| News::Progress(format!("{i:016}"))).collect();
         assert_eq!(words("one", &many), "one\nstate \n");

@@ -61,7 +61,7 @@ impl Catalogue {
             return Err(OrderError::new("packages", message).into());
         }
         let snapshot = channel.snapshot().await.map_err(|reason| self.unavailable(&order.arch, &reason))?;
-        let title = preset.as_ref().map_or_else(|| "Own choice of packages".to_owned(), |p| p.title.clone());
+        let title = preset.as_ref().map_or_else(own_choice, |p| p.title.clone());
         let _turn = self.planning.acquire().await.map_err(|e| Refusal::Internal(Box::new(e)))?;
         let (for_planner, order) = (channel.clone(), order.clone());
         let plan = tokio::task::spawn_blocking(move || planner::plan(&for_planner, &snapshot, &order, preset.as_ref()))
@@ -89,8 +89,24 @@ impl Catalogue {
         if let Some(missing) = missing {
             return Err(wrong(format!("the lock file's binhost “{}” is not one of the channel's", missing.name)));
         }
-        let title = self.find_preset(order)?.map_or_else(|| "Own choice of packages".to_owned(), |p| p.title);
+        let title = self.find_preset(order)?.map_or_else(own_choice, |p| p.title);
         Ok(Planned { channel, plan, title })
+    }
+
+    /// An order of a channel that cannot be planned yet.
+    pub(crate) fn unplanned(&self, order: &Order, channel: &str) -> Result<Planned, Refusal> {
+        let channel = self.channels.get(channel).cloned();
+        let channel = channel.ok_or_else(|| OrderError::new("channel", "the channel is no longer offered"))?;
+        let title = self.find_preset(order)?.map_or_else(own_choice, |p| p.title);
+        let plan = Plan::empty(&channel.config.name, &order.arch);
+        Ok(Planned { channel, plan, title })
+    }
+
+    /// The indexes of a channel have changed.
+    pub(crate) fn read_again(&self, channel: &str) {
+        if let Some(channel) = self.channels.get(channel) {
+            channel.read_again();
+        }
     }
 
     /// The channel that an order would be served from.
@@ -160,6 +176,11 @@ impl Catalogue {
     }
 }
 
+/// The title of an order without a preset.
+fn own_choice() -> String {
+    "Own choice of packages".to_owned()
+}
+
 /// Packages that were built for a prefix go into one, and no others do.
 fn check_prefix(order: &Order, channel: &Channel) -> Result<(), OrderError> {
     let title = &channel.config.title;
@@ -194,14 +215,16 @@ fn check_prefix(order: &Order, channel: &Channel) -> Result<(), OrderError> {
 
 impl Planned {
     /// `hatchery-amd64-server-20261122`: the preset (own choices are named by their arch) and the day of the newest index, so that the
-    /// same plan gives the same name whenever it is built.
+    /// same plan gives the same name whenever it is built. The day is left out while there is no plan.
     pub fn image_name(&self, order: &Order) -> String {
         let stem = match &order.preset {
             Some(preset) => preset.clone(),
             None => format!("{}-own", order.arch),
         };
-        let newest = self.plan.binhosts.iter().map(|b| b.timestamp).max().unwrap_or(0);
-        format!("hatchery-{stem}-{}", clock::compact_date(i64::try_from(newest).unwrap_or(0)))
+        match self.plan.binhosts.iter().map(|b| b.timestamp).max() {
+            Some(newest) => format!("hatchery-{stem}-{}", clock::compact_date(i64::try_from(newest).unwrap_or(0))),
+            None => format!("hatchery-{stem}"),
+        }
     }
 
     /// One line said inside the image about where it comes from.

@@ -83,6 +83,11 @@ pub fn session(site: &str, token: &TokenRow) -> String {
     format!("{}:{}", token.name, hash("hatchery user session", &[site, &token.hash]))
 }
 
+/// The link to log in that follows from a nonce. Only who knows the site's secret finds it.
+pub fn log_in_link(site: &str, nonce: &str) -> String {
+    hex::encode(secret::mac(site.as_bytes(), &[b"hatchery link to log in\0", nonce.as_bytes()]))
+}
+
 fn hash(domain: &str, fields: &[&str]) -> String {
     let mut hash = FieldHasher::new(domain);
     for field in fields {

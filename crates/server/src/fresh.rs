@@ -42,8 +42,7 @@ pub struct Freshness {
 
 /// What an order is to the row of orders that it is in, if it is in one.
 pub async fn of_order(app: &App, order: &str) -> db::Result<Option<Freshness>> {
-    let (row, renewal) = app.db.fresh_of(order).await?;
-    let Some(row) = row else { return Ok(None) };
+    let Some((row, renewal)) = app.db.fresh_of(order).await? else { return Ok(None) };
     Ok(Some(Freshness {
         kept: row.ended.is_none() && row.newest == order,
         newest: Some(&row.newest).filter(|newest| newest.as_str() != order).map(|newest| app.order_url(newest)),
@@ -116,7 +115,7 @@ async fn look_at(app: &App, row: &FreshRow) -> Result<(), Refusal> {
         tracing::info!(order = orders::number(&row.newest), "kept fresh no more: nobody fetches it");
         return Ok(());
     }
-    let prepared = Prepared::new(planned, &order)?;
+    let prepared = Prepared::new(planned, &order)?.expected(app).await?;
     let placed = place(app, row, &last, &order, &prepared).await?;
     app.db.renewed(row, &placed, &lines(&difference)).await?;
     tracing::info!(order = orders::number(&placed), changes = %difference.summary(), "ordered anew to be fresh");

@@ -22,7 +22,10 @@ mod db;
 mod demands;
 mod flag_words;
 mod fresh;
+mod held_up;
 mod http;
+mod kept;
+mod lacking;
 mod limits;
 mod notices;
 mod oidc;
@@ -45,6 +48,7 @@ mod storage;
 mod tokens;
 mod turns;
 mod warm;
+mod work;
 mod workers;
 
 pub use accounts::{AccountsConfig, OidcConfig, OperatorClaim};

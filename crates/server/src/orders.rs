@@ -1,20 +1,22 @@
 //! Placing orders: plan, join or queue, keep.
 
 use contract::hash::FieldHasher;
-use contract::{Format, Order, OrderError, Plan, PlannedPackage};
+use contract::{Format, Notify, Order, OrderError, Plan, PlannedPackage, System};
 
 use crate::app::App;
 use crate::catalogue::Planned;
 use crate::client::Client;
 use crate::clock;
-use crate::db::{Access, Gate, NewBuild, NewOrder, NewPromise, Placed};
+use crate::db::{Access, Gate, Lacking, NewBuild, NewOrder, NewPromise, Placed};
 use crate::demands;
+use crate::lacking::{self, Sources};
 use crate::limits::Limited;
-use crate::outlook::{self, Outlook};
+use crate::outlook::Outlook;
 use crate::planner::PlanRefused;
 use crate::secret::{self, NoRandomness};
 use crate::source_builds;
 use crate::words;
+use crate::work::{self, work_of};
 
 /// Why an order was not taken, for the person who placed it.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +77,7 @@ pub struct Prepared {
     formats: Vec<Format>,
     pub work: queue::Work,
     sketch: queue::Sketch,
+    lacking: Option<Lacking>,
 }
 
 impl Prepared {
@@ -86,11 +89,33 @@ impl Prepared {
             join_key: join_key(&planned.plan, order, &formats)?,
             image_name: planned.image_name(order),
             notice: planned.notice(),
-            work: outlook::work_of(&planned.plan.summary, &formats),
+            work: work_of(&planned.plan.summary, &formats),
             sketch: queue::Sketch::of(planned.plan.packages.iter().map(|package| (number_of(package), package.size))),
             formats,
+            lacking: None,
             planned,
         })
+    }
+
+    /// An order that is planned when these builds from source are there. `work` is what there will be to do, as far as is known.
+    pub fn lacking(planned: Planned, order: &Order, work: queue::Work, sources: Sources) -> Result<Prepared, Refusal> {
+        let order_kept = Order { system: System::default(), notify: Notify::default(), ..order.clone() };
+        let text = |value: &Order| serde_json::to_string(value).map_err(|e| Refusal::Internal(Box::new(e)));
+        let whole = text(&Order { notify: Notify::default(), ..order.clone() })?;
+        let join_key = hash("hatchery lacking 1", [env!("CARGO_PKG_VERSION"), &whole]);
+        let lacking = Some(Lacking { order: order_kept, sources: sources.builds, word: sources.word });
+        Ok(Prepared { join_key, work, lacking, ..Prepared::new(planned, order)? })
+    }
+
+    /// The same, with what is left to do for the worker that is likely to get it.
+    pub async fn expected(mut self, app: &App) -> Result<Prepared, Refusal> {
+        self.work = self.left_to(&work::known_by_workers(app).await?);
+        Ok(self)
+    }
+
+    /// What is left to do where these are the workers.
+    pub fn left_to(&self, workers: &[queue::Known]) -> queue::Work {
+        work::left_to_the_best(&self.work, &self.sketch, workers)
     }
 
     /// The build to be queued, if there is no equal one.
@@ -106,6 +131,7 @@ impl Prepared {
             plan: &self.planned.plan,
             work: &self.work,
             sketch: &self.sketch,
+            lacking: self.lacking.as_ref(),
         }
     }
 }
@@ -139,22 +165,23 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
     if waiting >= app.config.max_waiting {
         return Err(Refusal::QueueFull { waiting });
     }
-    let planned = match app.catalogue.plan(order).await {
-        Ok(planned) => planned,
+    let prepared = match app.catalogue.plan(order).await {
+        Ok(planned) => {
+            check_size(app, &planned.plan)?;
+            Prepared::new(planned, order)?.expected(app).await?
+        }
         Err(Refusal::NoPlan(refused)) => {
             let unmet = &refused.explanation.unmet_wishes;
             app.db.count_wishes(&refused.channel, unmet).await?;
             demands::note(app, &refused.channel, order, unmet).await?;
-            if let Err(error) = source_builds::ask_unasked(app, &refused.channel, unmet).await {
+            if let Err(error) = source_builds::ask_unasked(app, &refused.channel, order, unmet).await {
                 tracing::warn!(%error, "what an order lacked is not built");
             }
-            return Err(Refusal::NoPlan(refused));
+            lacking::prepare(app, order, refused).await?
         }
         Err(other) => return Err(other),
     };
-    check_size(app, &planned.plan)?;
     let (order_id, address_token) = (secret::token::<20>()?, secret::token::<20>()?);
-    let prepared = Prepared::new(planned, order)?;
     let account = client.who.account();
     let own_email = account.filter(|account| account.tell && app.mailer.is_some()).and_then(|account| account.email.as_deref());
     let new_order = NewOrder {
@@ -176,7 +203,10 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
         tracing::info!(order = number(&order_id), build = %build, joined, channel = %prepared.planned.channel.config.name, "order taken");
         app.bus.state_changed(build);
         promise(app, &[(order_id.clone(), build.clone())], &*app.outlook().await?).await?;
-        demands::note(app, &prepared.planned.channel.config.name, order, &[]).await?;
+        // What it lacked was noted above.
+        if prepared.lacking.is_none() {
+            demands::note(app, &prepared.planned.channel.config.name, order, &[]).await?;
+        }
     }
     answer(placed, order_id)
 }

@@ -5,20 +5,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use contract::{Format, Step, Summary};
 use queue::forecast::{Arrivals, Entry, Forecast, Queue, Running};
 use queue::policy::{self, Waiting, Wanting};
-use queue::{Calibration, CostModel, Part, Range, Work};
+use queue::{Calibration, CostModel, Range, Work};
+use tokio::sync::Notify;
 
 use crate::app::App;
 use crate::clock::exact_now;
-use crate::db::{self, QueueRows, step_number, step_seconds};
+use crate::db::{self, QueueRows, step_seconds};
+use crate::reconcile::wait;
 
 /// An outlook older than this is worked out anew, changes or not.
 const STALE: Duration = Duration::from_secs(5);
 /// The outlook of a queue longer than this serves for ten times as long as it took to work out, changes or not: a long queue does not take all
-/// of the processor for itself. Builds that wait.
+/// of the processor for itself. Then it is worked out anew behind those who ask, who take the last one meanwhile. Builds that wait.
 const LONG: usize = 200;
+/// An outlook older than this is waited for, however long the queue.
+const OLDEST: Duration = Duration::from_secs(30);
 
 /// The queue's outlook at one moment.
 pub struct Outlook {
@@ -49,9 +52,6 @@ pub struct Turn {
     pub formats: Vec<String>,
     /// The channel whose packages it builds from source; none for an image.
     pub source_for: Option<String>,
-    /// How long a worker of usual speed takes to fetch it, and in all. Seconds.
-    pub fetch_seconds: f64,
-    pub seconds: f64,
 }
 
 /// Keeps the newest outlook.
@@ -60,6 +60,8 @@ pub struct Outlooks {
     kept: RwLock<Option<(u64, Arc<Outlook>)>>,
     /// One is worked out at a time; who waited for it takes it too.
     turn: tokio::sync::Mutex<()>,
+    /// Somebody was given one of a long queue that is old.
+    old: Notify,
 }
 
 impl Outlook {
@@ -68,6 +70,11 @@ impl Outlook {
         let age = self.made.elapsed();
         let rest = if self.turns.len() > LONG { (self.took * 10).min(STALE) } else { Duration::ZERO };
         age < rest || (unchanged && age < STALE)
+    }
+
+    /// Whether it serves until the next one is there.
+    fn serves_meanwhile(&self) -> bool {
+        self.turns.len() > LONG && self.made.elapsed() < OLDEST
     }
 
     /// The waiting builds, in the order they are served.
@@ -116,19 +123,29 @@ impl Outlook {
 }
 
 impl App {
-    /// The outlook as it is now, a moment old at most.
+    /// The outlook as it is now: a moment old at most, or somewhat older where the queue is long.
     pub async fn outlook(&self) -> db::Result<Arc<Outlook>> {
-        let fresh = |version: u64| {
-            let kept = self.outlooks.kept.read().unwrap_or_else(PoisonError::into_inner).clone();
-            kept.filter(|(of, outlook)| outlook.serves(*of == version)).map(|(_, outlook)| outlook)
-        };
-        if let Some(outlook) = fresh(self.bus.version()) {
+        let Some((of, outlook)) = self.kept_outlook() else { return self.new_outlook().await };
+        if outlook.serves(of == self.bus.version()) {
             return Ok(outlook);
         }
+        if outlook.serves_meanwhile() {
+            self.outlooks.old.notify_one();
+            return Ok(outlook);
+        }
+        self.new_outlook().await
+    }
+
+    fn kept_outlook(&self) -> Option<(u64, Arc<Outlook>)> {
+        self.outlooks.kept.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Works the outlook out, unless somebody has while this waited for its turn.
+    async fn new_outlook(&self) -> db::Result<Arc<Outlook>> {
         let _turn = self.outlooks.turn.lock().await;
         // What changes while it is worked out makes it old at once.
         let version = self.bus.version();
-        if let Some(outlook) = fresh(version) {
+        if let Some((_, outlook)) = self.kept_outlook().filter(|(of, outlook)| outlook.serves(*of == version)) {
             return Ok(outlook);
         }
         let began = Instant::now();
@@ -143,6 +160,16 @@ impl App {
         let outlook = Arc::new(outlook.await.map_err(|e| sqlx::Error::Decode(Box::new(e)))?);
         *self.outlooks.kept.write().unwrap_or_else(PoisonError::into_inner) = Some((version, outlook.clone()));
         Ok(outlook)
+    }
+}
+
+/// Works the outlook of a long queue out anew when one is old that somebody was given.
+pub async fn renew(app: Arc<App>) {
+    while wait(&app, OLDEST, app.outlooks.old.notified()).await {
+        let is_long = app.kept_outlook().is_some_and(|(_, outlook)| outlook.serves_meanwhile());
+        if is_long && let Err(error) = app.new_outlook().await {
+            tracing::error!(%error, "when builds will be ready could not be worked out");
+        }
     }
 }
 
@@ -168,11 +195,7 @@ fn work_out(rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, id
         running: rows.running.iter().map(|row| running(row, now)).collect(),
         idle: idle.into_iter().filter(|name| !busy.contains(&name.as_str())).collect(),
         used,
-        arrivals: Arrivals {
-            per_second: rows.came.len() as f64 / db::RECENT as f64,
-            seconds: rows.came.iter().map(|(work, _)| model.seconds(work, None)).collect(),
-            work_before: rows.came.iter().map(|(_, before)| *before).collect(),
-        },
+        arrivals: Arrivals::seen(rows.came.iter().map(|c| (model.seconds(&c.work, None), c.work_before)), rows.watched(now)),
         failing: (failed as f64 + 0.5) / (ended as f64 + 20.0),
     };
     Outlook {
@@ -188,8 +211,6 @@ fn work_out(rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, id
                 arch: row.arch.clone(),
                 formats: row.formats.clone(),
                 source_for: row.source_for.clone(),
-                fetch_seconds: model.step_seconds(&row.work, step_number(Step::Fetch)),
-                seconds: model.seconds(&row.work, None),
             })
             .collect(),
         forecast: queue::forecast::forecast(&queue, &model, 1),
@@ -262,31 +283,12 @@ fn number(place: i64) -> u64 {
     u64::try_from(place).unwrap_or(0)
 }
 
-/// What there is to do for a plan in these formats. The guesses hold until builds were seen.
-pub fn work_of(summary: &Summary, formats: &[Format]) -> Work {
-    let megabytes = |bytes: u64| bytes as f64 / 1e6;
-    let (fetched, installed, packages) =
-        (megabytes(summary.download_size), megabytes(summary.installed_size), summary.packages as f64);
-    let part =
-        |step: Step, kind: &str, amount: f64, guess: f64| Part { step: step_number(step), kind: kind.to_owned(), amount, guess };
-    let mut parts = vec![
-        part(Step::Fetch, "fetch MB", fetched, 0.03),
-        part(Step::Fetch, "fetch package", packages, 0.02),
-        part(Step::Merge, "merge MB", installed, 0.01),
-        part(Step::Merge, "merge package", packages, 0.1),
-        part(Step::Configure, "configure", 1.0, 1.0),
-    ];
-    if formats.iter().any(|f| f.is_bootable()) {
-        parts.push(part(Step::Configure, "boot", 1.0, 3.0));
-    }
-    parts.extend(formats.iter().map(|format| part(Step::Write, &format!("write {format}"), installed, 0.05)));
-    parts.push(part(Step::Upload, "upload MB", installed * formats.len() as f64, 0.005));
-    Work { parts }
-}
-
 #[cfg(test)]
 mod tests {
+    use contract::{Format, Summary};
+
     use super::*;
+    use crate::work::work_of;
 
     /// A build that has waited for so many seconds.
     fn waiting(id: &str, place: i64, user: &str, waited: i64) -> db::WaitingRow {

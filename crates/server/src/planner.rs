@@ -16,6 +16,8 @@ pub struct PlanRefused {
     /// The channel that was to serve the order.
     pub channel: String,
     pub explanation: resolver::Explanation,
+    /// The same order with `from_source` would be taken: what it lacks may be built first.
+    pub from_source: bool,
 }
 
 /// Plans an order on a channel as it was read. Pure computation, but not short: run it where blocking is allowed.
@@ -23,7 +25,7 @@ pub fn plan(channel: &Channel, snapshot: &Snapshot, order: &Order, preset: Optio
     let wanted =
         Wanted { atoms: atoms(channel, order, preset), services: preset.map(|p| p.services.clone()).unwrap_or_default() };
     let resolved = snapshot.universe.resolve(&wanted);
-    let mut plan = resolved.map_err(|explanation| PlanRefused { channel: channel.config.name.clone(), explanation })?.plan;
+    let mut plan = resolved.map_err(|explanation| refused(channel, explanation))?.plan;
     let of_channel = channel.config.install_mask.split_whitespace();
     plan.install_mask = of_channel.chain(order.install_mask.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
     if let Some(base) = &snapshot.base {
@@ -35,6 +37,11 @@ pub fn plan(channel: &Channel, snapshot: &Snapshot, order: &Order, preset: Optio
     plan.profile.clone_from(&snapshot.profile);
     plan.prefix.clone_from(&order.prefix);
     Ok(plan)
+}
+
+fn refused(channel: &Channel, explanation: resolver::Explanation) -> PlanRefused {
+    let from_source = channel.config.source_builds.as_ref().is_some_and(|source| source.serves(&explanation));
+    PlanRefused { channel: channel.config.name.clone(), explanation, from_source }
 }
 
 /// What is asked for by name: the preset's packages, the order's own, and what a bootable format and its root need. Each once, in that order.

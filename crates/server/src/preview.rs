@@ -9,13 +9,16 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::clock;
-use crate::db::BuildState;
+use crate::db::{self, BuildState};
 use crate::orders::{self, Prepared, Refusal};
 use crate::sizes::{self, ImageSize};
 use crate::status::{self, Ready};
+use crate::work;
 
 /// So long a page waits for the plans of presets; what comes later is on the next one.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// What presets come to serves for so long where nothing was heard of: other servers' builds end, too.
+const SUMS_SERVE: Duration = Duration::from_secs(1);
 /// A preset that could not be planned is tried again after so long.
 const RETRY: Duration = Duration::from_secs(60);
 
@@ -43,23 +46,34 @@ impl Preview {
 pub async fn preview(app: &App, order: &Order, secret: bool) -> Result<Preview, Refusal> {
     let planned = app.catalogue.plan(order).await?;
     orders::check_size(app, &planned.plan)?;
-    let prepared = Prepared::new(planned, order)?;
+    let prepared = Prepared::new(planned, order)?.expected(app).await?;
     let equal = if secret { None } else { app.db.equal_build(&prepared.build(order)).await? };
     let ready = match &equal {
         Some((build, state)) => status::ready(app, build, *state).await?,
         None => status::ready_if_ordered(app, &prepared.work).await?,
     };
     let Prepared { planned, .. } = prepared;
-    let made = equal.as_ref().filter(|(_, state)| *state == BuildState::Ready).map(|(build, _)| build.as_str());
-    let images = sizes::images(app, &order.formats, planned.plan.summary.download_size, made).await?;
+    let (at_hand, images) = images(app, order, &planned.plan.summary, equal).await?;
     Ok(Preview {
         channel: planned.channel.config.title.clone(),
         summary: planned.plan.summary,
         notes: planned.plan.notes,
         ready,
-        at_hand: made.is_some(),
+        at_hand,
         images,
     })
+}
+
+/// Whether the very images are there already, and how large they are or will be. `equal` is the build of the same images.
+async fn images(
+    app: &App,
+    order: &Order,
+    summary: &Summary,
+    equal: Option<(String, BuildState)>,
+) -> db::Result<(bool, Vec<ImageSize>)> {
+    let made = equal.filter(|(_, state)| *state == BuildState::Ready).map(|(build, _)| build);
+    let images = sizes::images(app, &order.formats, summary.download_size, made.as_deref()).await?;
+    Ok((made.is_some(), images))
 }
 
 /// A preset as it is, planned.
@@ -88,24 +102,35 @@ pub struct PresetSums {
     pub build_seconds: u64,
 }
 
-/// What each preset comes to, by name. Those that cannot be planned at the moment are left out.
-pub async fn presets(app: &Arc<App>) -> crate::db::Result<BTreeMap<String, PresetSums>> {
+/// What each preset comes to, by name.
+pub type AllSums = BTreeMap<String, PresetSums>;
+
+/// What each preset comes to. Those that cannot be planned at the moment are left out.
+pub async fn presets(app: &Arc<App>) -> db::Result<Arc<AllSums>> {
+    let version = app.bus.version();
+    if let Some(kept) = app.preset_sums.of(&version, SUMS_SERVE) {
+        return Ok(kept);
+    }
     plan_presets(app).await;
+    Ok(app.preset_sums.keep_of(version, sum_up(app).await?))
+}
+
+async fn sum_up(app: &App) -> db::Result<AllSums> {
     let kept: Vec<(String, Arc<PresetPlan>)> = {
         let plans = app.preset_plans.0.lock().unwrap_or_else(PoisonError::into_inner);
         plans.iter().filter_map(|(name, kept)| Some((name.clone(), kept.plan.clone()?))).collect()
     };
-    let outlook = app.outlook().await?;
-    let mut sums = BTreeMap::new();
+    let (outlook, workers) = (app.outlook().await?, work::known_by_workers(app).await?);
+    let mut sums = AllSums::new();
     for (name, plan) in kept {
         let equal = app.db.equal_build(&plan.prepared.build(&plan.order)).await?;
         let summary = plan.prepared.planned.plan.summary;
-        let made = equal.as_ref().filter(|(_, state)| *state == BuildState::Ready).map(|(build, _)| build.as_str());
+        let (at_hand, images) = images(app, &plan.order, &summary, equal).await?;
         let sum = PresetSums {
             summary,
-            at_hand: made.is_some(),
-            images: sizes::images(app, &plan.order.formats, summary.download_size, made).await?,
-            build_seconds: outlook.build_seconds(&plan.prepared.work).clamp(0.0, 1e9) as u64,
+            at_hand,
+            images,
+            build_seconds: outlook.build_seconds(&plan.prepared.left_to(&workers)).clamp(0.0, 1e9) as u64,
         };
         sums.insert(name, sum);
     }

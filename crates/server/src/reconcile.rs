@@ -8,7 +8,7 @@ use contract::{Failure, Step};
 
 use crate::app::App;
 use crate::db::{Keeping, MAX_ATTEMPTS};
-use crate::{bus, fresh, notices, orders, warm};
+use crate::{bus, fresh, lacking, notices, orders, outlook, warm};
 
 /// How often lapsed leases are looked for.
 const LEASE_PERIOD: Duration = Duration::from_secs(1);
@@ -25,6 +25,7 @@ pub fn start(app: &Arc<App>) -> tokio::task::JoinSet<()> {
     tasks.spawn(bus::tell(app.clone()));
     tasks.spawn(bus::hear(app.clone()));
     tasks.spawn(leases(app.clone()));
+    tasks.spawn(outlook::renew(app.clone()));
     tasks.spawn(promises(app.clone()));
     tasks.spawn(expire(app.clone()));
     tasks.spawn(sweep(app.clone()));
@@ -32,6 +33,7 @@ pub fn start(app: &Arc<App>) -> tokio::task::JoinSet<()> {
     tasks.spawn(notices::run(app.clone()));
     tasks.spawn(warm::run(app.clone()));
     tasks.spawn(fresh::run(app.clone()));
+    tasks.spawn(lacking::run(app.clone()));
     tasks
 }
 

@@ -22,14 +22,15 @@ use crate::client::Peer;
 use crate::config::{Config, ConfigError};
 use crate::db::{Db, MigrateError};
 use crate::flag_words::FlagWords;
+use crate::held_up::KeptHeldUp;
 use crate::http::{Book, Counters};
+use crate::kept::Kept;
 use crate::limits::Usage;
 use crate::notices::{Mailer, PushError, SiteKey};
 use crate::oidc::Provider;
 use crate::outlook::Outlooks;
 use crate::preview::PresetPlans;
 use crate::secret::{self, NoRandomness};
-use crate::sizes::KeptRatios;
 use crate::source_builds::SourceBuilds;
 use crate::storage::Storage;
 use crate::workers::Workers;
@@ -104,8 +105,11 @@ impl Server {
             operator_token,
             workers: Workers::default(),
             outlooks: Outlooks::default(),
+            held_up: KeptHeldUp::default(),
             preset_plans: PresetPlans::default(),
-            ratios: KeptRatios::default(),
+            preset_sums: Kept::default(),
+            ratios: Kept::default(),
+            known: Kept::default(),
             flag_words: FlagWords::default(),
             source_builds: SourceBuilds::new(&config)?,
             usage: Usage::default(),

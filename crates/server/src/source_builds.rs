@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use binhost::openpgp::{Keyring, SigningKey};
 use binhost::{AddError, Added, Asked, OwnBinhost};
-use contract::Step;
 use contract::lease::SourceLimits;
+use contract::{Order, Step};
 use gentoo::Atom;
 use queue::{Part, Work};
+use resolver::{Explanation, Wish};
 use serde::Deserialize;
 
 use crate::app::App;
@@ -35,6 +36,9 @@ pub struct SourceBuildsConfig {
     /// What is built without being asked for, when an order lacks it: as above. Empty builds nothing by itself.
     #[serde(default)]
     pub unasked: Vec<String>,
+    /// What users may have built, by an order that waits for it: as above; what is in `unasked` counts here too. Empty lets them have nothing built.
+    #[serde(default)]
+    pub for_orders: Vec<String>,
     /// The most that one package may take: minutes, and MiB of memory and of disk.
     #[serde(default = "default_minutes")]
     pub minutes: u64,
@@ -57,7 +61,7 @@ fn default_disk() -> u64 {
 }
 
 /// Most packages of a channel that wait to be built.
-const MAX_WAITING: usize = 500;
+pub(crate) const MAX_WAITING: usize = 500;
 /// How long a package takes of which no build is known, until builds are seen. Seconds.
 const GUESS: f64 = 300.0;
 /// Most flags of a request.
@@ -76,13 +80,25 @@ impl SourceBuildsConfig {
         if channel.prefix.is_some() {
             return invalid("packages of a prefix are not built".into());
         }
-        if let Some(bad) = self.packages.iter().chain(&self.unasked).find(|text| !is_pattern(text)) {
+        if let Some(bad) = self.packages.iter().chain(&self.unasked).chain(&self.for_orders).find(|text| !is_pattern(text)) {
             return invalid(format!("“{}” is neither a package nor a category with /*", bad.escape_debug()));
         }
         if self.minutes == 0 || self.memory_mebibytes == 0 || self.disk_mebibytes == 0 {
             return invalid("a limit of 0 lets nothing be built".into());
         }
         Ok(())
+    }
+
+    /// Whether an order may wait for what it lacks: all of it is to be built, and users may have it built.
+    pub fn serves(&self, refused: &Explanation) -> bool {
+        let may = |wish: &Wish| self.lists(&self.for_orders, wish) || self.lists(&self.unasked, wish);
+        refused.lacking().next().is_some() && refused.lacking().all(may)
+    }
+
+    /// Whether a package may be built at all, and is in this list, of which an empty one has none.
+    fn lists(&self, list: &[String], wish: &Wish) -> bool {
+        let listed = |atom: Atom| !list.is_empty() && allows(list, &atom) && allows(&self.packages, &atom);
+        Atom::parse(&wish.package).is_ok_and(listed)
     }
 
     fn limits(&self) -> SourceLimits {
@@ -183,33 +199,87 @@ impl Own {
     }
 }
 
+/// A package that may be built for a channel.
+pub struct Request {
+    channel: String,
+    arch: String,
+    atom: Atom,
+    /// An atom without USE dependencies.
+    package: String,
+    flags: Vec<String>,
+}
+
+impl Request {
+    /// What is asked for by an atom and flags.
+    ///
+    /// # Errors
+    /// When it may not or cannot be built.
+    pub fn new(app: &App, channel: &str, package: &str, flags: &[String]) -> Result<Request, NotBuilt> {
+        let own = app.source_builds.0.get(channel).ok_or_else(|| NotBuilt::NoChannel(channel.to_owned()))?;
+        let not_understood = || NotBuilt::NotUnderstood(package.to_owned());
+        let atom = Atom::parse(package).ok().filter(|atom| atom.blocker.is_none()).ok_or_else(not_understood)?;
+        let wish = advice::Wish::from(&atom);
+        let mut flags: Vec<String> = wish.flag_words().into_iter().chain(flags.iter().cloned()).collect();
+        flags.sort();
+        flags.dedup();
+        let is_flag = |flag: &String| gentoo::names::is_use_flag(flag.strip_prefix('-').unwrap_or(flag));
+        if flags.len() > MAX_FLAGS || !flags.iter().all(is_flag) {
+            return Err(not_understood());
+        }
+        if !allows(&own.config.packages, &atom) {
+            return Err(NotBuilt::NotAllowed(atom.cp()));
+        }
+        let channel_config = app.config.channels.iter().find(|known| known.name == channel);
+        let arch = channel_config.map(|known| known.arch.clone()).unwrap_or_default();
+        let package = Atom { use_deps: Vec::new(), ..atom.clone() }.to_string();
+        Ok(Request { channel: channel.to_owned(), arch, atom, package, flags })
+    }
+
+    /// What an order lacks. Of a package that nobody has, the wish has no flags: they are those that the order names.
+    ///
+    /// # Errors
+    /// When it may not or cannot be built.
+    pub fn of_wish(app: &App, channel: &str, order: &Order, wish: &Wish) -> Result<Request, NotBuilt> {
+        let cp = |atom: Atom| atom.cp();
+        let name = Atom::parse(&wish.package).map(cp).ok();
+        let named = order.packages.iter().filter_map(|text| Atom::parse(text).ok()).find(|atom| Some(atom.cp()) == name);
+        let flags = match named.filter(|_| wish.flags.is_empty()) {
+            Some(atom) => advice::Wish::from(&atom).flag_words(),
+            None => wish.flags.clone(),
+        };
+        Request::new(app, channel, &wish.package, &flags)
+    }
+
+    /// What people call it: `app-editors/vim[python]`.
+    pub fn title(&self) -> String {
+        if self.flags.is_empty() { self.package.clone() } else { format!("{}[{}]", self.package, self.flags.join(",")) }
+    }
+
+    /// Whether this build is of the same.
+    pub fn is(&self, build: &SourceBuild) -> bool {
+        (&self.package, &self.flags) == (&build.package, &build.flags)
+    }
+}
+
 /// Has a package built for a channel, with these flags; the build. One that waits or runs already is joined.
 ///
 /// # Errors
 /// When it may not or cannot be built.
 pub async fn ask(app: &App, channel: &str, package: &str, flags: &[String]) -> Result<String, NotBuilt> {
-    let own = app.source_builds.0.get(channel).ok_or_else(|| NotBuilt::NoChannel(channel.to_owned()))?;
-    let not_understood = || NotBuilt::NotUnderstood(package.to_owned());
-    let atom = Atom::parse(package).ok().filter(|atom| atom.blocker.is_none()).ok_or_else(not_understood)?;
-    let wish = advice::Wish::from(&atom);
-    let mut flags: Vec<String> = wish.flag_words().into_iter().chain(flags.iter().cloned()).collect();
-    flags.sort();
-    flags.dedup();
-    let is_flag = |flag: &String| gentoo::names::is_use_flag(flag.strip_prefix('-').unwrap_or(flag));
-    if flags.len() > MAX_FLAGS || !flags.iter().all(is_flag) {
-        return Err(not_understood());
-    }
-    if !allows(&own.config.packages, &atom) {
-        return Err(NotBuilt::NotAllowed(atom.cp()));
-    }
-    let channel_config = app.config.channels.iter().find(|known| known.name == channel);
-    let arch = channel_config.map(|known| known.arch.as_str()).unwrap_or_default();
-    let package = Atom { use_deps: Vec::new(), ..atom.clone() }.to_string();
-    let title = if flags.is_empty() { package.clone() } else { format!("{package}[{}]", flags.join(",")) };
-    let key = hash("hatchery source build", [channel, &package].into_iter().chain(flags.iter().map(String::as_str)));
+    place(app, &Request::new(app, channel, package, flags)?, false).await
+}
+
+/// Queues what was asked for; `for_orders` says that it is wanted by orders alone that wait for it.
+///
+/// # Errors
+/// When too much waits already.
+pub async fn place(app: &App, request: &Request, for_orders: bool) -> Result<String, NotBuilt> {
+    let Request { channel, arch, atom, package, flags } = request;
+    let title = request.title();
+    let key = hash("hatchery source build", [channel, package].into_iter().chain(flags).map(String::as_str));
     let id = secret::token::<8>()?;
-    let source = SourceBuild { package, flags, path: None };
-    let work = work_of(&atom);
+    let source = SourceBuild { package: package.clone(), flags: flags.clone(), path: None, for_orders };
+    let work = work_of(atom);
     let new = NewSourceBuild { id: &id, join_key: &key, channel, arch, title: &title, source: &source, work: &work };
     let build = app.db.place_source(&new, MAX_WAITING).await?.ok_or(NotBuilt::Full)?;
     tracing::info!(build, channel, title, "to be built from source");
@@ -218,13 +288,12 @@ pub async fn ask(app: &App, channel: &str, package: &str, flags: &[String]) -> R
 }
 
 /// What an order lacked is built where the operator has said so. Returns what will be.
-pub async fn ask_unasked(app: &App, channel: &str, unmet: &[resolver::Wish]) -> Result<Vec<String>, NotBuilt> {
+pub async fn ask_unasked(app: &App, channel: &str, order: &Order, unmet: &[Wish]) -> Result<Vec<String>, NotBuilt> {
     let Some(own) = app.source_builds.0.get(channel) else { return Ok(Vec::new()) };
     let mut asked = Vec::new();
     for wish in unmet {
-        let Ok(atom) = Atom::parse(&wish.package) else { continue };
-        if !own.config.unasked.is_empty() && allows(&own.config.unasked, &atom) && allows(&own.config.packages, &atom) {
-            asked.push(ask(app, channel, &wish.package, &wish.flags).await?);
+        if own.config.lists(&own.config.unasked, wish) {
+            asked.push(place(app, &Request::of_wish(app, channel, order, wish)?, false).await?);
         }
     }
     Ok(asked)
@@ -232,7 +301,7 @@ pub async fn ask_unasked(app: &App, channel: &str, unmet: &[resolver::Wish]) -> 
 
 /// What there is to do. How long it takes is learnt for each package alone.
 fn work_of(atom: &Atom) -> Work {
-    let part = Part { step: step_number(Step::Merge), kind: format!("source {}", atom.cp()), amount: 1.0, guess: GUESS };
+    let part = Part::new(step_number(Step::Merge), format!("source {}", atom.cp()), 1.0, GUESS);
     Work { parts: vec![part] }
 }
 
@@ -244,9 +313,7 @@ pub fn take(app: &Arc<App>, channel: &str, source: &SourceBuild, file: File) -> 
     let own = app.source_builds.0.get(channel).ok_or_else(|| NotTaken::NoChannel(channel.to_owned()))?;
     let package = Atom::parse(&source.package).map_err(|e| NotTaken::Atom(e.to_string()))?;
     let added = own.binhost.add(file, Asked { package: &package, flags: &source.flags }, &own.key)?;
-    if let Some(channel) = app.catalogue.channels.get(channel) {
-        channel.read_again();
-    }
+    app.catalogue.read_again(channel);
     tracing::info!(channel, cpv = added.cpv, path = added.path, at = clock::now(), "built from source, signed and added");
     Ok(added)
 }

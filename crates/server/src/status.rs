@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::clock;
-use crate::db::{self, Build, BuildState, Gate, OrderRow};
+use crate::db::{self, Build, BuildState, NeedRow, OrderRow, StepProgress};
 use crate::fresh::{self, Freshness};
+use crate::held_up::HeldUp;
+use crate::lacking;
 use crate::notices;
 use crate::orders;
 
@@ -44,6 +46,17 @@ pub struct Ready {
     pub range50: Option<[u64; 2]>,
     /// Nine of ten times it is between these. Seconds from now.
     pub range90: Option<[u64; 2]>,
+}
+
+/// A package that is built from source, which an order waits for or waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct SourceStatus {
+    /// With the flags that were asked for: `app-editors/vim[python]`.
+    pub package: String,
+    /// The name under which the queue page knows its build.
+    pub build: String,
+    pub state: BuildState,
+    pub ready: Ready,
 }
 
 /// A file to download.
@@ -90,6 +103,11 @@ pub struct OrderStatus {
     /// The step the build is at.
     pub progress: Option<StepStatus>,
     pub steps: Vec<StepStatus>,
+    /// The order is planned when what it lacks has been built from source.
+    pub lacks_packages: bool,
+    /// What was or is built from source for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub from_source: Vec<SourceStatus>,
     /// How often a worker has begun; more than 1 when one was lost.
     pub attempt: u32,
     pub channel: String,
@@ -129,12 +147,28 @@ pub struct OrderStatus {
     pub webhook_secret: Option<String>,
 }
 
+impl OrderStatus {
+    /// Whether there may be a log. There is none before a worker took the build, unless something is built from source for it.
+    pub fn may_have_log(&self) -> bool {
+        self.attempt > 0 || !self.from_source.is_empty()
+    }
+
+    /// The order's build, and those from source that it waits for or waited for.
+    pub fn builds(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.build.as_str()).chain(self.from_source.iter().map(|source| source.build.as_str()))
+    }
+}
+
 /// Reads the order with this identifier as it stands. `None` when there is no such order.
 pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
-    let Some(order) = app.db.order(id).await? else {
+    Ok(with_progress(app, id).await?.map(|(status, _)| status))
+}
+
+/// The same, and when each step of its build was first heard of.
+pub async fn with_progress(app: &App, id: &str) -> db::Result<Option<(OrderStatus, Vec<StepProgress>)>> {
+    let Some((order, build)) = app.db.order_and_build(id).await? else {
         return Ok(None);
     };
-    let build = app.db.build(&order.build).await?.ok_or(sqlx::Error::RowNotFound)?;
     let state = if order.cancelled { BuildState::Cancelled } else { build.state };
     let position = match state {
         BuildState::Waiting => app.outlook().await?.position(&build.id),
@@ -154,10 +188,15 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
     };
     let advisories = advisories(app, &build.id, &documents).await?;
     let fresh = fresh::of_order(app, &order.id).await?;
-    let ready = ready(app, &build.id, state).await?;
+    // Others have had nothing built.
+    let needs = if order.request.from_source { app.db.needs(&build.id).await? } else { Vec::new() };
+    let ready = match state {
+        BuildState::Waiting if build.is_lacking => ready_with(app, &build.id, &needs).await?,
+        _ => ready(app, &build.id, state).await?,
+    };
     let steps = steps(&build, state);
     let webhook_secret = order.webhook.as_ref().map(|_| notices::webhook_secret(&app.secret, &order.id));
-    Ok(Some(OrderStatus {
+    let status = OrderStatus {
         number: orders::number(&order.id),
         url: app.order_url(&order.id),
         id: order.id,
@@ -168,6 +207,8 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
         ready,
         progress: current(&steps),
         steps,
+        lacks_packages: build.is_lacking,
+        from_source: sources(app, needs).await?,
         attempt: build.attempts,
         channel: build.channel,
         arch: build.arch,
@@ -190,7 +231,8 @@ pub async fn of_order(app: &App, id: &str) -> db::Result<Option<OrderStatus>> {
         fresh,
         mail: order.email.is_some() && app.mailer.is_some(),
         webhook_secret,
-    }))
+    };
+    Ok(Some((status, build.progress)))
 }
 
 async fn downloads(app: &App, order: &OrderRow) -> db::Result<Vec<Download>> {
@@ -226,8 +268,8 @@ pub async fn ready(app: &App, build: &str, state: BuildState) -> db::Result<Read
         BuildState::Ready => return Ok(Ready::words(Some(0), say!("ready"))),
         BuildState::Failed | BuildState::Cancelled | BuildState::Expired => return Ok(Ready::words(None, say!("never"))),
         BuildState::Waiting => {
-            if let Some(held_up) = held_up(app).await? {
-                return Ok(held_up);
+            if let Some(why) = app.held_up().await? {
+                return Ok(Ready::not_while(why));
             }
         }
         BuildState::Building => {}
@@ -235,29 +277,48 @@ pub async fn ready(app: &App, build: &str, state: BuildState) -> db::Result<Read
     Ok(Ready::of(app.outlook().await?.ready(build).map(|(_, range)| range)))
 }
 
+/// When a build is ready that waits for packages which are built from source.
+async fn ready_with(app: &App, build: &str, needs: &[NeedRow]) -> db::Result<Ready> {
+    if let Some(why) = app.held_up().await? {
+        return Ok(Ready::not_while(why));
+    }
+    if needs.iter().all(|need| need.state.is_final()) {
+        return Ok(Ready::words(None, say!("not yet known: it is being planned")));
+    }
+    let seconds = app.outlook().await?.build_seconds(&app.db.work(build).await?);
+    Ok(Ready::of(lacking::ready(app, needs, seconds).await?))
+}
+
+async fn sources(app: &App, needs: Vec<NeedRow>) -> db::Result<Vec<SourceStatus>> {
+    let mut sources = Vec::new();
+    for NeedRow { id, title, state, .. } in needs {
+        sources.push(SourceStatus { ready: ready(app, &id, state).await?, package: title, build: id, state });
+    }
+    Ok(sources)
+}
+
 /// When a build would be ready that somebody new orders now.
 pub async fn ready_if_ordered(app: &App, work: &queue::Work) -> db::Result<Ready> {
-    if let Some(held_up) = held_up(app).await? {
-        return Ok(held_up);
+    if let Some(why) = app.held_up().await? {
+        return Ok(Ready::not_while(why));
     }
     let (outlook, work) = (app.outlook().await?, work.clone());
     let newcomer = tokio::task::spawn_blocking(move || outlook.newcomer(&work)).await;
     Ok(Ready::of(newcomer.map_err(|e| sqlx::Error::Decode(Box::new(e)))?))
 }
 
-/// What keeps all that waits from being begun.
-async fn held_up(app: &App) -> db::Result<Option<Ready>> {
-    if app.db.gate().await? == Gate::Paused {
-        return Ok(Some(Ready::words(None, say!("not yet known: the operator has paused the queue"))));
-    }
-    let nobody = app.db.workers_present().await? == 0;
-    Ok(nobody.then(|| Ready::words(None, say!("not yet known: no worker is connected at the moment"))))
-}
-
 impl Ready {
     /// Words for a state that needs no range.
     fn words(seconds: Option<u64>, text: String) -> Ready {
         Ready { seconds, text, range50: None, range90: None }
+    }
+
+    fn not_while(held_up: HeldUp) -> Ready {
+        let text = match held_up {
+            HeldUp::Paused => say!("not yet known: the operator has paused the queue"),
+            HeldUp::NoWorker => say!("not yet known: no worker is connected at the moment"),
+        };
+        Ready::words(None, text)
     }
 
     fn of(range: Option<Range>) -> Ready {
@@ -282,7 +343,7 @@ impl Ready {
 
 /// All steps in their order, whether heard of or not.
 fn steps(build: &Build, state: BuildState) -> Vec<StepStatus> {
-    let failed_at = build.failure.as_ref().map(|f| f.step).filter(|_| state == BuildState::Failed);
+    let failed_at = build.failure.as_ref().map(|f| f.step).filter(|_| state == BuildState::Failed && !build.is_lacking);
     Step::ALL
         .into_iter()
         .map(|step| {

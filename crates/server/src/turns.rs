@@ -1,10 +1,9 @@
 //! Which waiting build a worker that asks is given: those that it can make, in their turn; and of several workers, the one that will have
 //! it done first, as it has the packages already or is quicker.
 
-use std::collections::HashSet;
-
 use contract::Format;
 use contract::lease::LeaseRequest;
+use queue::Known;
 use queue::affinity::{self, Candidate, WINDOW};
 
 use crate::app::App;
@@ -50,26 +49,27 @@ impl App {
             // Nobody else is there to leave anything to.
             return Ok(Offer { builds: turns.into_iter().map(|turn| turn.build.clone()).collect(), passed_over: Vec::new() });
         };
-        let known = self.db.packages_of_worker(worker).await?;
+        let known = self.db.known_by(worker).await?;
         let rows = self.rows_of(turns.get(..WINDOW).unwrap_or(&turns)).await?;
         if let Some(Some(row)) = rows.first() {
-            let own = seconds(&outlook, first, worker, row, &known);
+            let own = seconds(&outlook, worker, row, &known);
             let mut others = Vec::new();
             for other in workers.iter().filter(|o| o.asking && o.name != worker && can(&o.abilities, first)) {
-                others.push(seconds(&outlook, first, &other.name, row, &self.db.packages_of_worker(&other.name).await?));
+                others.push(seconds(&outlook, &other.name, row, &self.db.known_by(&other.name).await?));
             }
             if !queue::policy::gets_a_build(own, &others, turns.len()) {
                 return Ok(Offer::default());
             }
         }
-        let candidate = |(turn, row): (&&Turn, &CandidateRow)| Candidate {
+        let nothing = Known::default();
+        let candidate = |row: &CandidateRow| Candidate {
             rank: row.rank,
             ahead: !row.ordered,
             passed_over: row.passed_over,
-            saves: turn.fetch_seconds * row.sketch.share_in(&known),
+            saves: seconds(&outlook, worker, row, &nothing) - seconds(&outlook, worker, row, &known),
         };
         // One that waits no more ends the choice: those behind it come in their turn.
-        let candidates: Vec<Candidate> = turns.iter().zip(rows.iter().map_while(Option::as_ref)).map(candidate).collect();
+        let candidates: Vec<Candidate> = rows.iter().map_while(Option::as_ref).map(candidate).collect();
         let chosen = affinity::choose(&candidates);
         let passed_over = turns.iter().take(chosen).map(|turn| turn.build.clone()).collect();
         if chosen < turns.len() {
@@ -89,8 +89,8 @@ impl App {
 }
 
 /// How long a worker will take for a build, with the packages it has. Seconds.
-fn seconds(outlook: &Outlook, turn: &Turn, worker: &str, row: &CandidateRow, known: &HashSet<u64>) -> f64 {
-    (turn.seconds - turn.fetch_seconds * row.sketch.share_in(known)).max(0.0) * outlook.speed(worker)
+fn seconds(outlook: &Outlook, worker: &str, row: &CandidateRow, known: &Known) -> f64 {
+    outlook.build_seconds(&row.work.left_to(known, &row.sketch)) * outlook.speed(worker)
 }
 
 /// Whether a worker can make a build: it runs the architecture, writes the formats, and has the memory.
@@ -122,8 +122,6 @@ mod tests {
             arch: arch.into(),
             formats: formats.iter().map(|format| (*format).to_owned()).collect(),
             source_for: None,
-            fetch_seconds: 1.0,
-            seconds: 2.0,
         };
         let all = LeaseRequest { arches: vec!["amd64".into()], starts_images: true, ..LeaseRequest::default() };
         assert!(can_make(&all, &turn("amd64", &["iso", "zip"]), true));

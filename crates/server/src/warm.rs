@@ -45,7 +45,7 @@ async fn keep_warm(app: &App, name: &str) -> Result<Ahead, Refusal> {
     }
     let Some(preset) = app.catalogue.presets.get(name) else { return Ok(Ahead::Failed) };
     let order = preset.order();
-    let prepared = Prepared::new(app.catalogue.plan(&order).await?, &order)?;
+    let prepared = Prepared::new(app.catalogue.plan(&order).await?, &order)?.expected(app).await?;
     let ahead = app.db.place_ahead(name, &prepared.build(&order)).await?;
     if ahead == Ahead::Queued {
         app.bus.state_changed(&prepared.id);

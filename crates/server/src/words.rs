@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 mod heard;
 
-pub use heard::heard;
+pub use heard::{failure, failure_as_text, heard};
 
 /// A text in the reader's language, with its named places filled in: `say!("{count} of {all}", count = 1, all = 2)`.
 macro_rules! say {

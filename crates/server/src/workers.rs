@@ -46,12 +46,18 @@ impl App {
             return Ok(());
         }
         let until = exact_now() + waits.max(ASKING_PERIOD).as_secs_f64() + COMES_AGAIN;
-        self.db.worker_asks(name, until, abilities).await
+        self.db.worker_asks(name, until, abilities).await?;
+        self.held_up.worker_came();
+        Ok(())
     }
 
     /// A worker has a build in hand.
     pub async fn worker_builds(&self, name: &str) -> db::Result<()> {
-        if self.workers.is_due(name, BUSY_PERIOD) { self.db.saw_worker(name).await } else { Ok(()) }
+        if self.workers.is_due(name, BUSY_PERIOD) {
+            self.db.saw_worker(name).await?;
+            self.held_up.worker_came();
+        }
+        Ok(())
     }
 
     /// A worker got a build.

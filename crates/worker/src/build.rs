@@ -119,7 +119,8 @@ fn fetch(job: &Job, workshop: &Workshop, watch: &dyn Watch) -> Result<(Plan, Opt
 /// What a package says of where it is from.
 fn origin(package: &BinaryPackage, repo: &str) -> Origin {
     let text = |key| package.text(key).unwrap_or_default();
-    Origin::of(text("DESCRIPTION"), text("HOMEPAGE"), text("REPO_REVISIONS"), repo)
+    let installed_size = text("SIZE").trim().parse().ok();
+    Origin { installed_size, ..Origin::of(text("DESCRIPTION"), text("HOMEPAGE"), text("REPO_REVISIONS"), repo) }
 }
 
 fn merge(job: &Job, plan: &Plan, base: Option<&Tree>, workshop: &Workshop, watch: &dyn Watch) -> Result<Root, Failure> {

@@ -133,13 +133,7 @@ fn serve_lease(client: &ServerClient, workshop: &Workshop, roots: &BuildRoots, l
     let reporter = LeaseReporter::start(client.clone(), &lease, stop);
     let ended = match &lease.job.source {
         None => build_and_upload(client, workshop, &lease, &reporter),
-        Some(source) => {
-            let ended = |failure| match workshop.is_full() {
-                true => EndReport::GivenBack { failure },
-                false => EndReport::Failed { failure },
-            };
-            build_from_source(client, workshop, roots, (&lease, source), &reporter).map_err(ended)
-        }
+        Some(source) => build_from_source(client, workshop, roots, (&lease, source), &reporter),
     };
     let lost = reporter.finish();
     if lost {
@@ -157,6 +151,15 @@ fn serve_lease(client: &ServerClient, workshop: &Workshop, roots: &BuildRoots, l
     gave_back
 }
 
+fn failed(failure: Failure) -> EndReport {
+    EndReport::Failed { failure }
+}
+
+/// How a build ends that did not come to its end. Asked while what was written so far is still there: a full disk is no fault of the build.
+fn not_built(workshop: &Workshop, failure: Failure) -> EndReport {
+    if workshop.is_full() { EndReport::GivenBack { failure } } else { failed(failure) }
+}
+
 /// Builds a package and gives it to the server, which checks and signs it and adds it to the operator's binhost.
 fn build_from_source(
     client: &ServerClient,
@@ -164,15 +167,18 @@ fn build_from_source(
     roots: &BuildRoots,
     (lease, job): (&Lease, &SourceJob),
     reporter: &LeaseReporter,
-) -> Result<EndReport, Failure> {
-    let out_dir = workshop.scratch()?;
-    let package = source::build_package(&lease.job, job, roots, workshop, out_dir.path(), reporter)?;
+) -> Result<EndReport, EndReport> {
+    let out_dir = workshop.scratch().map_err(failed)?;
+    let package = source::build_package(&lease.job, job, roots, workshop, out_dir.path(), reporter);
+    let package = package.map_err(|failure| not_built(workshop, failure))?;
     reporter.progress(Step::Upload, 0, 1, &job.package);
-    client.upload_package(lease, &package, || !reporter.cancelled()).map_err(|error| Failure {
-        step: Step::Upload,
-        package: Some(job.package.clone()),
-        message: format!("what was built of {} did not get into the binhost: {error}", job.package),
-        advice: "Look at the binhost's folder and the server's log, and have it built again.".into(),
+    client.upload_package(lease, &package, || !reporter.cancelled()).map_err(|error| {
+        failed(Failure {
+            step: Step::Upload,
+            package: Some(job.package.clone()),
+            message: format!("what was built of {} did not get into the binhost: {error}", job.package),
+            advice: "Look at the binhost's folder and the server's log, and have it built again.".into(),
+        })
     })?;
     reporter.progress(Step::Upload, 1, 1, "");
     let plan = Box::new(lease.job.plan.clone());
@@ -185,11 +191,8 @@ fn build_and_upload(
     lease: &Lease,
     reporter: &LeaseReporter,
 ) -> Result<EndReport, EndReport> {
-    let failed = |failure| EndReport::Failed { failure };
     let out_dir = workshop.scratch().map_err(failed)?;
-    // Asked while what was written so far is still there.
-    let not_built = |failure| if workshop.is_full() { EndReport::GivenBack { failure } } else { failed(failure) };
-    let built = build(&lease.job, workshop, out_dir.path(), reporter).map_err(not_built)?;
+    let built = build(&lease.job, workshop, out_dir.path(), reporter).map_err(|failure| not_built(workshop, failure))?;
     let upload = |name: &str, path: &Path| {
         client.upload(lease, name, path, || !reporter.cancelled()).map_err(|error| {
             failed(Failure {

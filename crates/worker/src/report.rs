@@ -1,4 +1,5 @@
-//! Reporting while a lease is held: events are collected and sent about once a second, which also renews the lease.
+//! Reporting while a lease is held: events are collected and sent about once a second, which also renews the lease; at once when a step begins,
+//! so that the server knows how long each takes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -82,10 +83,10 @@ struct Pump {
 
 impl Pump {
     fn run(self, receiver: Receiver<Event>) {
-        let mut sequence = 0;
+        let (mut sequence, mut step) = (0, None);
         let mut last_heard = Instant::now();
         loop {
-            let (events, closed) = collect(&receiver);
+            let (events, closed) = collect(&receiver, &mut step);
             let batch = EventBatch { sequence, events };
             loop {
                 match self.client.events(&self.lease, &batch) {
@@ -115,8 +116,9 @@ impl Pump {
     }
 }
 
-/// Gathers events for one beat. Of the progress of one step only the newest counts; log lines are all kept.
-fn collect(receiver: &Receiver<Event>) -> (Vec<Event>, bool) {
+/// Gathers events for one beat, or until another step than the one at hand begins. Of the progress of one step only the newest counts; log
+/// lines are all kept.
+fn collect(receiver: &Receiver<Event>, at_hand: &mut Option<Step>) -> (Vec<Event>, bool) {
     let until = Instant::now() + BEAT;
     let mut events: Vec<Event> = Vec::new();
     loop {
@@ -127,10 +129,42 @@ fn collect(receiver: &Receiver<Event>) -> (Vec<Event>, bool) {
                 {
                     events.pop();
                 }
+                let begins = match &event {
+                    Event::Progress { step, .. } => at_hand.replace(*step) != Some(*step),
+                    Event::Log { .. } => false,
+                };
                 events.push(event);
+                if begins {
+                    return (events, false);
+                }
             }
             Err(RecvTimeoutError::Timeout) => return (events, false),
             Err(RecvTimeoutError::Disconnected) => return (events, true),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_told_when_it_begins() {
+        let (sender, receiver) = channel();
+        let progress = |step, done| Event::Progress { step, done, total: 9, what: String::new() };
+        let log = || Event::Log { line: "a line".into() };
+        for event in
+            [progress(Step::Fetch, 0), progress(Step::Fetch, 1), log(), progress(Step::Fetch, 2), progress(Step::Merge, 0), log()]
+        {
+            sender.send(event).unwrap();
+        }
+        drop(sender);
+        let mut step = None;
+        let sizes: Vec<(usize, bool)> = std::iter::from_fn(|| Some(collect(&receiver, &mut step)))
+            .map(|(events, closed)| (events.len(), closed))
+            .take(3)
+            .collect();
+        // The first sign of a step ends a batch; of what was told of a step in one batch between lines, the newest is kept.
+        assert_eq!(sizes, [(1, false), (4, false), (1, true)]);
     }
 }

@@ -183,10 +183,6 @@ impl Listener for Told<'_> {
         self.0.log(line);
     }
 
-    fn answer(&mut self, _words: &[String]) -> String {
-        String::new()
-    }
-
     fn cancelled(&mut self) -> bool {
         self.0.cancelled()
     }
@@ -196,12 +192,4 @@ struct Silent;
 
 impl Listener for Silent {
     fn line(&mut self, _line: &str) {}
-
-    fn answer(&mut self, _words: &[String]) -> String {
-        String::new()
-    }
-
-    fn cancelled(&mut self) -> bool {
-        false
-    }
 }

@@ -39,6 +39,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
         world.happen(event);
         world.hand_out();
     }
+    world.outcome.available = world.now * world.workers.len() as f64;
     world.outcome
 }
 
@@ -281,12 +282,7 @@ impl<'a> World<'a> {
             "upload MB" => megabytes * f64::from(formats.count_ones()),
             _ => megabytes * 3.1,
         };
-        let parts = KINDS.iter().map(|(step, kind, _, guess)| Part {
-            step: *step,
-            kind: (*kind).to_owned(),
-            amount: amount(kind),
-            guess: *guess,
-        });
+        let parts = KINDS.iter().map(|(step, kind, _, guess)| Part::new(*step, *kind, amount(kind), *guess));
         let work = Work { parts: parts.collect() };
         // What is installed is not known beforehand, so the server's amount is off by a factor of its own.
         let hidden = installed / (megabytes * 3.1);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{Any, FromRow, Row as _, Transaction};
 
-use super::{Db, Result, from_json, to_i64, to_json, to_u64};
+use super::{Db, Lacking, Result, from_json, lacking, log, to_i64, to_json, to_u64};
 use crate::clock::now;
 
 /// Where a build stands.
@@ -73,6 +73,8 @@ pub struct NewBuild<'a> {
     pub work: &'a queue::Work,
     /// Its packages that weigh most.
     pub sketch: &'a queue::Sketch,
+    /// Set where it cannot be planned yet.
+    pub lacking: Option<&'a Lacking>,
 }
 
 /// How far a step has come.
@@ -105,21 +107,38 @@ pub struct Build {
     pub ended: Option<i64>,
     pub failure: Option<Failure>,
     pub messages: Vec<String>,
+    /// It waits for packages that are built from source, and is planned when they are there.
+    pub is_lacking: bool,
 }
+
+/// The columns of a [`Build`] of the table `builds b`, others being before them.
+macro_rules! build {
+    ($others:literal, $from:literal) => {
+        concat!(
+            "SELECT ",
+            $others,
+            "b.id AS build, b.channel, b.arch, b.image_name, b.formats, b.summary, b.notes, b.created AS queued,
+             CASE WHEN b.expired IS NULL THEN b.state ELSE 'expired' END AS state, b.attempts, b.progress, b.started, b.ended, b.failure,
+             b.messages, b.lacking FROM ",
+            $from
+        )
+    };
+}
+pub(super) use build;
 
 impl<'r> FromRow<'r, AnyRow> for Build {
     fn from_row(row: &'r AnyRow) -> Result<Self> {
         let text = |column: &str| row.try_get::<String, _>(column);
         let failure: Option<String> = row.try_get("failure")?;
         Ok(Build {
-            id: text("id")?,
+            id: text("build")?,
             channel: text("channel")?,
             arch: text("arch")?,
             image_name: text("image_name")?,
             formats: from_json(&text("formats")?)?,
             summary: from_json(&text("summary")?)?,
             notes: from_json(&text("notes")?)?,
-            created: row.try_get("created")?,
+            created: row.try_get("queued")?,
             state: text("state")?.parse()?,
             attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(0),
             progress: from_json(&text("progress")?)?,
@@ -127,6 +146,7 @@ impl<'r> FromRow<'r, AnyRow> for Build {
             ended: row.try_get("ended")?,
             failure: failure.as_deref().map(from_json).transpose()?,
             messages: from_json(&text("messages")?)?,
+            is_lacking: row.try_get::<Option<String>, _>("lacking")?.is_some(),
         })
     }
 }
@@ -155,8 +175,8 @@ pub(super) async fn equal(tx: &mut Transaction<'static, Any>, build: &NewBuild<'
 pub(super) async fn insert(tx: &mut Transaction<'static, Any>, build: &NewBuild<'_>) -> Result<()> {
     sqlx::query(
         "INSERT INTO builds (id, join_key, channel, arch, image_name, notice, formats, system, plan, plan_bytes, summary, notes, work,
-                             sketch, created)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                             sketch, created, lacking)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     )
     .bind(build.id)
     .bind(build.join_key)
@@ -173,9 +193,30 @@ pub(super) async fn insert(tx: &mut Transaction<'static, Any>, build: &NewBuild<
     .bind(to_json(build.work)?)
     .bind(to_json(build.sketch)?)
     .bind(now())
+    .bind(build.lacking.map(to_json).transpose()?)
     .execute(&mut **tx)
-    .await
-    .map(drop)
+    .await?;
+    match build.lacking {
+        Some(lacking) => {
+            lacking::note(tx, build.id, &lacking.sources).await?;
+            log::append(tx, build.id, [lacking.word.as_str()]).await
+        }
+        None => Ok(()),
+    }
+}
+
+/// Cancels a build that is still to be made; one that a worker has in hand is only marked. Whether it was still to be made.
+pub(super) async fn cancel(tx: &mut Transaction<'static, Any>, build: &str) -> Result<bool> {
+    let done = sqlx::query(
+        "UPDATE builds SET cancel = 1, ended = CASE state WHEN 'waiting' THEN $1 ELSE ended END,
+                state = CASE state WHEN 'waiting' THEN 'cancelled' ELSE state END
+         WHERE id = $2 AND state IN ('waiting', 'building')",
+    )
+    .bind(now())
+    .bind(build)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 impl Db {
@@ -187,15 +228,7 @@ impl Db {
 
     /// The build with this identifier.
     pub async fn build(&self, id: &str) -> Result<Option<Build>> {
-        sqlx::query_as(
-            "SELECT id, channel, arch, image_name, formats, summary, notes, created,
-                    CASE WHEN expired IS NULL THEN state ELSE 'expired' END AS state, attempts, progress,
-                    started, ended, failure, messages
-             FROM builds WHERE id = $1",
-        )
-        .bind(id)
-        .fetch_optional(&self.pool)
-        .await
+        sqlx::query_as(build!("", "builds b WHERE b.id = $1")).bind(id).fetch_optional(&self.pool).await
     }
 
     /// The worker that had the build last.
@@ -250,15 +283,12 @@ impl Db {
 
     /// The newest builds for the public queue page: those not ended, then the last ended ones.
     pub async fn recent(&self, limit: u32) -> Result<Vec<Build>> {
-        sqlx::query_as(
-            "SELECT id, channel, arch, image_name, formats, summary, notes, created,
-                    CASE WHEN expired IS NULL THEN state ELSE 'expired' END AS state, attempts, progress,
-                    started, ended, failure, messages
-             FROM builds
-             ORDER BY CASE state WHEN 'building' THEN 0 WHEN 'waiting' THEN 1 ELSE 2 END,
-                      CASE WHEN state = 'waiting' THEN place END, ended DESC NULLS LAST, place DESC
-             LIMIT $1",
-        )
+        sqlx::query_as(build!(
+            "",
+            "builds b ORDER BY CASE b.state WHEN 'building' THEN 0 WHEN 'waiting' THEN 1 ELSE 2 END,
+                      CASE WHEN b.state = 'waiting' THEN b.place END, b.ended DESC NULLS LAST, b.place DESC
+             LIMIT $1"
+        ))
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await

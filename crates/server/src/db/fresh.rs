@@ -103,13 +103,21 @@ impl Db {
     }
 
     /// The row that an order is in, if it is or was kept fresh; and how it came to be, if another was before it.
-    pub async fn fresh_of(&self, order: &str) -> Result<(Option<FreshRow>, Option<Renewal>)> {
-        let renewal: Option<(String, String)> = sqlx::query_as("SELECT previous, changes FROM renewals WHERE order_id = $1")
-            .bind(order)
-            .fetch_optional(&self.pool)
-            .await?;
-        let row = sqlx::query_as(ROW_OF).bind(order).fetch_optional(&self.pool).await?;
-        Ok((row, renewal.map(|(previous, changes)| Renewal { previous, changes })))
+    pub async fn fresh_of(&self, order: &str) -> Result<Option<(FreshRow, Option<Renewal>)>> {
+        let row = sqlx::query(
+            "SELECT f.id, f.newest, f.\"user\", f.ended, f.why, r.previous, r.changes FROM fresh f LEFT JOIN renewals r ON r.order_id = $1
+             WHERE f.id = $1 OR f.id = (SELECT fresh FROM renewals WHERE order_id = $1)",
+        )
+        .bind(order)
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let previous: Option<String> = row.try_get("previous")?;
+        let renewal = match previous {
+            Some(previous) => Some(Renewal { previous, changes: row.try_get("changes")? }),
+            None => None,
+        };
+        Ok(Some((FreshRow::from_row(&row)?, renewal)))
     }
 
     /// Takes one that was not looked at for so many seconds into hand: it counts as looked at from now on.

@@ -3,7 +3,7 @@
 use sqlx::{Any, Transaction};
 
 use super::outbox::{self, NoticeKind};
-use super::{BuildState, Db, Result, from_json};
+use super::{BuildState, Db, Result, builds, from_json, lacking};
 use crate::clock::now;
 
 /// How long images are kept, in seconds from when they were ready or ordered.
@@ -132,22 +132,14 @@ impl Db {
     /// Cancels a build for all who ordered it. Whether it was still to be made.
     pub async fn cancel_build(&self, build: &str) -> Result<bool> {
         let mut tx = self.write().await?;
-        let done = sqlx::query(
-            "UPDATE builds SET cancel = 1, ended = CASE state WHEN 'waiting' THEN $1 ELSE ended END,
-                    state = CASE state WHEN 'waiting' THEN 'cancelled' ELSE state END
-             WHERE id = $2 AND state IN ('waiting', 'building')",
-        )
-        .bind(now())
-        .bind(build)
-        .execute(&mut *tx)
-        .await?;
-        let cancelled = done.rows_affected() == 1;
+        let cancelled = builds::cancel(&mut tx, build).await?;
         if cancelled {
             sqlx::query("UPDATE orders SET cancelled = $1 WHERE build = $2 AND cancelled IS NULL")
                 .bind(now())
                 .bind(build)
                 .execute(&mut *tx)
                 .await?;
+            lacking::let_go(&mut tx, build).await?;
         }
         tx.commit().await?;
         Ok(cancelled)
@@ -219,6 +211,7 @@ async fn requeue(tx: &mut Transaction<'static, Any>, build: &str) -> Result<()> 
     .bind(build)
     .execute(&mut **tx)
     .await?;
+    lacking::forget(tx, build).await?;
     sqlx::query("UPDATE orders SET since = $1 WHERE build = $2").bind(now()).bind(build).execute(&mut **tx).await?;
     super::log::append(tx, build, ["— it is built again —"]).await
 }

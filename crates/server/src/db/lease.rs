@@ -2,6 +2,7 @@
 
 use attest::Digests;
 use contract::{Event, Format, Plan, Step, System};
+use queue::Work;
 use sqlx::any::AnyRow;
 use sqlx::{FromRow, Row as _};
 
@@ -63,6 +64,8 @@ struct LeasedRow {
     plan: String,
     attempts: i64,
     source: Option<String>,
+    work: String,
+    sketch: String,
 }
 
 impl<'r> FromRow<'r, AnyRow> for LeasedRow {
@@ -77,6 +80,8 @@ impl<'r> FromRow<'r, AnyRow> for LeasedRow {
             plan: row.try_get("plan")?,
             attempts: row.try_get("attempts")?,
             source: row.try_get("source")?,
+            work: row.try_get("work")?,
+            sketch: row.try_get("sketch")?,
         })
     }
 }
@@ -84,13 +89,14 @@ impl<'r> FromRow<'r, AnyRow> for LeasedRow {
 impl Db {
     /// Gives a waiting build to a worker. None when it does not wait any more.
     pub async fn lease(&self, build: &str, lease: &str, worker: &str, ttl_seconds: u64) -> Result<Option<Leased>> {
+        let known = self.known_by(worker).await?;
         let mut tx = self.write_build(build).await?;
         let row: Option<LeasedRow> = sqlx::query_as(
             "UPDATE builds
              SET state = 'building', lease = $1, worker = $2, lease_expires = $3, started = $4,
                  attempts = attempts + 1, next_sequence = 0, progress = '[]'
-             WHERE id = $5 AND state = 'waiting'
-             RETURNING id, channel, image_name, notice, formats, system, plan, attempts, source",
+             WHERE id = $5 AND state = 'waiting' AND lacking IS NULL
+             RETURNING id, channel, image_name, notice, formats, system, plan, attempts, source, work, sketch",
         )
         .bind(lease)
         .bind(worker)
@@ -99,6 +105,15 @@ impl Db {
         .bind(build)
         .fetch_optional(&mut *tx)
         .await?;
+        if let Some(row) = &row {
+            // What it will take, and what is learnt from it, is by what this worker has.
+            let work: Work = from_json(&row.work)?;
+            sqlx::query("UPDATE builds SET work = $1 WHERE id = $2")
+                .bind(to_json(&work.left_to(&known, &from_json(&row.sketch)?))?)
+                .bind(build)
+                .execute(&mut *tx)
+                .await?;
+        }
         workers::took_work(&mut tx, worker).await?;
         watch::begins(&mut tx, build).await?;
         tx.commit().await?;

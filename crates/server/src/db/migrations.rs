@@ -8,7 +8,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use super::{Db, System};
 
 /// The version of the tables that this server works with.
-pub const NEWEST: i64 = 18;
+pub const NEWEST: i64 = 20;
 
 /// The oldest version that SQLite can be brought back to: what was before it is not undone, as no server of that time is in use.
 pub const OLDEST: i64 = 5;
@@ -54,6 +54,8 @@ const POSTGRES: &[Step] = &[
     (16, "reports", sql!("postgres/0016_reports.sql"), Some(sql!("postgres/0016_reports.down.sql"))),
     (17, "language", sql!("postgres/0017_language.sql"), Some(sql!("postgres/0017_language.down.sql"))),
     (18, "source_builds", sql!("postgres/0018_source_builds.sql"), Some(sql!("postgres/0018_source_builds.down.sql"))),
+    (19, "lacking", sql!("postgres/0019_lacking.sql"), Some(sql!("postgres/0019_lacking.down.sql"))),
+    (20, "links", sql!("postgres/0020_links.sql"), Some(sql!("postgres/0020_links.down.sql"))),
 ];
 
 const SQLITE: &[Step] = &[
@@ -75,6 +77,8 @@ const SQLITE: &[Step] = &[
     (16, "reports", sql!("sqlite/0016_reports.sql"), Some(sql!("sqlite/0016_reports.down.sql"))),
     (17, "language", sql!("sqlite/0017_language.sql"), Some(sql!("sqlite/0017_language.down.sql"))),
     (18, "source_builds", sql!("sqlite/0018_source_builds.sql"), Some(sql!("sqlite/0018_source_builds.down.sql"))),
+    (19, "lacking", sql!("sqlite/0019_lacking.sql"), Some(sql!("sqlite/0019_lacking.down.sql"))),
+    (20, "links", sql!("sqlite/0020_links.sql"), Some(sql!("sqlite/0020_links.down.sql"))),
 ];
 
 impl Db {

@@ -12,6 +12,7 @@ mod documents;
 mod ending;
 mod fresh;
 mod keeping;
+mod lacking;
 mod lease;
 mod log;
 mod migrations;
@@ -43,18 +44,19 @@ pub use documents::DocumentRow;
 pub use ending::EndError;
 pub use fresh::{FreshRow, KeptFresh};
 pub use keeping::{Gate, Keeping, Turn};
+pub use lacking::{Lacking, LackingRow, NeedRow};
 pub use lease::{FilesToKeep, LeaseLost, Leased, Upload};
 pub(crate) use lease::{step_number, step_seconds};
 pub use log::LogLine;
 pub use migrations::{MigrateError, NEWEST};
 pub use numbers::Cause;
 pub use orders::{NewOrder, OrderRow, Placed};
-pub use outbox::{Notice, NoticeKind, Way};
+pub use outbox::{Notice, NoticeKind, Owed, Way, What};
 #[cfg(test)]
 pub use queue::WantedRow;
-pub use queue::{CandidateRow, NewPromise, QueueRows, RECENT, RunningRow, WaitingRow};
+pub use queue::{CandidateRow, NewPromise, QueueRows, RunningRow, WaitingRow};
 pub use reports::{NewReport, ReportRow};
-pub use sessions::{ApiToken, ELSEWHERE, LINK, SESSION, Session, SessionRow};
+pub use sessions::{ApiToken, ELSEWHERE, LINK, NewLink, SESSION, Session, SessionRow};
 pub use sizes::MadeSize;
 pub use source::{NewSourceBuild, SourceBuild};
 pub use warm::Ahead;
@@ -79,6 +81,9 @@ const POSTGRES_PATIENCE: Duration = Duration::from_secs(5);
 /// Connections to SQLite, which has one writer at a time, and to PostgreSQL.
 const SQLITE_CONNECTIONS: u32 = 8;
 const POSTGRES_CONNECTIONS: u32 = 16;
+/// A connection to PostgreSQL that was not used for longer is tried before it is given out: the database may have been started anew meanwhile,
+/// which takes longer than this.
+const TRUSTED: Duration = Duration::from_millis(100);
 
 /// What every new connection to SQLite is told. Every commit is on the disk before it is answered (`synchronous = FULL`), so that an
 /// accepted order survives a power cut; PostgreSQL does so by itself.
@@ -121,10 +126,22 @@ impl Db {
             false => (System::Sqlite, sqlite_url(Path::new(address))),
         };
         let options: AnyConnectOptions = url.parse::<AnyConnectOptions>()?.disable_statement_logging();
+        // A connection is tried when it is given back, and that is enough for one that was used a moment ago.
+        let pool = AnyPoolOptions::new().test_before_acquire(false);
         let pool = match system {
-            System::Postgres => AnyPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).acquire_timeout(POSTGRES_PATIENCE),
+            System::Postgres => {
+                let pool = pool.max_connections(POSTGRES_CONNECTIONS).acquire_timeout(POSTGRES_PATIENCE);
+                pool.before_acquire(|connection, meta| {
+                    Box::pin(async move {
+                        if meta.idle_for > TRUSTED {
+                            connection.ping().await?;
+                        }
+                        Ok(true)
+                    })
+                })
+            }
             System::Sqlite => {
-                let pool = AnyPoolOptions::new().max_connections(SQLITE_CONNECTIONS).acquire_timeout(SQLITE_PATIENCE);
+                let pool = pool.max_connections(SQLITE_CONNECTIONS).acquire_timeout(SQLITE_PATIENCE);
                 let pool = pool.after_connect(|connection, _| {
                     Box::pin(async move { sqlx::raw_sql(SQLITE_PRAGMAS).execute(connection).await.map(drop) })
                 });

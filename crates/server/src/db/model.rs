@@ -220,6 +220,7 @@ async fn place(db: &Db, model: &mut Model, image: u8) {
         plan: &plan,
         work: &work,
         sketch: &sketch,
+        lacking: None,
     };
     let Placed::New { build, .. } = db.place(&order, &build).await.unwrap() else { panic!("every order is new") };
     let at = equal(model, image).unwrap_or_else(|| {

@@ -4,7 +4,7 @@ use contract::Order;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Executor, FromRow, Row as _};
 
-use super::{BuildState, Db, NewBuild, Result, addresses, builds, from_json, outbox, to_json};
+use super::{Build, BuildState, Db, NewBuild, Result, addresses, builds, from_json, lacking, outbox, to_json};
 use crate::clock::now;
 use crate::words::Language;
 
@@ -144,6 +144,16 @@ impl Db {
         .await
     }
 
+    /// The order with this identifier, and its build.
+    pub async fn order_and_build(&self, id: &str) -> Result<Option<(OrderRow, Build)>> {
+        let sql = builds::build!(
+            "o.id, o.created, o.title, o.request, o.email, o.webhook, o.account, o.language, o.cancelled, ",
+            "orders o JOIN builds b ON b.id = o.build WHERE o.id = $1"
+        );
+        let row = sqlx::query(sql).bind(id).fetch_optional(&self.pool).await?;
+        row.map(|row| Ok((OrderRow::from_row(&row)?, Build::from_row(&row)?))).transpose()
+    }
+
     /// The last orders of a user before this one: identifiers, titles and when they were placed, newest first.
     pub async fn earlier_orders(&self, order: &str, user: &str, limit: u32) -> Result<Vec<(String, String, i64)>> {
         if user.is_empty() {
@@ -221,17 +231,15 @@ impl Db {
         let Some(build) = build else {
             return Ok(false);
         };
-        sqlx::query(
-            "UPDATE builds SET cancel = 1,
-                    ended = CASE state WHEN 'waiting' THEN $1 ELSE ended END,
-                    state = CASE state WHEN 'waiting' THEN 'cancelled' ELSE state END
-             WHERE id = $2 AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.build = builds.id AND o.cancelled IS NULL)
-               AND NOT EXISTS (SELECT 1 FROM warm w WHERE w.build = builds.id)",
+        let wanted: i64 = sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM orders WHERE build = $1 AND cancelled IS NULL) + (SELECT count(*) FROM warm WHERE build = $1)",
         )
-        .bind(now())
         .bind(&build)
-        .execute(&mut *tx)
+        .fetch_one(&mut *tx)
         .await?;
+        if wanted == 0 && builds::cancel(&mut tx, &build).await? {
+            lacking::let_go(&mut tx, &build).await?;
+        }
         tx.commit().await?;
         Ok(true)
     }

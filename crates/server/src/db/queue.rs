@@ -2,17 +2,20 @@
 
 use std::collections::HashSet;
 
+use contract::Format;
 use queue::calibration::{MAX_PROMISES, Promise};
 use queue::cost::MAX_SAMPLES;
-use queue::{Range, Sample, Sketch, Work};
+use queue::{Known, Range, Sample, Sketch, Work};
 
 use super::{Db, Result, StepProgress, from_json, to_json};
 use crate::clock::{exact_now, now};
+use crate::work;
 
 /// What users got is remembered for so long. Seconds.
 const REMEMBERED: i64 = 6 * 3_600;
-/// New builds of so long ago tell how many will come. Seconds.
-pub const RECENT: i64 = 3_600;
+/// New builds of so long ago tell how many will come, and no more than so many. Seconds, and builds.
+const RECENT: i64 = 3_600;
+const MAX_RECENT: i64 = 500;
 /// An order that was promised nothing for so long, as there is no worker, is promised nothing any more. Seconds.
 const UNPROMISED: i64 = 120;
 /// A ready image that nobody picked up after so long was left behind. Seconds.
@@ -57,6 +60,7 @@ pub struct NewPromise<'a> {
 /// What decides whether a worker gets a waiting build out of turn.
 pub struct CandidateRow {
     pub sketch: Sketch,
+    pub work: Work,
     pub rank: i64,
     pub passed_over: u32,
     /// Somebody wants it.
@@ -75,6 +79,13 @@ pub struct RunningRow {
     pub users: Vec<String>,
 }
 
+/// A build that somebody ordered lately.
+pub struct CameRow {
+    pub work: Work,
+    /// Seconds of its user's work that were before it.
+    pub work_before: f64,
+}
+
 /// The queue at one moment.
 #[derive(Default)]
 pub struct QueueRows {
@@ -82,10 +93,19 @@ pub struct QueueRows {
     pub running: Vec<RunningRow>,
     /// User, their share of a build's seconds, and when it ended.
     pub served: Vec<(String, f64, i64)>,
-    /// New builds of the last [`RECENT`] seconds that somebody ordered: their work, and the work that was before them.
-    pub came: Vec<(Work, f64)>,
+    /// New builds that somebody ordered lately, newest first.
+    pub came: Vec<CameRow>,
+    /// All that came since then are in `came`. Seconds since the epoch.
+    pub came_since: i64,
     /// Of the last ended builds, how many failed and how many there are.
     pub failed: (u64, u64),
+}
+
+impl QueueRows {
+    /// Over how long builds were seen to come. Seconds.
+    pub fn watched(&self, now: f64) -> f64 {
+        (now - self.came_since as f64).max(0.0)
+    }
 }
 
 impl Db {
@@ -96,7 +116,7 @@ impl Db {
         let mut rows = QueueRows::default();
         let waiting: Vec<(String, i64, String, String, i64, String, Option<String>)> = sqlx::query_as(
             "SELECT id, place, arch, formats, rank, work, CASE WHEN source IS NULL THEN NULL ELSE channel END
-             FROM builds WHERE state = 'waiting' ORDER BY id",
+             FROM builds WHERE state = 'waiting' AND lacking IS NULL ORDER BY id",
         )
         .fetch_all(&mut *tx)
         .await?;
@@ -123,6 +143,10 @@ impl Db {
             "SELECT o.build, o.\"user\", o.since,
                     CASE WHEN EXISTS (SELECT 1 FROM addresses a WHERE a.email = o.email AND a.confirmed IS NULL) THEN 1 ELSE 0 END
              FROM orders o JOIN builds w ON w.id = o.build
+             WHERE w.state = 'waiting' AND o.cancelled IS NULL
+             UNION ALL
+             SELECT n.source, o.\"user\", o.since, 0
+             FROM needs n JOIN builds w ON w.id = n.source JOIN orders o ON o.build = n.build
              WHERE w.state = 'waiting' AND o.cancelled IS NULL",
         )
         .fetch_all(&mut *tx)
@@ -140,10 +164,13 @@ impl Db {
                 .fetch_all(&mut *tx)
                 .await?;
         for (id, place, worker, started, work, progress) in running {
-            let users = sqlx::query_scalar("SELECT \"user\" FROM orders WHERE build = $1 AND cancelled IS NULL")
-                .bind(&id)
-                .fetch_all(&mut *tx)
-                .await?;
+            let users = sqlx::query_scalar(
+                "SELECT \"user\" FROM orders WHERE build = $1 AND cancelled IS NULL
+                 UNION ALL SELECT o.\"user\" FROM needs n JOIN orders o ON o.build = n.build WHERE n.source = $1 AND o.cancelled IS NULL",
+            )
+            .bind(&id)
+            .fetch_all(&mut *tx)
+            .await?;
             let (work, progress) = (from_json(&work)?, from_json(&progress)?);
             let (worker, started) = (worker.unwrap_or_default(), started.unwrap_or_else(now));
             rows.running.push(RunningRow { id, place, worker, started, work, progress, users });
@@ -156,15 +183,23 @@ impl Db {
         .bind(now() - REMEMBERED)
         .fetch_all(&mut *tx)
         .await?;
-        let came: Vec<(String, f64)> = sqlx::query_as(
-            "SELECT work, work_before FROM builds b WHERE created > $1 AND EXISTS (SELECT 1 FROM orders o WHERE o.build = b.id)
-             ORDER BY place DESC LIMIT 500",
+        let came: Vec<(String, f64, i64)> = sqlx::query_as(
+            "SELECT work, work_before, created FROM builds b WHERE created > $1 AND EXISTS (SELECT 1 FROM orders o WHERE o.build = b.id)
+             ORDER BY place DESC LIMIT $2",
         )
         .bind(now() - RECENT)
+        .bind(MAX_RECENT)
         .fetch_all(&mut *tx)
         .await?;
-        for (work, before) in came {
-            rows.came.push((from_json(&work)?, before));
+        // A site that is younger than that, or has more orders, was watched for a shorter time.
+        let first: Option<i64> =
+            sqlx::query_scalar("SELECT created FROM builds ORDER BY place LIMIT 1").fetch_optional(&mut *tx).await?;
+        rows.came_since = first.unwrap_or_else(now).max(now() - RECENT);
+        if let Some((_, _, oldest)) = came.get(MAX_RECENT as usize - 1) {
+            rows.came_since = rows.came_since.max(*oldest);
+        }
+        for (work, work_before, _) in came {
+            rows.came.push(CameRow { work: from_json(&work)?, work_before });
         }
         let (failed, ended): (i64, i64) = sqlx::query_as(
             "SELECT count(*) FILTER (WHERE state = 'failed'), count(*) FROM
@@ -194,34 +229,37 @@ impl Db {
             .collect()
     }
 
-    /// The packages that a worker has, as far as can be told from what it built last.
-    pub async fn packages_of_worker(&self, worker: &str) -> Result<HashSet<u64>> {
-        let sketches: Vec<String> = sqlx::query_scalar(
-            "SELECT sketch FROM builds WHERE worker = $1 AND started IS NOT NULL AND state <> 'waiting' ORDER BY started DESC LIMIT $2",
+    /// What a worker has, as far as can be told from what it built last.
+    pub async fn known_by(&self, worker: &str) -> Result<Known> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT sketch, formats FROM builds WHERE worker = $1 AND started IS NOT NULL AND state <> 'waiting'
+             ORDER BY started DESC LIMIT $2",
         )
         .bind(worker)
         .bind(LAST_BUILT)
         .fetch_all(&self.pool)
         .await?;
-        let mut packages = HashSet::new();
-        for sketch in sketches {
-            packages.extend(from_json::<Sketch>(&sketch)?.packages());
+        let mut known = Known::default();
+        for (sketch, formats) in rows {
+            work::made(&mut known, &from_json(&sketch)?, &from_json::<Vec<Format>>(&formats)?);
         }
-        Ok(packages)
+        Ok(known)
     }
 
     /// Of a waiting build: its packages, whether somebody ordered it, and how often it was passed over. None when it waits no more.
     pub async fn candidate(&self, build: &str) -> Result<Option<CandidateRow>> {
-        let row: Option<(String, i64, i64, i64)> = sqlx::query_as(
-            "SELECT sketch, rank, passed_over, (SELECT count(*) FROM orders o WHERE o.build = b.id AND o.cancelled IS NULL)
+        let row: Option<(String, String, i64, i64, i64)> = sqlx::query_as(
+            "SELECT sketch, work, rank, passed_over, (SELECT count(*) FROM orders o WHERE o.build = b.id AND o.cancelled IS NULL)
+                    + (SELECT count(*) FROM needs n JOIN builds i ON i.id = n.build WHERE n.source = b.id AND i.state = 'waiting')
              FROM builds b WHERE id = $1 AND state = 'waiting'",
         )
         .bind(build)
         .fetch_optional(&self.pool)
         .await?;
-        row.map(|(sketch, rank, passed_over, orders)| {
+        row.map(|(sketch, work, rank, passed_over, orders)| {
             let passed_over = u32::try_from(passed_over).unwrap_or(u32::MAX);
-            Ok(CandidateRow { sketch: from_json(&sketch)?, rank, passed_over, ordered: orders > 0 })
+            let (sketch, work) = (from_json(&sketch)?, from_json(&work)?);
+            Ok(CandidateRow { sketch, work, rank, passed_over, ordered: orders > 0 })
         })
         .transpose()
     }

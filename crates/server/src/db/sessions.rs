@@ -1,12 +1,13 @@
 //! Ways in: links that were sent by mail, browsers that are at the OpenID Connect provider, sessions, and the tokens of accounts' programs.
-//! Of each only a hash is kept.
+//! Of each only a hash is kept, and of a link, until it was sent, what it follows from.
 
 use serde::Serialize;
 use sqlx::{FromRow, Row as _};
 
 use super::accounts::{AccountRow, account};
-use super::{Db, Result, to_u64};
+use super::{Db, Result, outbox, to_u64};
 use crate::clock::now;
+use crate::words::Language;
 
 /// A link logs in for so long. Seconds.
 pub const LINK: i64 = 20 * 60;
@@ -20,6 +21,22 @@ const ROTATE: i64 = 86_400;
 const GRACE: i64 = 60;
 /// That a session is used is noted at most so often. Seconds.
 const NOTE: i64 = 600;
+
+/// A link that somebody asked for.
+pub struct NewLink<'a> {
+    pub hash: &'a str,
+    pub email: &'a str,
+    /// From it and the site's secret the link follows.
+    pub nonce: &'a str,
+    pub language: Language,
+}
+
+/// A link that is to be sent.
+pub struct OwedLink {
+    pub email: String,
+    pub nonce: String,
+    pub language: Language,
+}
 
 /// A browser that is logged in.
 #[derive(Clone, Debug)]
@@ -50,25 +67,43 @@ pub struct ApiToken {
 }
 
 impl Db {
-    /// Keeps a link that is sent to an address, unless so many were within an hour. Whether it is kept.
-    pub async fn add_link(&self, hash: &str, email: &str, per_hour: u32) -> Result<bool> {
+    /// Keeps a link and owes it to its address, unless so many were asked for there within an hour.
+    pub async fn add_link(&self, link: &NewLink<'_>, per_hour: u32) -> Result<()> {
         let mut tx = self.write().await?;
         let sent: i64 = sqlx::query_scalar("SELECT count(*) FROM log_in_links WHERE email = $1 AND created > $2")
-            .bind(email)
+            .bind(link.email)
             .bind(now() - 3_600)
             .fetch_one(&mut *tx)
             .await?;
         if to_u64(sent) >= u64::from(per_hour) {
-            return Ok(false);
+            return Ok(());
         }
-        sqlx::query("INSERT INTO log_in_links (hash, email, created) VALUES ($1, $2, $3)")
-            .bind(hash)
-            .bind(email)
+        sqlx::query("INSERT INTO log_in_links (hash, email, created, nonce, language) VALUES ($1, $2, $3, $4, $5)")
+            .bind(link.hash)
+            .bind(link.email)
             .bind(now())
+            .bind(link.nonce)
+            .bind(link.language.tag())
             .execute(&mut *tx)
             .await?;
-        tx.commit().await?;
-        Ok(true)
+        outbox::owe_link(&mut tx, link.hash).await?;
+        tx.commit().await
+    }
+
+    /// A link that is owed, unless it logs nobody in any more.
+    pub async fn owed_link(&self, hash: &str) -> Result<Option<OwedLink>> {
+        let row: Option<(String, String, Option<String>)> = sqlx::query_as(
+            "SELECT email, nonce, language FROM log_in_links WHERE hash = $1 AND nonce IS NOT NULL AND used IS NULL AND created > $2",
+        )
+        .bind(hash)
+        .bind(now() - LINK)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|(email, nonce, language)| OwedLink {
+            email,
+            nonce,
+            language: language.and_then(|tag| Language::from_tag(&tag)).unwrap_or_default(),
+        }))
     }
 
     /// The address that a link was sent to, as long as it logs in.

@@ -1,7 +1,6 @@
 //! Builds of packages from source. They stand in the queue with those of images.
 
-use contract::plan::PLAN_VERSION;
-use contract::{Plan, Summary, System};
+use contract::{Plan, System};
 use serde::{Deserialize, Serialize};
 
 use super::{Db, EndError, NewBuild, Result, builds, from_json, to_json};
@@ -15,6 +14,9 @@ pub struct SourceBuild {
     pub flags: Vec<String>,
     /// Where it is in the binhost, once it was taken.
     pub path: Option<String>,
+    /// Nobody but orders that wait for it has asked for it: it goes when they go.
+    #[serde(default)]
+    pub for_orders: bool,
 }
 
 /// A package to be queued.
@@ -33,20 +35,26 @@ impl Db {
     /// Queues the build of a package, unless the same waits or runs; the build that it is. `None` where more than `most` wait.
     pub async fn place_source(&self, new: &NewSourceBuild<'_>, most: usize) -> Result<Option<String>> {
         let mut tx = self.write().await?;
-        let open: Vec<(String, String)> = sqlx::query_as(
-            "SELECT id, join_key FROM builds
+        let open: Vec<(String, String, String)> = sqlx::query_as(
+            "SELECT id, join_key, source FROM builds
              WHERE source IS NOT NULL AND channel = $1 AND cancel = 0 AND state IN ('waiting', 'building') ORDER BY place",
         )
         .bind(new.channel)
         .fetch_all(&mut *tx)
         .await?;
-        if let Some((id, _)) = open.iter().find(|(_, key)| key == new.join_key) {
+        if let Some((id, _, source)) = open.iter().find(|(_, key, _)| key == new.join_key) {
+            let known: SourceBuild = from_json(source)?;
+            if known.for_orders && !new.source.for_orders {
+                let source = to_json(&SourceBuild { for_orders: false, ..known })?;
+                sqlx::query("UPDATE builds SET source = $1 WHERE id = $2").bind(source).bind(id).execute(&mut *tx).await?;
+            }
+            tx.commit().await?;
             return Ok(Some(id.clone()));
         }
         if open.len() >= most {
             return Ok(None);
         }
-        let plan = empty_plan(new.channel, new.arch);
+        let plan = Plan::empty(new.channel, new.arch);
         let build = NewBuild {
             id: new.id,
             join_key: new.join_key,
@@ -58,6 +66,7 @@ impl Db {
             plan: &plan,
             work: new.work,
             sketch: &queue::Sketch::default(),
+            lacking: None,
         };
         builds::insert(&mut tx, &build).await?;
         sqlx::query("UPDATE builds SET source = $1 WHERE id = $2")
@@ -97,28 +106,5 @@ pub(super) fn check_taken(source: &str) -> std::result::Result<(), EndError> {
     match from_json::<SourceBuild>(source)?.path {
         Some(_) => Ok(()),
         None => Err(EndError::Disagrees("its package was not sent".into())),
-    }
-}
-
-/// It takes no packages of any binhost.
-fn empty_plan(channel: &str, arch: &str) -> Plan {
-    Plan {
-        version: PLAN_VERSION,
-        arch: arch.to_owned(),
-        channel: channel.to_owned(),
-        chost: String::new(),
-        binhosts: Vec::new(),
-        profile: None,
-        world: Vec::new(),
-        services: Vec::new(),
-        base: None,
-        prefix: None,
-        install_mask: String::new(),
-        portage: None,
-        packages: Vec::new(),
-        removals: Vec::new(),
-        inherited: Vec::new(),
-        notes: Vec::new(),
-        summary: Summary::default(),
     }
 }

@@ -66,13 +66,12 @@ impl Db {
                     .execute(&mut *tx)
                     .await?;
             } else if may_go_back(attempts) {
-                go_back(&mut tx, &id, "the worker was lost").await?;
+                wait_again(&mut tx, &id, "the worker was lost").await?;
             } else {
                 let steps: Vec<StepProgress> = from_json(&progress)?;
                 fail(&mut tx, &id, &failure_of(current_step(&steps))).await?;
             }
-            // Whatever the lost worker still sends is refused from now on.
-            sqlx::query("UPDATE builds SET lease = NULL, lease_expires = NULL WHERE id = $1").bind(&id).execute(&mut *tx).await?;
+            drop_lease(&mut tx, &id).await?;
             lapses.changed.push(id);
         }
         tx.commit().await?;
@@ -85,12 +84,23 @@ pub(super) fn may_go_back(attempts: i64) -> bool {
     attempts < i64::from(MAX_ATTEMPTS)
 }
 
-/// Puts a build back into its place in the queue and says why in its log.
+/// Puts a build back into its place in the queue, without a worker, and says why in its log.
 pub(super) async fn go_back(tx: &mut Transaction<'static, Any>, build: &str, why: &str) -> Result<()> {
-    sqlx::query("UPDATE builds SET state = 'waiting', progress = '[]', lease = NULL, lease_expires = NULL WHERE id = $1")
+    wait_again(tx, build, why).await?;
+    drop_lease(tx, build).await
+}
+
+/// Whatever the worker still sends is refused from now on.
+async fn drop_lease(tx: &mut Transaction<'static, Any>, build: &str) -> Result<()> {
+    sqlx::query("UPDATE builds SET lease = NULL, lease_expires = NULL WHERE id = $1")
         .bind(build)
         .execute(&mut **tx)
-        .await?;
+        .await
+        .map(drop)
+}
+
+async fn wait_again(tx: &mut Transaction<'static, Any>, build: &str, why: &str) -> Result<()> {
+    sqlx::query("UPDATE builds SET state = 'waiting', progress = '[]' WHERE id = $1").bind(build).execute(&mut **tx).await?;
     super::log::append(tx, build, [format!("— {why}; the build goes back to its place in the queue —").as_str()]).await
 }
 

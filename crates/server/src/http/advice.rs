@@ -1,6 +1,6 @@
 //! What the operator had best build next.
 
-use ::advice::{Advice, Budget, Question};
+use ::advice::{Advice, Budget, PackageAdvice, Question};
 use askama::Template;
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::{SharedApp, assets, number_field, query_field};
 use crate::app::App;
 use crate::demands::{self, NoAdvice};
+use crate::source_builds::SourceBuilds;
 use crate::words;
 
 /// Days of orders looked at, and builds, where none are named.
@@ -50,6 +51,7 @@ struct AdvicePage<'a> {
     advice: Option<Advice>,
     picture: String,
     trouble: Option<String>,
+    source_builds: &'a SourceBuilds,
 }
 
 /// What to build next, with what each would add, and `package.use`
@@ -94,7 +96,22 @@ pub async fn page(State(app): SharedApp, headers: HeaderMap, RawQuery(query): Ra
         Err(problem) => (problem.status(), None, Some(problem.detail)),
     };
     let picture = advice.as_ref().map(::advice::svg).unwrap_or_default();
-    Ok(render(status, &AdvicePage { version: &assets::VERSION, channels, asked, advice, picture, trouble }))
+    let source_builds = &app.source_builds;
+    Ok(render(status, &AdvicePage { version: &assets::VERSION, channels, asked, advice, picture, trouble, source_builds }))
+}
+
+impl AdvicePage<'_> {
+    /// What is chosen of a package, or else what serves most, as far as it can be built from source: the package and its flags.
+    fn from_source(&self, package: &PackageAdvice) -> Vec<(String, String)> {
+        let name = package.package.to_string();
+        if !self.source_builds.may_build(&self.asked.channel, &name) {
+            return Vec::new();
+        }
+        let chosen = || package.options.iter().filter(|option| option.chosen.is_some());
+        let best = package.options.iter().max_by_key(|option| (option.meets, std::cmp::Reverse(option.flags.len())));
+        let options = chosen().chain(best.filter(|_| chosen().next().is_none()));
+        options.map(|option| (name.clone(), option.flags.join(" "))).collect()
+    }
 }
 
 fn asked(app: &App, query: Option<&str>) -> Result<Asked, Problem> {

@@ -112,10 +112,16 @@ pub async fn order(State(app): SharedApp, Path(id): Path<String>) -> Result<Json
     tag = "orders",
     operation_id = "order_plan",
     params(OrderId),
-    responses((status = 200, description = "The plan", body = Plan), Malformed, NotFound),
+    responses((status = 200, description = "The plan", body = Plan), Malformed, NotFound, Conflict),
 )]
 pub async fn plan(State(app): SharedApp, Path(id): Path<String>) -> Result<Response, Problem> {
     let status = find(&app, &id).await?;
+    if status.lacks_packages {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "There is no plan yet: the order waits for packages that are built from source.",
+        ));
+    }
     let plan = app.db.plan(&status.build).await?;
     let text = serde_json::to_string_pretty(&plan).map_err(|e| Problem::internal(&e))?;
     let mut response = (text + "\n").into_response();

@@ -13,9 +13,7 @@ use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Semaphore, broadcast, mpsc};
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::SharedApp;
@@ -23,7 +21,7 @@ use super::api::find;
 use super::openapi::{Malformed, NotFound, OrderId};
 use super::problem::Problem;
 use crate::app::App;
-use crate::bus::Change;
+use crate::bus::Follower;
 use crate::db::BuildState;
 use crate::status::{self, OrderStatus};
 use crate::words;
@@ -32,7 +30,7 @@ use crate::words;
 const BURST: Duration = Duration::from_millis(200);
 /// Without news, the order is looked at so often all the same: estimates change with time alone.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
-/// When the queue moves, so many waiting pages a second look where they are in it, so that a thousand of them leave the database to others.
+/// So many waiting pages a second look whether the queue moved and where they are in it, so that a thousand of them leave time for others.
 const LOOKS_PER_SECOND: u32 = 100;
 /// So many pages read the database at once, whatever moved them: its other connections are for orders and workers.
 static READERS: Semaphore = Semaphore::const_new(4);
@@ -55,12 +53,11 @@ const LINES_PER_EVENT: u32 = 500;
     responses((status = 200, description = "The events", body = LiveEvent, content_type = "text/event-stream"), Malformed, NotFound),
 )]
 pub async fn events(State(app): SharedApp, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    // Listening begins before the first look, so that no change falls between them.
-    let changes = app.bus.listen();
     let status = find(&app, &id).await?;
+    let news = app.bus.follow(status.builds());
     let last_seen = headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     let (sender, receiver) = mpsc::channel(16);
-    let watch = Watch { app, status, log_sent: 0, changes, sender };
+    let watch = Watch { app, status, log_sent: 0, news, version: 0, sender };
     tokio::spawn(words::speaking(words::language(), watch.run(last_seen)));
     let stream = Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::new().interval(Duration::from_secs(20)));
     let mut response = stream.into_response();
@@ -88,7 +85,9 @@ struct Watch {
     /// What the client knows.
     status: OrderStatus,
     log_sent: u64,
-    changes: broadcast::Receiver<Change>,
+    news: Follower,
+    /// The change of the queue at which the order's place was last looked at.
+    version: u64,
     sender: mpsc::Sender<Result<Event, Infallible>>,
 }
 
@@ -117,16 +116,15 @@ impl Watch {
         self.send("snapshot", &serde_json::to_value(&self.status).map_err(|e| Stopped::Broken(e.to_string()))?).await?;
         self.log_sent = match last_seen {
             Some(seen) => seen,
+            None if self.status.attempt == 0 => 0,
             None => self.app.db.log_tail(&self.status.build, TAIL).await?.first().map_or(0, |line| line.seq - 1),
         };
-        loop {
-            self.send_log().await?;
-            if self.status.state.is_final() {
-                return Ok(());
-            }
+        self.send_log().await?;
+        while !self.status.state.is_final() {
             self.wait().await?;
             self.send_changes().await?;
         }
+        Ok(())
     }
 
     /// Waits until something about this order may have changed.
@@ -134,41 +132,32 @@ impl Watch {
         let mut stopping = self.app.stopping.clone();
         let look_again = tokio::time::sleep(LOOK_AGAIN);
         tokio::pin!(look_again);
-        // When the place in the queue is looked at, once the queue has moved.
-        let mut moved: Option<Instant> = None;
         loop {
-            let turn = async {
-                match moved {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let pages = u32::try_from(self.app.bus.followers()).unwrap_or(u32::MAX);
+            let pause = BURST.max(Duration::from_secs(1).saturating_mul(pages) / LOOKS_PER_SECOND);
             tokio::select! {
                 () = async { drop(stopping.wait_for(|stop| *stop).await) } => return Err(Stopped::ServerStops),
                 _ = self.sender.closed() => return Err(Stopped::ClientGone),
                 () = &mut look_again => return Ok(()),
-                () = turn => {
-                    // The outlook alone tells that, with nothing read for this page.
-                    if self.app.outlook().await?.position(&self.status.build) != self.status.position {
+                () = tokio::time::sleep(pause), if self.status.state == BuildState::Waiting => {
+                    if self.place_changed().await? {
                         return Ok(());
                     }
-                    moved = None;
                 }
-                change = self.changes.recv() => match change {
-                    Ok(Change::Build(build)) if *build != *self.status.build => continue,
-                    Ok(Change::Queue) if self.status.state == BuildState::Waiting => {
-                        let pause = BURST.max(Duration::from_secs(1) * u32::try_from(self.app.bus.listeners()).unwrap_or(u32::MAX) / LOOKS_PER_SECOND);
-                        moved.get_or_insert_with(|| Instant::now() + pause);
-                    }
-                    Ok(Change::Queue) => continue,
-                    Ok(Change::Build(_)) | Err(RecvError::Lagged(_)) => break,
-                    Err(RecvError::Closed) => return Err(Stopped::ServerStops),
-                },
+                () = self.news.changed() => break,
             }
         }
         tokio::time::sleep(BURST).await;
-        self.changes = self.app.bus.listen();
         Ok(())
+    }
+
+    /// Whether the order's place in the queue is another. The outlook alone tells, with nothing read for this page.
+    async fn place_changed(&mut self) -> Result<bool, Stopped> {
+        let version = self.app.bus.version();
+        if std::mem::replace(&mut self.version, version) == version {
+            return Ok(false);
+        }
+        Ok(self.app.outlook().await?.position(&self.status.build) != self.status.position)
     }
 
     /// Tells what is new of the status. The lines of the log are told before the end is.
@@ -179,22 +168,26 @@ impl Watch {
         let Some(new) = new else {
             return Err(Stopped::ServerStops);
         };
-        self.send_log().await?;
         let old = std::mem::replace(&mut self.status, new);
+        if old.builds().ne(self.status.builds()) {
+            self.news = self.app.bus.follow(self.status.builds());
+        }
+        self.send_log().await?;
         let new = &self.status;
         let state_changed = (old.state, old.position, old.attempt) != (new.state, new.position, new.attempt);
-        if !state_changed && old.steps == new.steps && old.ready == new.ready {
+        let same = old.steps == new.steps && old.ready == new.ready && old.from_source == new.from_source;
+        if !state_changed && same && old.lacks_packages == new.lacks_packages {
             return Ok(());
         }
         let live = json!({
             "state": new.state, "position": new.position, "ready": new.ready, "attempt": new.attempt,
-            "progress": new.progress, "steps": new.steps,
+            "progress": new.progress, "steps": new.steps, "lacks_packages": new.lacks_packages, "from_source": new.from_source,
         });
         self.send(if state_changed { "state" } else { "progress" }, &live).await
     }
 
     async fn send_log(&mut self) -> Result<(), Stopped> {
-        loop {
+        while self.status.may_have_log() {
             // A client that is slow to take what is sent holds no place.
             let reader = READERS.acquire().await;
             let lines = self.app.db.log_after(&self.status.build, self.log_sent, LINES_PER_EVENT).await?;
@@ -206,6 +199,7 @@ impl Watch {
             let texts: Vec<&str> = lines.iter().map(|l| l.text.as_str()).collect();
             self.send("log", &json!({ "lines": texts })).await?;
         }
+        Ok(())
     }
 
     async fn send(&self, name: &str, data: &serde_json::Value) -> Result<(), Stopped> {

@@ -11,6 +11,7 @@ use super::problem::Problem;
 use crate::clock;
 use crate::db::BuildState;
 use crate::status::OrderStatus;
+use crate::words;
 
 #[derive(Template)]
 #[template(path = "feed.xml")]
@@ -45,7 +46,11 @@ pub async fn feed(State(app): SharedApp, Path(id): Path<String>) -> Result<Respo
         let (title, text) = match status.state {
             BuildState::Ready => (say!("{image} is ready", image = image), say!("Download it on the order’s page.")),
             BuildState::Failed => {
-                let reason = status.failure.as_ref().map(|f| format!("{} {}", f.message, f.advice)).unwrap_or_default();
+                let reason = status
+                    .failure
+                    .as_ref()
+                    .map(|f| format!("{} {}", words::failure_as_text(&f.message), words::heard(&f.advice)))
+                    .unwrap_or_default();
                 (say!("{image} could not be built", image = image), reason)
             }
             BuildState::Cancelled => (say!("The order of {image} was cancelled", image = image), String::new()),

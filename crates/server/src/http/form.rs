@@ -46,6 +46,8 @@ pub struct Submitted {
     pub category: String,
     /// What the button that was pressed changes.
     pub edits: Vec<Edit>,
+    /// What nobody has is to be built from source first.
+    pub from_source: bool,
     /// Files that came along.
     pub files: Vec<Upload>,
 }
@@ -260,6 +262,7 @@ impl Submitted {
             "root_password" => self.password = value,
             "root_password_again" => self.password_again = value,
             "had_password" => self.had_password = true,
+            "from_source" => self.from_source = true,
             "search" => self.search = value,
             "category" => self.category = value,
             "take" | "add" | "remove" | "set" => self.edits.extend(Edit::read(name, &value)),

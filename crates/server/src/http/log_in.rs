@@ -1,7 +1,5 @@
 //! The ways to log in: with a token that the operator gave out, by a link that is mailed, and at an OpenID Connect provider.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
@@ -14,7 +12,7 @@ use super::{SharedApp, assets, query_field, read_body, session};
 use crate::accounts;
 use crate::app::App;
 use crate::client::{self, COOKIE, Client, cookie, token_hash};
-use crate::db::{Access, ELSEWHERE, LINK, Shown};
+use crate::db::{Access, ELSEWHERE, LINK, NewLink, Shown};
 use crate::oidc;
 use crate::secret;
 use crate::words;
@@ -98,33 +96,13 @@ pub async fn ask_for_link(State(app): SharedApp, client: Client, body: Body) -> 
         return ways_in(&app, StatusCode::UNPROCESSABLE_ENTITY, Some(say!("This is not a mail address."))).await;
     }
     app.may_log_in(&client.address(&app.secret)).await?;
-    let (task, to) = (app.clone(), email.clone());
-    // Nor does the time that the answer takes.
-    let language = words::language();
-    tokio::spawn(async move {
-        if let Err(problem) = words::speaking(language, send_link(&task, &to)).await {
-            tracing::warn!(reason = problem.detail, "a link to log in could not be sent");
-        }
-    });
+    // Nor does the time that the answer takes: whether somebody may log in by the address is looked at when the link is to be sent.
+    let nonce = secret::token::<16>().map_err(|e| Problem::internal(&e))?;
+    let hash = token_hash(&client::log_in_link(&app.secret, &nonce));
+    let link = NewLink { hash: &hash, email: &email, nonce: &nonce, language: words::language() };
+    app.db.add_link(&link, LINKS_PER_HOUR).await?;
+    app.bus.notices.notify_one();
     Ok(render(StatusCode::OK, &SentPage { version: &assets::VERSION, email: &email, minutes: LINK / 60 }))
-}
-
-/// Sends a link, if somebody may log in by the address. One that was lost by a crash can be asked for again, so only its hash is kept.
-async fn send_link(app: &Arc<App>, email: &str) -> Result<(), Problem> {
-    let invited_only = app.db.access().await? == Access::Invited;
-    let named = app.config.accounts.iter().flat_map(|a| &a.operators).any(|operator| accounts::canonical(operator) == email);
-    if !app.db.may_log_in_by(email, invited_only && !named).await? {
-        return Ok(());
-    }
-    let link = secret::token::<32>().map_err(|e| Problem::internal(&e))?;
-    if !app.db.add_link(&token_hash(&link), email, LINKS_PER_HOUR).await? {
-        return Ok(());
-    }
-    let Some(mailer) = &app.mailer else { return Ok(()) };
-    mailer
-        .send_link(email, &format!("{}/log-in/link/{link}", app.public_url), LINK / 60)
-        .await
-        .map_err(|trouble| Problem::new(StatusCode::BAD_GATEWAY, trouble.to_string()))
 }
 
 /// `GET /log-in/link/{link}`. Only looking uses nothing up: mail programs look at links before their users do.

@@ -107,7 +107,7 @@ pub fn router(app: Arc<App>, book: Book) -> Router {
         .route("/favicon.ico", get(assets::favicon))
         .route("/robots.txt", get(assets::robots));
     let (api, document) = api_routes().split_for_parts();
-    let api = api.layer(Extension(openapi::Description::of(document))).layer(middleware::from_fn(small_body_first));
+    let api = api.layer(Extension(openapi::Description::of(document)));
     let workers = Router::new()
         .route("/api/worker/lease", post(worker::lease))
         .route("/api/worker/builds/{build}/events", post(worker::events))

@@ -1,7 +1,6 @@
 //! The order form: one page that always shows what the order comes to, and what the buttons of it do. All of it works without JavaScript;
 //! the script asks for the same parts of the page while somebody types.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -28,7 +27,7 @@ use crate::client::Client;
 use crate::clock;
 use crate::orders::{self, Refusal};
 use crate::presets::Preset;
-use crate::preview::{self, PresetSums};
+use crate::preview::{self, AllSums, PresetSums};
 use crate::secret;
 use crate::sizes::ImageSize;
 use crate::words;
@@ -58,7 +57,7 @@ struct FormView<'a> {
     app: &'a App,
     input: &'a FormInput,
     plan: PlanView,
-    sums: BTreeMap<String, PresetSums>,
+    sums: Arc<AllSums>,
     /// What is wrong with a field.
     error: Option<OrderError>,
     /// The order was sent, and cannot be taken as it is.
@@ -166,7 +165,7 @@ async fn take(app: &App, client: Client, submitted: &mut Submitted) -> Result<St
         return Ok(earlier);
     }
     let password_hash = submitted.password_hash().await?;
-    let order = submitted.input.order(app, password_hash)?;
+    let order = Order { from_source: submitted.from_source, ..submitted.input.order(app, password_hash)? };
     match (orders::place(app, &order, client, key.as_deref()).await, key) {
         // The same form came twice at once, and the other was first. The salt of the password makes them differ.
         (Err(Refusal::KeyReused), Some(key)) => orders::order_of_form(app, &key).await?.ok_or(Refusal::KeyReused),
@@ -294,7 +293,7 @@ impl<'a> FormView<'a> {
             app,
             input: &submitted.input,
             plan,
-            sums: BTreeMap::new(),
+            sums: Arc::default(),
             error: None,
             is_refused: false,
             had_password: submitted.had_password,

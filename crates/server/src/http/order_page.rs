@@ -21,7 +21,7 @@ use crate::db::{BuildState, LogLine, ReportRow};
 use crate::orders;
 use crate::pictures::{Timeline, Treemap};
 use crate::remedy::{self, Remedy};
-use crate::status::{DocumentLink, OrderStatus, StepState, StepStatus};
+use crate::status::{self, DocumentLink, OrderStatus, SourceStatus, StepState, StepStatus};
 use crate::words;
 
 /// Lines of the log on a page; the whole log is a link away.
@@ -59,15 +59,15 @@ struct OrderPage<'a> {
 
 /// `GET /orders/{id}`: the live page.
 pub async fn page(State(app): SharedApp, Path(id): Path<String>, client: Client) -> Page {
-    let status = api::find(&app, &id).await?;
-    let log = app.db.log_tail(&status.build, LOG_LINES).await?;
+    let (status, progress) = status::with_progress(&app, &id).await?.ok_or_else(Problem::no_such_order)?;
+    // Who waits looks most often.
+    let log = if status.may_have_log() { app.db.log_tail(&status.build, LOG_LINES).await? } else { Vec::new() };
     let channel = app.catalogue.channels.get(&status.channel).map(|c| channel_view(c));
     let plan = app.db.plan(&status.build).await?;
     let licences = match status.state {
         BuildState::Ready => attest::licences(&plan),
         _ => BTreeMap::new(),
     };
-    let build = app.db.build(&status.build).await?.ok_or(sqlx::Error::RowNotFound)?;
     let earlier = match &client.who {
         Who::Nobody => Vec::new(),
         Who::Token(_) | Who::Account(_) | Who::Program(_) => {
@@ -80,29 +80,39 @@ pub async fn page(State(app): SharedApp, Path(id): Path<String>, client: Client)
         channel,
         licences,
         treemap: Treemap::of(&plan.packages),
-        timeline: Timeline::of(&build, status.created, clock::exact_now()),
+        timeline: Timeline::of(&status, &progress, clock::exact_now()),
         earlier: earlier.into_iter().map(|(id, title, made)| (id, format!("{title}, {}", clock::timestamp(made)))).collect(),
         signs: app.attestor.certificate().is_some(),
         may_mail: app.mailer.is_some() && !status.mail && !status.state.is_final(),
         push_key: app.push_key.shown(),
         site: &app.public_url,
-        remedies: status.failure.as_ref().map(|failure| what_to_try(failure, &status.packages)).unwrap_or_default(),
-        report: app.db.report_of_order(&id).await?,
+        remedies: status.failure.as_ref().map(|failure| what_to_try(failure, &status)).unwrap_or_default(),
+        report: if status.failure.is_some() { app.db.report_of_order(&id).await? } else { None },
         status: &status,
     };
     Ok(render(StatusCode::OK, &page))
 }
 
-/// What to try after a failure of an order with these packages of its own.
-fn what_to_try(failure: &Failure, packages: &[String]) -> Vec<Remedy> {
-    let name = failure.package.as_deref().and_then(|cpv| gentoo::Cpv::parse(cpv).ok());
-    let named = name.and_then(|cpv| {
-        let (full, short) = (format!("{}/{}", cpv.category, cpv.package), cpv.package);
+/// What to try after a failure of an order.
+fn what_to_try(failure: &Failure, status: &OrderStatus) -> Vec<Remedy> {
+    // A package that could not be built from source is named as it was asked for.
+    let name_of = |text: &str| {
+        let of_cpv = gentoo::Cpv::parse(text).map(|cpv| (cpv.category, cpv.package));
+        of_cpv.or_else(|_| gentoo::Atom::parse(text).map(|atom| (atom.category, atom.package))).ok()
+    };
+    let named = failure.package.as_deref().and_then(name_of).and_then(|(category, short)| {
+        let full = format!("{category}/{short}");
         // What follows the name in the order, as flags in brackets do, does not matter.
         let means = |word: &&String| gentoo::Atom::parse(word).map_or(**word == short, |atom| atom.to_string().contains(&full));
-        packages.iter().find(means)
+        status.packages.iter().find(means)
     });
-    remedy::remedies(failure, named.map(String::as_str))
+    let mut remedies = remedy::remedies(failure, named.map(String::as_str));
+    if status.lacks_packages {
+        // There is no plan that would say who needs it, and the site may be able to build it by now.
+        remedies.retain(|remedy| !matches!(remedy, Remedy::SeeWhoNeedsIt | Remedy::BuildAgain));
+        remedies.insert(remedies.len().saturating_sub(1), Remedy::BuildAgain);
+    }
+    remedies
 }
 
 /// `POST /orders/{id}/cancel`
@@ -172,6 +182,15 @@ impl OrderPage<'_> {
         self.status.artifacts.iter().find(|d| d.artifact.format == format).map(|d| d.artifact.name.as_str())
     }
 
+    /// What a document is about, as in “iso with OVMF”.
+    fn about(&self, document: &DocumentLink) -> String {
+        let about = document.about.as_deref().unwrap_or_default();
+        match about.split_once(" with ") {
+            Some((format, firmware)) => say!("{format} with {firmware}", format = format, firmware = firmware),
+            None => about.to_owned(),
+        }
+    }
+
     fn screens(&self) -> impl Iterator<Item = &DocumentLink> {
         self.status.documents.iter().filter(|d| d.kind == DocumentKind::BootScreen)
     }
@@ -183,6 +202,7 @@ impl OrderPage<'_> {
 
     fn heading(&self) -> String {
         match self.status.state {
+            BuildState::Waiting if self.status.lacks_packages => say!("Your order waits for packages that are built from source"),
             BuildState::Waiting => say!("Your order is in the queue"),
             BuildState::Building => say!("Your image is being built"),
             BuildState::Ready => say!("Your image is ready"),
@@ -195,6 +215,21 @@ impl OrderPage<'_> {
     /// The step's name in the API, by which the script finds it.
     fn step_id(&self, step: &StepStatus) -> String {
         serde_json::to_value(step.step).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// What the page is drawn for, so that the script sees when that changes.
+    fn waits_for(&self) -> String {
+        format!("{} {}", self.status.lacks_packages, self.status.from_source.len())
+    }
+
+    /// How far a package is that is built from source, as the state of a step.
+    fn source_step(&self, source: &SourceStatus) -> StepState {
+        match source.state {
+            BuildState::Waiting => StepState::Waiting,
+            BuildState::Building => StepState::Running,
+            BuildState::Ready | BuildState::Expired => StepState::Done,
+            BuildState::Failed | BuildState::Cancelled => StepState::Failed,
+        }
     }
 
     /// What the bar of a step is drawn from: `max`, and `value` unless nothing is known.

@@ -48,6 +48,8 @@ pub enum Mend {
     Format(&'static str),
     /// A field is emptied.
     Empty(&'static str),
+    /// It is built from source first, and the order waits for that.
+    FromSource,
     /// The channel that works.
     Channel { name: String, title: String },
 }
@@ -72,7 +74,12 @@ pub fn conflicts(app: &App, input: &FormInput, refusal: &Refusal) -> Vec<Conflic
         Refusal::Invalid(error) => vec![wrong_field(error)],
         Refusal::NoPlan(refused) => {
             let troubles = &refused.explanation.troubles;
-            troubles.iter().map(|trouble| conflict(app, input, &refused.channel, trouble)).collect()
+            let mut conflicts: Vec<Conflict> =
+                troubles.iter().map(|trouble| conflict(app, input, &refused.channel, trouble)).collect();
+            if let Some(first) = conflicts.first_mut().filter(|_| refused.from_source) {
+                first.mends.insert(0, Mend::FromSource);
+            }
+            conflicts
         }
         Refusal::Unavailable { .. } => {
             let good = app.catalogue.channels.known_good(&input.arch(app));

@@ -120,6 +120,9 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     explanation: Option<serde_json::Value>,
+    /// The same order with `from_source` would be taken: what it lacks may be built from source first.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    from_source: bool,
     #[serde(skip)]
     retry_after: Option<u32>,
 }
@@ -134,6 +137,7 @@ impl Problem {
             detail: detail.into(),
             field: None,
             explanation: None,
+            from_source: false,
             retry_after: None,
         }
     }
@@ -200,7 +204,14 @@ impl From<Refusal> for Problem {
             }
             Refusal::NoPlan(refused) => {
                 let explanation = serde_json::to_value(&refused.explanation).ok();
-                Problem { explanation, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).of_kind(Kind::NoPlan) }
+                let from_source = refused.from_source;
+                let offer = if from_source {
+                    "\nIt can be built from source first: with `from_source = true` the order waits for that."
+                } else {
+                    ""
+                };
+                let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail + offer).of_kind(Kind::NoPlan);
+                Problem { explanation, from_source, ..problem }
             }
             Refusal::Unavailable { .. } => later(60, detail),
             Refusal::QueueFull { .. } => later(600, detail).of_kind(Kind::QueueFull),

@@ -52,6 +52,7 @@ struct Visit {
     look: Look,
     /// The query without the choices.
     query: String,
+    path: String,
 }
 
 tokio::task_local! {
@@ -84,7 +85,8 @@ fn wanted(request: &Request) -> (Language, Visit, Vec<(&'static str, &'static st
     let others =
         form_urlencoded::parse(query.unwrap_or_default().as_bytes()).filter(|(name, _)| name != LANGUAGE && name != LOOK);
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
-    (language, Visit { look, query }, choices.into_iter().flatten().collect())
+    let visit = Visit { look, query, path: request.uri().path().to_owned() };
+    (language, visit, choices.into_iter().flatten().collect())
 }
 
 /// What the frame of every page says of itself, for `base.html`.
@@ -92,6 +94,7 @@ pub struct Frame {
     /// Tag of the language.
     pub language: &'static str,
     pub look: &'static str,
+    pub menu: Vec<Entry>,
     pub languages: Vec<Choice>,
     pub looks: Vec<Choice>,
 }
@@ -101,6 +104,30 @@ pub struct Choice {
     pub address: String,
     pub tag: &'static str,
     pub text: String,
+}
+
+/// An entry of the menu.
+pub struct Entry {
+    pub address: &'static str,
+    pub text: String,
+    /// `aria-current`: this very page, or one that belongs to it.
+    pub current: Option<&'static str>,
+}
+
+/// The menu, for somebody who is at a path.
+fn menu(path: &str) -> Vec<Entry> {
+    let entry = |address: &'static str, text, below: &[&str]| {
+        let belongs = below.iter().any(|start| path.starts_with(start));
+        let current = if path == address { Some("page") } else { belongs.then_some("true") };
+        Entry { address, text, current }
+    };
+    vec![
+        entry("/", say!("Order"), &["/orders"]),
+        entry("/queue", say!("Queue"), &[]),
+        entry("/stats", say!("Times"), &[]),
+        entry("/docs", say!("Book"), &["/docs/"]),
+        entry("/account", say!("Account"), &["/account/", "/log-in"]),
+    ]
 }
 
 /// The frame, as the visitor wants it; for `{% let frame = frame!() %}`.
@@ -121,6 +148,7 @@ impl Frame {
         Frame {
             language: language.tag(),
             look: visit.look.name(),
+            menu: menu(&visit.path),
             languages: languages.map(|other| choice(LANGUAGE, other.tag(), other.name().to_owned())).collect(),
             looks: looks.map(|other| choice(LOOK, other.name(), other.called())).collect(),
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::body::{Body, BodyDataStream};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -20,11 +20,10 @@ use super::problem::Problem;
 use super::{SharedApp, broke_off, drain, read_body};
 use crate::app::App;
 use crate::attestation;
-use crate::bus::Change;
 use crate::db::{EndError, LeaseLost, Leased};
 use crate::secret;
 use crate::source_builds::{self, NotTaken};
-use crate::storage::{Incoming, is_plain_name};
+use crate::storage::is_plain_name;
 
 /// Bytes of a batch of events, and of the largest message: an end report holds the whole plan.
 const MAX_EVENTS: usize = 4 << 20;
@@ -85,24 +84,19 @@ pub async fn lease(State(app): SharedApp, body: Body) -> Result<Response, Proble
 }
 
 /// Waits for news of the queue, or a little while. `false` when it is over.
-async fn work_may_have_come(app: &App, changes: &mut broadcast::Receiver<Change>, until: Instant) -> bool {
+async fn work_may_have_come(app: &App, changes: &mut broadcast::Receiver<()>, until: Instant) -> bool {
     let left = until.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return false;
     }
     let mut stopping = app.stopping.clone();
-    let look_again = tokio::time::sleep(left.min(LOOK_AGAIN));
-    tokio::pin!(look_again);
-    loop {
-        tokio::select! {
-            _ = stopping.wait_for(|stop| *stop) => return false,
-            () = &mut look_again => return true,
-            change = changes.recv() => match change {
-                Ok(Change::Build(_)) => {}
-                Ok(Change::Queue) | Err(RecvError::Lagged(_)) => return true,
-                Err(RecvError::Closed) => return false,
-            },
-        }
+    tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => false,
+        () = tokio::time::sleep(left.min(LOOK_AGAIN)) => true,
+        change = changes.recv() => match change {
+            Ok(()) | Err(RecvError::Lagged(_)) => true,
+            Err(RecvError::Closed) => false,
+        },
     }
 }
 
@@ -222,15 +216,13 @@ pub async fn upload(
         return Err(Problem::new(StatusCode::BAD_REQUEST, "This is not a plain file name."));
     }
     let attempt = app.db.attempt_of_lease(&build, lease).await?.ok_or_else(lost)?;
-    let mut stream = body.into_data_stream();
-    let incoming = match store(&app, &build, lease, (attempt, &name), &mut stream).await {
-        Ok(incoming) => incoming,
-        Err(problem) => {
-            // The worker reads why only when it has sent all; it is on our side, so that is waited for.
-            drain(&mut stream, app.config.max_artifact_bytes).await;
-            return Err(problem);
+    let mut incoming = app.storage.receive(&build, attempt, &name).await.map_err(storage)?;
+    let mut chunks = Chunks::new(&app, (&build, lease), body);
+    while let Some(chunk) = chunks.next().await? {
+        if let Err(error) = incoming.write(&chunk).await {
+            return Err(chunks.refuse(storage(error)).await);
         }
-    };
+    }
     let upload = incoming.keep(&name).await.map_err(storage)?;
     if !app.db.record_upload(&build, lease, &upload).await? {
         return Err(lost());
@@ -249,20 +241,10 @@ pub async fn package(
     let lease = lease_header(&headers)?;
     let (channel, mut source) = app.db.source_of_lease(&build, lease).await?.ok_or_else(lost)?;
     let mut file = tokio::fs::File::from_std(tempfile::tempfile_in(&app.config.data_dir).map_err(storage)?);
-    let mut stream = body.into_data_stream();
-    let (mut size, mut touched_at) = (0u64, 0);
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|_| broke_off())?;
-        size += chunk.len() as u64;
-        if size > app.config.max_artifact_bytes {
-            drain(&mut stream, app.config.max_artifact_bytes).await;
-            let detail = format!("The package is larger than the {} bytes this site takes.", app.config.max_artifact_bytes);
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
-        }
-        file.write_all(&chunk).await.map_err(storage)?;
-        if size - touched_at >= TOUCH_EVERY {
-            touched_at = size;
-            app.db.touch_lease(&build, lease, app.config.lease_ttl_seconds).await?;
+    let mut chunks = Chunks::new(&app, (&build, lease), body);
+    while let Some(chunk) = chunks.next().await? {
+        if let Err(error) = file.write_all(&chunk).await {
+            return Err(chunks.refuse(storage(error)).await);
         }
     }
     file.flush().await.map_err(storage)?;
@@ -279,29 +261,44 @@ pub async fn package(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Writes what comes to a file that has no name yet, and keeps the lease alive meanwhile.
-async fn store(
-    app: &App,
-    build: &str,
-    lease: &str,
-    (attempt, name): (u32, &str),
-    stream: &mut BodyDataStream,
-) -> Result<Incoming, Problem> {
-    let mut incoming = app.storage.receive(build, attempt, name).await.map_err(storage)?;
-    let limit = app.config.max_artifact_bytes;
-    let mut touched_at = 0;
-    while let Some(chunk) = stream.next().await {
-        incoming.write(&chunk.map_err(|_| broke_off())?).await.map_err(storage)?;
-        if incoming.size() > limit {
-            let detail = format!("The file is larger than the {limit} bytes this site keeps.");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
-        }
-        if incoming.size() - touched_at >= TOUCH_EVERY {
-            touched_at = incoming.size();
-            app.db.touch_lease(build, lease, app.config.lease_ttl_seconds).await?;
-        }
+/// What a worker sends, while its lease is kept alive.
+struct Chunks<'a> {
+    app: &'a App,
+    build: &'a str,
+    lease: &'a str,
+    stream: BodyDataStream,
+    /// Bytes that have come, and how many had when the lease was prolonged last.
+    size: u64,
+    touched_at: u64,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(app: &'a App, (build, lease): (&'a str, &'a str), body: Body) -> Chunks<'a> {
+        Chunks { app, build, lease, stream: body.into_data_stream(), size: 0, touched_at: 0 }
     }
-    Ok(incoming)
+
+    /// What came next; none at the end. More than the site takes of one file is refused.
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        let Some(chunk) = self.stream.next().await else { return Ok(None) };
+        let chunk = chunk.map_err(|_| broke_off())?;
+        self.size += chunk.len() as u64;
+        let limit = self.app.config.max_artifact_bytes;
+        if self.size > limit {
+            let detail = format!("The file is larger than the {limit} bytes this site takes.");
+            return Err(self.refuse(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)).await);
+        }
+        if self.size - self.touched_at >= TOUCH_EVERY {
+            self.touched_at = self.size;
+            self.app.db.touch_lease(self.build, self.lease, self.app.config.lease_ttl_seconds).await?;
+        }
+        Ok(Some(chunk))
+    }
+
+    /// The worker reads why it is refused only when it has sent all; it is on our side, so that is waited for.
+    async fn refuse(&mut self, problem: Problem) -> Problem {
+        drain(&mut self.stream, self.app.config.max_artifact_bytes).await;
+        problem
+    }
 }
 
 /// `POST /api/worker/builds/{build}/end`

@@ -55,10 +55,10 @@ impl Mailer {
         self.hand_over(message).await
     }
 
-    /// Sends a link that logs in for so many minutes.
-    pub async fn send_link(&self, to: &str, link: &str, minutes: i64) -> Result<(), Trouble> {
+    /// Sends a link that logs in for so many minutes; `id` is the number that the outbox has for it.
+    pub async fn send_link(&self, id: i64, to: &str, link: &str, minutes: i64) -> Result<(), Trouble> {
         let message =
-            self.link_message(to, link, minutes).map_err(|e| Trouble::lasting(format!("the mail cannot be written: {e}")))?;
+            self.link_message(id, to, link, minutes).map_err(|e| Trouble::lasting(format!("the mail cannot be written: {e}")))?;
         self.hand_over(message).await
     }
 
@@ -70,9 +70,13 @@ impl Mailer {
         }
     }
 
-    fn link_message(&self, to: &str, link: &str, minutes: i64) -> Result<Message, Box<dyn std::error::Error>> {
+    fn link_message(&self, id: i64, to: &str, link: &str, minutes: i64) -> Result<Message, Box<dyn std::error::Error>> {
         let (text, html) = (LinkText { link, minutes }.render()?, LinkHtml { link, minutes }.render()?);
-        let message = Message::builder().from(self.from.clone()).to(to.parse::<Mailbox>()?).subject(say!("Your link to log in"));
+        let message = Message::builder()
+            .from(self.from.clone())
+            .to(to.parse::<Mailbox>()?)
+            .subject(say!("Your link to log in"))
+            .message_id(Some(format!("<{id}.log-in@{}>", self.from.email.domain())));
         Ok(message.multipart(MultiPart::alternative_plain_html(text, html))?)
     }
 

@@ -16,9 +16,11 @@ pub use mail::Mailer;
 pub use push::{PushError, SiteKey, Subscription};
 pub use webhook::secret as webhook_secret;
 
+use crate::accounts;
 use crate::app::App;
+use crate::client;
 use crate::clock::now;
-use crate::db::{BuildState, Notice, NoticeKind, OrderRow, Way};
+use crate::db::{Access, BuildState, LINK, Notice, NoticeKind, OrderRow, Owed, Way, What};
 use crate::orders::number;
 use crate::reconcile::wait;
 use crate::status;
@@ -73,11 +75,15 @@ async fn give_what_is_due(app: &Arc<App>, hands: &mut JoinSet<()>) {
             hands.join_next().await;
         }
         match app.db.claim_notice(IN_HAND, app.mailer.is_some()).await {
-            Ok(Some(notice)) => {
+            Ok(Some(owed)) => {
                 let app = app.clone();
                 hands.spawn(async move {
-                    if let Err(error) = deal_with(&app, &notice).await {
-                        tracing::error!(%error, order = number(&notice.order_id), notice = notice.id, "a notice could not be dealt with");
+                    let result = match &owed.what {
+                        What::Notice(notice) => give_notice(&app, &owed, notice).await,
+                        What::Link(link) => give_link(&app, &owed, link).await,
+                    };
+                    if let Err(error) = result {
+                        tracing::error!(%error, notice = owed.id, "a notice could not be dealt with");
                     }
                 });
             }
@@ -90,20 +96,49 @@ async fn give_what_is_due(app: &Arc<App>, hands: &mut JoinSet<()>) {
     }
 }
 
-async fn deal_with(app: &App, notice: &Notice) -> crate::db::Result<()> {
-    let way = notice.way.name();
-    let trouble = match give(app, notice).await? {
+async fn give_notice(app: &App, owed: &Owed, notice: &Notice) -> crate::db::Result<()> {
+    let (order, kind, way) = (number(&notice.order_id), notice.kind.name(), notice.way.name());
+    match give(app, notice).await? {
         Ok(()) => {
-            tracing::info!(order = number(&notice.order_id), notice = notice.id, kind = notice.kind.name(), way, "notice given");
-            return app.db.notice_sent(notice.id).await;
+            tracing::info!(order, notice = owed.id, kind, way, "notice given");
+            app.db.notice_sent(owed.id).await
         }
-        Err(trouble) => trouble,
-    };
-    let tries = notice.attempts + 1;
+        Err(trouble) => {
+            let given_up = not_given(app, owed, &trouble).await?;
+            tracing::warn!(order, notice = owed.id, kind, way, tries = owed.attempts + 1, given_up, error = %trouble, "notice not given");
+            Ok(())
+        }
+    }
+}
+
+/// Gives a link to log in, if somebody may log in by its address; what was answered to who asked for it does not tell.
+async fn give_link(app: &App, owed: &Owed, hash: &str) -> crate::db::Result<()> {
+    let link = app.db.owed_link(hash).await?;
+    let (Some(link), Some(mailer)) = (link, &app.mailer) else { return app.db.notice_sent(owed.id).await };
+    let invited_only = app.db.access().await? == Access::Invited && !accounts::is_named(&app.config, &link.email);
+    if !app.db.may_log_in_by(&link.email, invited_only).await? {
+        return app.db.notice_sent(owed.id).await;
+    }
+    let address = format!("{}/log-in/link/{}", app.public_url, client::log_in_link(&app.secret, &link.nonce));
+    match words::speaking(link.language, mailer.send_link(owed.id, &link.email, &address, LINK / 60)).await {
+        Ok(()) => {
+            tracing::info!(notice = owed.id, "link to log in sent");
+            app.db.notice_sent(owed.id).await
+        }
+        Err(trouble) => {
+            let given_up = not_given(app, owed, &trouble).await?;
+            tracing::warn!(notice = owed.id, tries = owed.attempts + 1, given_up, error = %trouble, "link to log in not sent");
+            Ok(())
+        }
+    }
+}
+
+/// Notes that something was not given, to be tried again later where that may help. Whether it was given up.
+async fn not_given(app: &App, owed: &Owed, trouble: &Trouble) -> crate::db::Result<bool> {
+    let tries = owed.attempts + 1;
     let again = (!trouble.last && tries < MAX_TRIES).then(|| now().saturating_add(backoff(tries)));
-    let (order, given_up) = (number(&notice.order_id), again.is_none());
-    tracing::warn!(order, notice = notice.id, kind = notice.kind.name(), way, tries, given_up, error = %trouble, "notice not given");
-    app.db.notice_failed(notice.id, &trouble.to_string(), again).await
+    app.db.notice_failed(owed.id, &trouble.to_string(), again).await?;
+    Ok(again.is_none())
 }
 
 /// Gives a notice in the language of its order.

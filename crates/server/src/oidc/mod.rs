@@ -4,8 +4,8 @@
 mod jwt;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::accounts::{OidcConfig, canonical};
 use crate::clock::now;
 use crate::db::Role;
+use crate::kept::Kept;
 use crate::outbound::{self, OutboundError, Reach};
 use crate::secret::{self, NoRandomness};
 use jwt::{Expected, Key};
@@ -72,8 +73,8 @@ struct Metadata {
 /// What is known of the provider, by each server for itself.
 #[derive(Default)]
 pub struct Provider {
-    metadata: Mutex<Option<(Metadata, Instant)>>,
-    keys: Mutex<Option<(Vec<Key>, Instant)>>,
+    metadata: Kept<Metadata>,
+    keys: Kept<Vec<Key>>,
 }
 
 /// A browser on its way to the provider.
@@ -178,8 +179,8 @@ impl Provider {
         }
     }
 
-    async fn metadata(&self, config: &OidcConfig) -> Result<Metadata, OidcError> {
-        if let Some(known) = known(&self.metadata, BELIEVED) {
+    async fn metadata(&self, config: &OidcConfig) -> Result<Arc<Metadata>, OidcError> {
+        if let Some(known) = self.metadata.newer_than(BELIEVED) {
             return Ok(known);
         }
         let address = format!("{}/.well-known/openid-configuration", config.issuer.trim_end_matches('/'));
@@ -187,25 +188,16 @@ impl Provider {
         if metadata.issuer != config.issuer {
             return Err(OidcError::Untrusted("it calls itself by another name than the operator does".into()));
         }
-        *self.metadata.lock().unwrap_or_else(PoisonError::into_inner) = Some((metadata.clone(), Instant::now()));
-        Ok(metadata)
+        Ok(self.metadata.keep(metadata))
     }
 
-    async fn keys(&self, metadata: &Metadata, believed: Duration) -> Result<Vec<Key>, OidcError> {
-        if let Some(known) = known(&self.keys, believed) {
+    async fn keys(&self, metadata: &Metadata, believed: Duration) -> Result<Arc<Vec<Key>>, OidcError> {
+        if let Some(known) = self.keys.newer_than(believed) {
             return Ok(known);
         }
         let set: KeySet = ask(Request::get(&metadata.jwks_uri).body(Body::empty())?, "its keys").await?;
-        let keys: Vec<Key> = set.keys.iter().filter_map(Key::of).collect();
-        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some((keys.clone(), Instant::now()));
-        Ok(keys)
+        Ok(self.keys.keep(set.keys.iter().filter_map(Key::of).collect()))
     }
-}
-
-/// What was learnt not longer ago than this.
-fn known<T: Clone>(kept: &Mutex<Option<(T, Instant)>>, believed: Duration) -> Option<T> {
-    let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.as_ref().filter(|(_, at)| at.elapsed() < believed).map(|(known, _)| known.clone())
 }
 
 /// Gives the code for tokens (section 3.1.3). The client shows its secret as the provider wants it (section 9).

@@ -4,7 +4,8 @@ use contract::Step;
 
 use super::percent;
 use crate::clock;
-use crate::db::{Build, step_number, step_seconds};
+use crate::db::{StepProgress, step_number, step_seconds};
+use crate::status::OrderStatus;
 
 /// The times of a build, one bar each.
 pub struct Timeline {
@@ -33,11 +34,11 @@ const ROW: usize = 40;
 
 impl Timeline {
     /// From the order to the end, or to `now` while the build goes on. None before a worker took it.
-    pub fn of(build: &Build, ordered: i64, now: f64) -> Option<Timeline> {
-        let started = build.started? as f64;
-        let end = build.ended.map_or(now, |ended| ended as f64).max(started);
-        let start = (ordered as f64).min(started);
-        let times = step_seconds(&build.progress, end);
+    pub fn of(order: &OrderStatus, progress: &[StepProgress], now: f64) -> Option<Timeline> {
+        let started = order.started? as f64;
+        let end = order.ended.map_or(now, |ended| ended as f64).max(started);
+        let start = (order.created as f64).min(started);
+        let times = step_seconds(progress, end);
         let mut spans = vec![(say!("wait for a worker"), started - start, true)];
         for step in Step::ALL {
             if let Some((_, seconds)) = times.iter().find(|(number, _)| *number == step_number(step)) {

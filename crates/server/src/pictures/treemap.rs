@@ -18,9 +18,20 @@ const SHADES: usize = 8;
 /// The treemap of a plan.
 pub struct Treemap {
     pub cells: Vec<Cell>,
-    /// All packages, the largest first, with their sizes.
-    pub rows: Vec<(String, String)>,
+    /// All packages, the largest first.
+    pub rows: Vec<Row>,
+    /// Areas are what the packages take as installed, not their files.
+    pub is_installed: bool,
     pub height: f64,
+}
+
+/// A package with its sizes.
+pub struct Row {
+    pub cpv: String,
+    /// As installed; where all packages say it.
+    pub installed: Option<String>,
+    /// Of the package file.
+    pub file: String,
 }
 
 /// The area of one package.
@@ -48,15 +59,22 @@ struct Rect {
 }
 
 impl Treemap {
-    /// By the sizes of the package files, which are known exactly.
+    /// By what the packages take as installed, where each has said it (it is read when the package is fetched); else by their files.
     pub fn of(packages: &[PlannedPackage]) -> Treemap {
-        let mut sorted: Vec<&PlannedPackage> = packages.iter().collect();
-        sorted.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.cpv.cmp(&b.cpv)));
-        let rows = sorted.iter().map(|package| (package.cpv.clone(), clock::size(package.size))).collect();
-        let shades = shades(packages);
+        let is_installed = packages.iter().all(|package| installed(package).is_some());
+        let size = |package: &PlannedPackage| installed(package).filter(|_| is_installed).unwrap_or(package.size);
+        let mut sorted: Vec<(&PlannedPackage, u64)> = packages.iter().map(|package| (package, size(package))).collect();
+        sorted.sort_by(|(a, one), (b, other)| other.cmp(one).then_with(|| a.cpv.cmp(&b.cpv)));
+        let row = |(package, size): &(&PlannedPackage, u64)| Row {
+            cpv: package.cpv.clone(),
+            installed: is_installed.then(|| clock::size(*size)),
+            file: clock::size(package.size),
+        };
+        let rows = sorted.iter().map(row).collect();
+        let shades = shades(&sorted);
         let (own, small) = sorted.split_at(sorted.len().min(MOST));
-        let mut shown: Vec<(String, String, u64, usize)> = own.iter().map(|package| shown(package, &shades)).collect();
-        let rest = small.iter().fold(0u64, |sum, package| sum.saturating_add(package.size));
+        let mut shown: Vec<(String, String, u64, usize)> = own.iter().map(|sized| shown(*sized, &shades)).collect();
+        let rest = small.iter().fold(0u64, |sum, (_, size)| sum.saturating_add(*size));
         if rest > 0 {
             let others = say_n!(small.len(), "{n} smaller package", "{n} smaller packages");
             shown.push((others.clone(), others, rest, SHADES - 1));
@@ -74,30 +92,34 @@ impl Treemap {
             title: format!("{title}, {}", clock::size(size)),
             shade,
         });
-        Treemap { cells: cells.collect(), rows, height: HEIGHT }
+        Treemap { cells: cells.collect(), rows, is_installed, height: HEIGHT }
     }
 }
 
 /// The categories that weigh most, each with its shade.
-fn shades(packages: &[PlannedPackage]) -> BTreeMap<&str, usize> {
+fn shades<'a>(packages: &[(&'a PlannedPackage, u64)]) -> BTreeMap<&'a str, usize> {
     let mut weights: BTreeMap<&str, u64> = BTreeMap::new();
-    for package in packages {
+    for (package, size) in packages {
         let weight = weights.entry(category(&package.cpv)).or_default();
-        *weight = weight.saturating_add(package.size);
+        *weight = weight.saturating_add(*size);
     }
     let mut heaviest: Vec<(&str, u64)> = weights.into_iter().collect();
     heaviest.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
     heaviest.into_iter().zip(0..SHADES - 1).map(|((category, _), shade)| (category, shade)).collect()
 }
 
+fn installed(package: &PlannedPackage) -> Option<u64> {
+    package.origin.as_ref()?.installed_size
+}
+
 fn category(cpv: &str) -> &str {
     cpv.split('/').next().unwrap_or_default()
 }
 
-fn shown(package: &PlannedPackage, shades: &BTreeMap<&str, usize>) -> (String, String, u64, usize) {
+fn shown((package, size): (&PlannedPackage, u64), shades: &BTreeMap<&str, usize>) -> (String, String, u64, usize) {
     let name = gentoo::Cpv::parse(&package.cpv).map_or_else(|_| package.cpv.clone(), |cpv| cpv.package);
     let shade = shades.get(category(&package.cpv)).copied().unwrap_or(SHADES - 1);
-    (name, package.cpv.clone(), package.size, shade)
+    (name, package.cpv.clone(), size, shade)
 }
 
 /// Divides a rectangle into ones of these areas (any unit; positive, the largest first), each as near to a square as it can be.
@@ -173,6 +195,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn areas_are_what_packages_take_as_installed_where_all_say_it() {
+        let package = |cpv: &str, size: u64, installed: Option<u64>| -> PlannedPackage {
+            serde_json::from_value(serde_json::json!({
+                "cpv": cpv, "slot": "0", "build_time": 1, "use": [], "binhost": "b", "path": cpv, "size": size, "format": "gpkg",
+                "origin": {"installed_size": installed}, "because": [],
+            }))
+            .unwrap()
+        };
+        let said = Treemap::of(&[package("a/small-1", 1_000, Some(9_000)), package("a/packed-1", 2_000, Some(3_000))]);
+        assert!(said.is_installed);
+        assert_eq!(said.cells[0].title, "a/small-1, 9.0 kB");
+        assert_eq!((said.cells[0].width.as_str(), said.cells[1].width.as_str()), ("75.00%", "25.00%"));
+        let row = &said.rows[1];
+        assert_eq!((row.cpv.as_str(), row.installed.as_deref(), row.file.as_str()), ("a/packed-1", Some("3.0 kB"), "2.0 kB"));
+        let unsaid = Treemap::of(&[package("a/small-1", 1_000, Some(9_000)), package("a/packed-1", 2_000, None)]);
+        assert!(!unsaid.is_installed && unsaid.rows[0].installed.is_none());
+        assert_eq!(unsaid.cells[0].title, "a/packed-1, 2.0 kB");
     }
 
     #[test]

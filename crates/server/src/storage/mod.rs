@@ -115,10 +115,6 @@ impl Incoming {
         }
     }
 
-    pub fn size(&self) -> u64 {
-        self.hasher.size()
-    }
-
     /// Gives the file its name, once its bytes are safely kept.
     pub async fn keep(self, name: &str) -> io::Result<Upload> {
         match self.place {

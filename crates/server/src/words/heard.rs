@@ -6,12 +6,17 @@ use std::sync::LazyLock;
 
 use super::{Language, fill, language};
 
-const GERMAN_SENTENCES: &str = include_str!("../../texts/de-heard.toml");
+/// What is wrong with orders and plans; why builds failed.
+const GERMAN_SENTENCES: [&str; 2] = [include_str!("../../texts/de-heard.toml"), include_str!("../../texts/de-failed.toml")];
 
 /// Longest line that is looked at, in bytes.
 const MAX_LINE: usize = 4 << 10;
-/// A value may be a sentence with values itself; those of that one may not.
-const MAX_DEPTH: u8 = 2;
+/// A value may be a sentence with values itself, so deep.
+const MAX_DEPTH: u8 = 5;
+/// What parts of a list are put together with.
+const GERMAN_LISTS: [(&str, &str); 5] = [("; ", "; "), (", ", ", "), (" and ", " und "), (" or ", " oder "), (" with ", " mit ")];
+/// What stands between our words about a failure and those of the program that failed.
+const LAST_WORDS: [&str; 2] = ["Its last words were:", "The serial console's last words were:"];
 
 /// The shape of a sentence, and what is said for it.
 struct Shape {
@@ -22,11 +27,14 @@ struct Shape {
 }
 
 static GERMAN: LazyLock<Vec<Shape>> = LazyLock::new(|| {
-    let texts: HashMap<String, String> = toml::from_str(GERMAN_SENTENCES).unwrap_or_else(|error| {
-        tracing::error!(%error, "the German sentences cannot be read");
-        HashMap::new()
-    });
-    let mut shapes: Vec<Shape> = texts.into_iter().map(|(english, own)| Shape::new(&english, own)).collect();
+    let read = |text: &str| -> HashMap<String, String> {
+        toml::from_str(text).unwrap_or_else(|error| {
+            tracing::error!(%error, "the German sentences cannot be read");
+            HashMap::new()
+        })
+    };
+    let texts = GERMAN_SENTENCES.into_iter().flat_map(read);
+    let mut shapes: Vec<Shape> = texts.map(|(english, own)| Shape::new(&english, own)).collect();
     // The one that fixes most of the sentence comes first.
     shapes.sort_by_key(|shape| (std::cmp::Reverse(shape.fixed.iter().map(String::len).sum::<usize>()), shape.fixed.clone()));
     shapes
@@ -78,9 +86,38 @@ fn in_own_words(shapes: &[Shape], line: &str, depth: u8) -> String {
     if let Some(own) = of_shape(shapes, text, depth) {
         return format!("{indent}{own}");
     }
-    let sentences = sentences(text);
-    let own = sentences.iter().map(|sentence| of_shape(shapes, sentence, depth).unwrap_or_else(|| (*sentence).to_owned()));
-    format!("{indent}{}", own.collect::<Vec<_>>().join(" "))
+    let known = |sentence: &str| {
+        let own = of_shape(shapes, sentence, depth).or_else(|| of_list(shapes, sentence, depth));
+        own.or_else(|| after_a_name(shapes, sentence, depth)).unwrap_or_else(|| sentence.to_owned())
+    };
+    format!("{indent}{}", sentences(text).into_iter().map(known).collect::<Vec<_>>().join(" "))
+}
+
+/// A list of things that are known or are single words; prose is none.
+fn of_list(shapes: &[Shape], text: &str, depth: u8) -> Option<String> {
+    let (between, own) = GERMAN_LISTS.into_iter().find(|(between, _)| text.contains(between)).filter(|_| depth < MAX_DEPTH)?;
+    let is_word = |part: &str| !part.contains(' ') || part.split(' ').nth(1).is_some_and(|second| second.starts_with('('));
+    let parts: Option<Vec<String>> = text
+        .split(between)
+        .map(|part| {
+            let known = of_shape(shapes, part, depth + 1).or_else(|| of_list(shapes, part, depth + 1));
+            known.or_else(|| is_word(part).then(|| part.to_owned()))
+        })
+        .collect();
+    Some(parts?.join(own))
+}
+
+/// What follows the name of whom it is about: `app-editors/nano-7.2, pkg_postinst: its script failed`.
+fn after_a_name(shapes: &[Shape], text: &str, depth: u8) -> Option<String> {
+    let (name, about) = text.split_once(": ")?;
+    Some(format!("{name}: {}", of_shape(shapes, about, depth)?))
+}
+
+/// What a failure says, in the reader's language, and below it what the program that failed had said last.
+pub fn failure(message: &str) -> (String, Option<&str>) {
+    let cut = LAST_WORDS.iter().find_map(|words| message.find(words).map(|at| at + words.len()));
+    let (own, output) = cut.and_then(|at| message.split_at_checked(at)).unwrap_or((message, ""));
+    (heard(own), Some(output.trim_matches('\n')).filter(|output| !output.is_empty()))
 }
 
 fn of_shape(shapes: &[Shape], text: &str, depth: u8) -> Option<String> {
@@ -90,10 +127,10 @@ fn of_shape(shapes: &[Shape], text: &str, depth: u8) -> Option<String> {
     Some(fill(&shape.own, &places))
 }
 
-/// The sentences of a line: each ends with a full stop that a capital follows.
+/// The sentences of a line: each ends with a full stop or a question mark that a capital follows.
 fn sentences(text: &str) -> Vec<&str> {
     let (mut found, mut start) = (Vec::new(), 0);
-    for (at, _) in text.match_indices(". ") {
+    for (at, _) in text.match_indices(['.', '?']).filter(|(at, _)| text.get(at + 1..).is_some_and(|rest| rest.starts_with(' '))) {
         if text.get(at + 2..).and_then(|rest| rest.chars().next()).is_some_and(|c| c.is_uppercase() || c == '“') {
             found.extend(text.get(start..=at));
             start = at + 2;
@@ -101,6 +138,14 @@ fn sentences(text: &str) -> Vec<&str> {
     }
     found.extend(text.get(start..));
     found
+}
+
+/// The same as one text.
+pub fn failure_as_text(message: &str) -> String {
+    match failure(message) {
+        (own, Some(output)) => format!("{own}\n{output}"),
+        (own, None) => own,
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +157,11 @@ mod tests {
 
     /// The text of sources without what breaks their lines, every place of a format string as `{}`.
     fn said(paths: &[&str]) -> String {
+        without_names(&said_in_full(paths))
+    }
+
+    /// The text of sources without what breaks their lines.
+    fn said_in_full(paths: &[&str]) -> String {
         let mut text = String::new();
         for path in paths {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -128,7 +178,7 @@ mod tests {
         for (i, part) in text.split("\\\n").enumerate() {
             joined += if i > 0 { part.trim_start() } else { part };
         }
-        without_names(&joined)
+        joined
     }
 
     /// Every place as `{}`; other braces are those of code.
@@ -151,12 +201,36 @@ mod tests {
         out + rest
     }
 
+    fn texts() -> HashMap<String, String> {
+        GERMAN_SENTENCES.into_iter().flat_map(|text| toml::from_str::<HashMap<String, String>>(text).unwrap()).collect()
+    }
+
+    /// Where reasons of failed builds come from.
+    const BUILDERS: [&str; 10] = [
+        "src/reconcile.rs",
+        "src/lacking.rs",
+        "src/http/worker.rs",
+        "../worker/src",
+        "../composer/src",
+        "../binhost/src",
+        "../image/src",
+        "../machine/src",
+        "../gentoo/src/binpkg",
+        "../gentoo/src/gpkg",
+    ];
+
     #[test]
     fn each_sentence_is_said_somewhere() {
-        let sources = said(&["src", "../contract/src", "../resolver/src", "../../presets"]);
-        let texts: HashMap<String, String> = toml::from_str(GERMAN_SENTENCES).unwrap();
-        for (english, own) in &texts {
-            assert!(sources.contains(&without_names(english)), "nobody says {english:?} any more");
+        let others = ["src", "../contract/src", "../resolver/src", "../attest/src", "../../presets"];
+        let sources = said(&[others.as_slice(), BUILDERS.as_slice()].concat());
+        // What is put together of a word and a number or name, with the word in another place.
+        let kinds = resolver::ChangeKind::ALL.map(resolver::ChangeKind::label);
+        let is_change =
+            |text: &str| kinds.iter().any(|kind| text == format!("{{n}} {kind}") || text == format!("{kind} {{what}}"));
+        let is_advisory = |text: &str| text.contains("touch it") || text.contains("touches it") || text.contains("GLSA {id}");
+        for (english, own) in &texts() {
+            let is_there = sources.contains(&without_names(english)) || is_change(english) || is_advisory(english);
+            assert!(is_there, "nobody says {english:?} any more");
             let places = |text: &str| {
                 let mut places = Shape::new(text, String::new()).places;
                 places.sort();
@@ -170,8 +244,7 @@ mod tests {
     fn whatever_is_wrong_with_an_order_is_said_in_german() {
         // What is no sentence to somebody who orders: a message of serde, and the names of hashes.
         let others = ["invalid type", "hatchery "];
-        let texts: HashMap<String, String> = toml::from_str(GERMAN_SENTENCES).unwrap();
-        let known: Vec<String> = texts.keys().map(|text| without_names(text)).collect();
+        let known: Vec<String> = texts().keys().map(|text| without_names(text)).collect();
         let sources = said(&["../contract/src/order.rs", "../contract/src/system.rs", "../contract/src/eprefix.rs"]);
         let code = sources
             .lines()
@@ -186,6 +259,106 @@ mod tests {
             .filter(|text| !known.iter().any(|known| known == **text) && !others.iter().any(|other| text.starts_with(other)))
             .collect();
         assert!(missing.is_empty(), "texts/de-heard.toml lacks {missing:#?}");
+    }
+
+    /// What stands between a bracket and the one that closes it; strings in it may hold brackets.
+    fn bracketed(text: &str) -> &str {
+        let (mut depth, mut in_string, mut escaped) = (0, false, false);
+        for (at, c) in text.char_indices() {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' if in_string => escaped = true,
+                '"' => in_string = !in_string,
+                '(' | '{' if !in_string => depth += 1,
+                ')' | '}' if !in_string => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return &text[..at];
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn whatever_makes_a_build_fail_is_said_in_german() {
+        // A worker that cannot work at all says these to its operator, and takes no work; the rest is no sentence or another's.
+        let others = [
+            "apt install",
+            "sysctl",
+            "usermod",
+            "CAP_SETUID",
+            "set-uid root",
+            "no range of",
+            "as happens in a container",
+            "emulator",
+            "the path “{}” {}",
+        ];
+        let known: Vec<String> = texts().keys().map(|text| without_names(text)).collect();
+        let mut missing = Vec::new();
+        let mut count = 0;
+        for path in BUILDERS {
+            // The names of places stay, so that brackets remain pairs.
+            let sources = said_in_full(&[path]);
+            for start in [
+                "ComposeError::new(",
+                "Failure {",
+                "#[error(",
+                "fn advice(error: &image::Error) -> &'static str {",
+                "-> Failure {",
+            ] {
+                for (at, _) in sources.match_indices(start) {
+                    let region = bracketed(&sources[at + start.len() - 1..]);
+                    for literal in region.split('"').skip(1).step_by(2).filter(|text| text.matches(' ').count() > 2) {
+                        count += 1;
+                        let own = without_names(literal);
+                        let own = own.split("\\n").next().unwrap().to_owned();
+                        let is_known =
+                            |sentence: &str| ["", "{}"].contains(&sentence) || known.iter().any(|known| known == sentence);
+                        let whole = own.trim_end_matches(" {}");
+                        let is_known = is_known(&own) || is_known(whole) || sentences(&own).into_iter().all(is_known);
+                        if !is_known && !others.iter().any(|other| own.contains(other)) {
+                            missing.push(format!("{path}: {own}"));
+                        }
+                    }
+                }
+            }
+        }
+        missing.sort();
+        missing.dedup();
+        assert!(count > 150, "only {count} sentences were found");
+        assert!(missing.is_empty(), "texts/de-failed.toml lacks {missing:#?}");
+    }
+
+    #[tokio::test]
+    async fn failures_and_changes_are_told_in_german() {
+        let german = |text: &'static str| speaking(Language::German, async move { heard(text) });
+        assert_eq!(
+            german("app-editors/nano-7.2, pkg_postinst: its script was stopped, as it took more than 4 GiB of memory").await,
+            "app-editors/nano-7.2, pkg_postinst: sein Skript wurde angehalten, denn es nahm mehr als 4 GiB Speicher"
+        );
+        assert_eq!(
+            german("a/b-1 is refused: the package file b.gpkg.tar has a signature on Manifest that does not hold: the key AB has expired").await,
+            "a/b-1 wird abgelehnt: die Paketdatei b.gpkg.tar hat auf Manifest eine Signatur, die nicht hält: der Schlüssel AB ist abgelaufen"
+        );
+        assert_eq!(
+            german("No binhost has a/b with these USE flags. The nearest build is a/b-1 (build 2). It is built without lua, X and ssl.").await,
+            "Kein Binhost hat a/b mit diesen USE-Flags. Der nächste Bau ist a/b-1 (build 2). Er ist ohne lua, X und ssl gebaut."
+        );
+        assert_eq!(
+            german("2 upgraded, 1 other USE; 1 security advisory no longer touches it").await,
+            "2 erneuert, 1 mit anderem USE; 1 Sicherheitshinweis betrifft es nicht mehr"
+        );
+        assert_eq!(german("upgraded a/b 1 → 2").await, "erneuert: a/b 1 → 2");
+        assert_eq!(german("Did you mean a/b or a/c? Or leave out d/e.").await, "Meintest du a/b oder a/c? Oder lass d/e weg.");
+        assert_eq!(german("what a program says, with and without an end").await, "what a program says, with and without an end");
+        let said = "a/b-1: its script failed\nIts last words were:\n/tmp/x does not exist\nno";
+        let (own, output) = speaking(Language::German, async move { failure(said) }).await;
+        assert_eq!(
+            (own.as_str(), output),
+            ("a/b-1: sein Skript scheiterte\nDie letzten Worte waren:", Some("/tmp/x does not exist\nno"))
+        );
+        assert_eq!(failure("no"), ("no".to_owned(), None));
     }
 
     #[tokio::test]

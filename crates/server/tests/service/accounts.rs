@@ -3,7 +3,7 @@
 use contract::Format;
 use serde_json::{Value, json};
 
-use crate::backend::{self, execute};
+use crate::backend::{self, execute, texts};
 use crate::common::{Answer, Setup, Site, folder, operator_token, order, wait_until};
 use crate::mail::{self, MailServer};
 
@@ -58,11 +58,44 @@ fn link_for(site: &Site, mail: &MailServer, email: &str) -> String {
     let asked = Browser::default().post(site, "/log-in/mail", &[("email", email)]);
     assert_eq!(asked.status, 200, "{}", asked.text());
     wait_until("the link comes", || mail.to(email).len() > before);
-    let told = mail.to(email).remove(before);
+    link_in(&mail.to(email).remove(before))
+}
+
+/// The path of the link that a mail has.
+fn link_in(told: &Value) -> String {
     let body = told["body"].as_str().unwrap();
     let link = body.split("/log-in/link/").nth(1).unwrap().split_whitespace().next().unwrap();
     assert!(told["html"].as_str().unwrap().contains(link), "{told}");
     format!("/log-in/link/{link}")
+}
+
+#[test]
+fn a_link_outlives_mail_server_and_site_and_is_kept_nowhere() {
+    let Some(mail) = MailServer::start() else { return };
+    let (_dir, path) = folder();
+    // A port that was free a moment ago: nobody answers there.
+    let closed = crate::services::free_port();
+    let site = Site::start_with(&path, &with_accounts(closed, ""));
+    let german = [("Content-Type", FORM), ("Accept-Language", "de")];
+    assert_eq!(site.post_with("/log-in/mail", "email=late%40example.org", &german).status, 200);
+    site.crash();
+    // A server that shares its database leaves what it had in hand to others only after a while, which is let pass here.
+    let database = backend::of(&path).database;
+    execute(&database, "UPDATE outbox SET claimed_until = 0, next_try = 0");
+    let site = Site::start_with(&path, &with_accounts(mail.port, ""));
+    let told = mail.wait_for("late@example.org");
+    assert!(told["subject"].as_str().unwrap().contains("Dein Link"), "in the language of who asked: {told}");
+    let link = link_in(&told);
+    assert_eq!(Browser::default().post(&site, &link, &[]).header("location"), "/account");
+    link_for(&site, &mail, "marker@example.org");
+    assert_eq!(mail.to("late@example.org").len(), 1, "sent once");
+    wait_until("what the links follow from is forgotten", || {
+        texts(&database, "SELECT hash FROM log_in_links WHERE nonce IS NOT NULL").is_empty()
+    });
+    let secret = link.rsplit('/').next().unwrap();
+    let known = texts(&database, "SELECT hash FROM log_in_links UNION ALL SELECT link FROM outbox WHERE link IS NOT NULL");
+    assert!(known.len() == 4 && !known.iter().any(|text| text == secret), "{known:?}");
+    site.stop();
 }
 
 pub fn log_in(site: &Site, mail: &MailServer, email: &str) -> Browser {

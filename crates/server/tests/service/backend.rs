@@ -65,6 +65,18 @@ pub fn execute(database: &str, statements: &str) {
     });
 }
 
+/// The texts that a query of one column finds.
+pub fn texts(database: &str, query: &'static str) -> Vec<String> {
+    sqlx::any::install_default_drivers();
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        use sqlx::Connection;
+        let mut connection = sqlx::AnyConnection::connect(database).await.unwrap();
+        let found = sqlx::query_scalar(query).fetch_all(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        found
+    })
+}
+
 /// The names of the files that a site keeps of a build, whole ones and others.
 pub fn stored(dir: &Path, build: &str) -> Vec<String> {
     let Ok(s3) = std::env::var(S3) else {

@@ -351,6 +351,10 @@ impl Site {
         self.worker("PUT", &format!("builds/{}/artifacts/{name}", lease.job.build), &lease.lease, bytes).status
     }
 
+    pub fn send_package(&self, lease: &Lease, bytes: &[u8]) -> u16 {
+        self.worker("PUT", &format!("builds/{}/package", lease.job.build), &lease.lease, bytes).status
+    }
+
     pub fn end(&self, lease: &Lease, report: &EndReport) -> Answer {
         let body = serde_json::to_vec(report).unwrap();
         self.worker("POST", &format!("builds/{}/end", lease.job.build), &lease.lease, &body)

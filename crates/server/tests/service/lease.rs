@@ -258,10 +258,14 @@ fn a_build_goes_where_its_packages_are_and_its_memory_is() {
         wish.system.hostname = Some(name.into());
         site.order(&wish)
     };
-    // Each of two workers gets to know one package.
+    // Each of two workers gets to know one package. That takes them the same time, nearly all of it to fetch.
     for (worker, package) in [("one", "app-shells/bash"), ("two", "net-misc/openssh")] {
         wish(package, worker);
-        site.build(&site.lease_as(&asks(worker, &[], 0)).unwrap());
+        let lease = site.lease_as(&asks(worker, &[], 0)).unwrap();
+        let begins = Event::Progress { step: Step::Fetch, done: 0, total: 1, what: package.into() };
+        assert_eq!(site.events(&lease, 0, vec![begins]), Ok(false));
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        site.build_on(&lease, 1);
     }
     // Both are idle when something comes that only the second has the packages of: the first leaves it alone.
     std::thread::scope(|scope| {

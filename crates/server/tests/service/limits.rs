@@ -52,7 +52,7 @@ fn a_flood_is_turned_away_and_nobody_else_waits_for_it() {
 
 #[test]
 fn a_flood_leaves_the_wait_of_others_within_twice_of_what_it_was() {
-    let orders = std::env::var("HATCHERY_FLOOD").map_or(400, |number| number.parse().unwrap());
+    let orders = std::env::var("HATCHERY_FLOOD").map_or(1_000, |number| number.parse().unwrap());
     let (_dir, path) = folder();
     let lifted = "open_orders = 100\nplans_per_minute = 1000000\norders_per_hour = 1000000\nsite_orders_per_hour = 1000000";
     let site = Site::start_with(&path, &limits(lifted));
@@ -66,6 +66,7 @@ fn a_flood_leaves_the_wait_of_others_within_twice_of_what_it_was() {
     assert_eq!(taken, 100, "the rest is refused");
     let now = site.status(&id)["position"].as_u64().unwrap();
     let after = position(order_from(&site, "203.0.113.2", "after"));
+    println!("of {orders} orders {taken} were taken; place {before} before the flood, {now} after it, {after} for the next user");
     assert!(now <= 2 * before && after <= 2 * (before + 1), "{before} builds were before it, {now} now, {after} for the next");
     // Workers get them in that order.
     let turns = std::iter::from_fn(|| site.lease()).take(2 * (before as usize + 1));

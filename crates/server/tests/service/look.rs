@@ -1,6 +1,7 @@
 //! What the pages show beside the order itself: languages and looks, pictures, differences, and what is done with an order.
 
-use contract::Format;
+use contract::lease::EndReport;
+use contract::{Failure, Format, Step};
 
 use crate::common::{Site, folder, order};
 
@@ -28,6 +29,41 @@ fn pages_speak_the_readers_language() {
         (303, "/"),
         "the form that was sent, in another language, is the form"
     );
+    site.stop();
+}
+
+#[test]
+fn why_a_build_failed_is_told_in_the_readers_language() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let page = site.order(&order(&["app-shells/bash", "dev-vcs/git"], &[Format::Zip])).replace("/api/v1", "");
+    let failure = Failure {
+        step: Step::Merge,
+        package: Some("dev-vcs/git-2.40.1".into()),
+        message: "dev-vcs/git-2.40.1, pkg_postinst: its script failed\nIts last words were:\nit is <not> there".into(),
+        advice: "The package was built for another layout of /usr: take another build.".into(),
+    };
+    assert_eq!(site.end(&site.lease().unwrap(), &EndReport::Failed { failure }).status, 204);
+    let german = [("Accept-Language", "de")];
+    for address in [page.clone(), format!("{page}/feed.atom")] {
+        let text = site.get_with(&address, &german).text();
+        assert!(text.contains("pkg_postinst: sein Skript scheiterte"), "{text}");
+        assert!(text.contains("it is &#60;not&#62; there"), "the program's own words stay: {text}");
+        assert!(text.contains("nimm einen anderen Bau."), "{text}");
+        assert!(!text.contains("its script") && !text.contains("take another"), "{text}");
+    }
+    assert!(site.get(&page).text().contains("pkg_postinst: its script failed"));
+    // Programs are answered in English, whatever they accept.
+    let status = site.get_with(&format!("/api/v1{page}"), &german).json();
+    assert_eq!(status["failure"]["advice"], "The package was built for another layout of /usr: take another build.");
+    // Where one is, is marked in the menu.
+    let marked = |path: &str| {
+        let text = site.get(path).text();
+        let entries = text.split("aria-current=").skip(1).filter_map(|rest| rest.split("</a>").next());
+        entries.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(marked("/queue"), ["\"page\">Queue"]);
+    assert_eq!(marked(&page), ["\"true\">Order"]);
     site.stop();
 }
 

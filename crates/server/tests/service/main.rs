@@ -25,5 +25,6 @@ mod pages;
 mod reports;
 mod services;
 mod shared;
+mod source;
 mod warm;
 mod wishes;

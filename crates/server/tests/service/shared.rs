@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use contract::lease::{LeaseRequest, PROTOCOL};
+use contract::lease::{Lease, LeaseRequest, PROTOCOL};
 use contract::{Event, Format, Step};
 
 use crate::backend::{self, on_s3};
 use crate::common::{Setup, Site, artifact, content, folder, order, ready, wait_until};
 use crate::live::Listener;
-use crate::services;
+use crate::services::{self, Process};
 
 fn site_on(dir: &Path, name: &str, database: &str) -> Site {
     let dir = dir.join(name);
@@ -21,6 +21,48 @@ fn site_on(dir: &Path, name: &str, database: &str) -> Site {
             ..Setup::default()
         },
     )
+}
+
+/// The database is killed before and after whatever a worker says in the course of a build; the worker says it again, at the other server.
+fn killed_at_every_step(one: &Site, other: &Site, mut postgres: Process, dir: &Path, port: u16) -> Process {
+    let mut wish = order(&["app-shells/bash"], &[Format::Zip]);
+    wish.system.hostname = Some("killed".into());
+    let placed = one.order(&wish);
+    let mut lease: Option<Lease> = None;
+    wait_until("the build is given out", || {
+        lease = other.lease();
+        lease.is_some()
+    });
+    let lease = lease.unwrap();
+    for (batch, step) in (0..).zip(Step::ALL) {
+        let say = |done| {
+            vec![Event::Progress { step, done, total: 2, what: "bash".into() }, Event::Log { line: format!("{step:?} {done}") }]
+        };
+        assert_eq!(other.events(&lease, 2 * batch, say(1)), Ok(false));
+        drop(postgres);
+        postgres = services::run_postgres(&dir.join("postgres"), port);
+        wait_until("the worker is heard again", || one.events(&lease, 2 * batch + 1, say(2)) == Ok(false));
+        // What was said before the kill was kept, and saying it again changes nothing.
+        assert_eq!(other.events(&lease, 2 * batch, say(1)), Ok(false));
+    }
+    let (name, bytes) = (artifact(&lease, Format::Zip).name, content(Format::Zip));
+    wait_until("the image is taken", || one.upload(&lease, &name, &bytes) == 204);
+    drop(postgres);
+    postgres = services::run_postgres(&dir.join("postgres"), port);
+    wait_until("the end is taken", || other.end(&lease, &ready(&lease)).status == 204);
+    drop(postgres);
+    postgres = services::run_postgres(&dir.join("postgres"), port);
+    wait_until("the image is there", || one.get(&placed).status == 200 && one.state(&placed) == "ready");
+    let status = one.status(&placed);
+    assert_eq!((status["attempt"].as_u64(), status["artifacts"].as_array().map(Vec::len)), (Some(1), Some(1)), "{status}");
+    let log = one.get(&format!("{placed}/log")).text();
+    for step in Step::ALL {
+        for done in [1, 2] {
+            assert_eq!(log.matches(&format!("{step:?} {done}\n")).count(), 1, "each line once: {log}");
+        }
+    }
+    assert_eq!(other.end(&lease, &ready(&lease)).status, 204, "the same end again changes nothing");
+    postgres
 }
 
 #[test]
@@ -61,7 +103,7 @@ fn two_servers_are_one_site_and_outlive_their_database() {
     // The database is killed in the middle of the build, and comes back.
     drop(postgres);
     assert_eq!(one.get("/readyz").status, 503);
-    let _postgres = services::run_postgres(&path.join("postgres"), port);
+    let postgres = services::run_postgres(&path.join("postgres"), port);
     for site in [&one, &other] {
         wait_until("the server has its database again", || site.get("/readyz").status == 200);
     }
@@ -86,6 +128,8 @@ fn two_servers_are_one_site_and_outlive_their_database() {
     other.build(&lease);
     assert_eq!(one.state(&second), "ready");
     assert_eq!(heard.lock().unwrap().len(), 1, "both servers looked at the outbox, and one told");
+
+    let _postgres = killed_at_every_step(&one, &other, postgres, &path, port);
 
     // What a user may take is counted by both together: each alone would have let all of these through.
     let plan = order(&["app-shells/bash"], &[Format::Zip]);

@@ -19,12 +19,8 @@ impl World<'_> {
             let share = model.seconds(&build.work, None) / build.orders.len().max(1) as f64;
             build.orders.iter().for_each(|order| *used.entry(order.user).or_default() += share);
         }
-        let recent: Vec<&(f64, f64, f64)> = self.came.iter().filter(|(when, _, _)| self.now - when < 3_600.0).collect();
-        let arrivals = Arrivals {
-            per_second: recent.len() as f64 / self.now.clamp(600.0, 3_600.0),
-            seconds: recent.iter().map(|c| c.1).collect(),
-            work_before: recent.iter().map(|c| c.2).collect(),
-        };
+        let recent = self.came.iter().filter(|(when, _, _)| self.now - when < 3_600.0);
+        let arrivals = Arrivals::seen(recent.map(|c| (c.1, c.2)), self.now.min(3_600.0));
         let ends = self.ends.get(self.ends.len().saturating_sub(200)..).unwrap_or_default();
         Queue {
             now: self.now,
