@@ -136,6 +136,13 @@ impl Browser {
         self.post(&format!("element/{element}/value"), &json!({ "text": text }));
     }
 
+    /// Presses keys, one after the other, wherever the focus is.
+    pub fn press(&self, keys: &str) {
+        let strokes = keys.chars().flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key })));
+        let actions = json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": strokes.collect::<Vec<_>>() }] });
+        self.post("actions", &actions);
+    }
+
     /// Saves what the window shows as a PNG, for people to look at.
     pub fn screenshot(&self, path: &Path) {
         let data = self.get("screenshot");

@@ -51,7 +51,7 @@ impl<'a> Hand<'a> {
 
     /// Ends a build as failed.
     pub fn fails(&self, held: &Held) {
-        let failure = json!({"step": "merge", "package": "app-editors/nano-7.2", "message": "its pkg_postinst ended with status 1", "advice": "Order it without the package."});
+        let failure = json!({"step": "merge", "package": "app-editors/nano-7.2", "message": "app-editors/nano-7.2, pkg_postinst: its script failed\nIts last words were:\nno such file", "advice": "Take another build of it."});
         self.must(&format!("builds/{}/end", held.build), held, &json!({"end": "failed", "failure": failure}));
     }
 

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: the real site as an ordinary user runs it, a real browser, a real SMTP server, a real machine
 //! (QEMU). Everything lives in one temporary folder per test and ends with it.
 
+pub mod access;
 pub mod book;
 pub mod browser;
 #[path = "../../crates/server/tests/service/disk.rs"]

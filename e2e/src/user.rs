@@ -44,10 +44,11 @@ pub fn give(dir: &Path) {
 }
 
 fn ensure() {
+    // Tests run side by side, and the tools that change accounts give up where another is at it.
+    let lock = std::fs::File::create(std::env::temp_dir().join("hatchery-test-user.lock")).expect("a lock file is made");
+    lock.lock().expect("it is locked");
     if !Command::new("id").arg(NAME).output().is_ok_and(|o| o.status.success()) {
-        // Another test may be making it at the same moment, so what counts is that it is there afterwards.
-        let made = Command::new("useradd").args(["--create-home", "--user-group", NAME]).output();
-        assert!(Command::new("id").arg(NAME).output().is_ok_and(|o| o.status.success()), "no user could be made: {made:?}");
+        run(Command::new("useradd").args(["--create-home", "--user-group", NAME]));
     }
     for file in ["/etc/subuid", "/etc/subgid"] {
         let text = std::fs::read_to_string(file).unwrap_or_default();

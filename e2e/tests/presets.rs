@@ -1,5 +1,6 @@
-//! The presets on the sample channels, as images that boot: the servers with systemd from a disk, both desktops to a session on the screen.
-//! What amd64's server with OpenRC does is in `whole.rs`. The disks have the roots and the container that are not started there.
+//! The presets on the sample channels, as images that boot: the servers with systemd from a disk, x86's with OpenRC from a stick, both desktops
+//! by UEFI (x86's by one of 32 bit) to a session on the screen. What amd64's server with OpenRC does is in `whole.rs`. The disks have the roots
+//! and the container that are not started there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,8 +26,9 @@ fn the_other_presets_boot_and_the_desktops_show_their_session() {
     let start = |preset, firmware, medium, root| Start { preset, firmware, medium, root };
     let starts = [
         start("x86-server-systemd", Firmware::SeaBios, Medium::Disk("qcow2"), "btrfs"),
-        start("x86-desktop", Firmware::SeaBios, Medium::UsbStick, ""),
-        start("amd64-desktop", Firmware::Ovmf, Medium::Cd, ""),
+        start("x86-desktop", Firmware::Ovmf, Medium::Cd, ""),
+        start("amd64-desktop", Firmware::Ovmf, Medium::UsbStick, ""),
+        start("x86-server", Firmware::SeaBios, Medium::UsbStick, ""),
         start("amd64-server-systemd", Firmware::SeaBios, Medium::Disk("vmdk"), "xfs"),
     ];
     // A machine is emulated by one processor for the most part, so a second one boots beside it.
@@ -131,6 +133,9 @@ fn boots(&Start { preset, firmware, medium, root }: &Start, image: &Path, pictur
         let table = machine.run("sfdisk --verify /dev/vda");
         assert!(table.contains("No errors detected"), "{preset}: {table}");
     }
+    if preset == "x86-server" {
+        openrc_has_done_its_part(&mut machine);
+    }
     if preset.ends_with("-systemd") {
         systemd_has_done_its_part(&mut machine);
     }
@@ -144,6 +149,19 @@ fn boots(&Start { preset, firmware, medium, root }: &Start, image: &Path, pictur
         machine.run("ip -4 -o address show scope global").contains(&format!("inet {address}")).then_some(())
     });
     machine.screenshot(&pictures.join(format!("{preset}.png")));
+}
+
+/// What was ordered is in force, and nothing has failed.
+fn openrc_has_done_its_part(machine: &mut Machine) {
+    let mut says = |command: &str, expected: &str| {
+        let said = machine.run(command);
+        assert!(said.contains(expected), "{command}: {said}");
+    };
+    says("uname -n", "larry");
+    says("rc-status default | grep -cE '(sshd|nginx|chronyd|rsyslog).*started'", "4");
+    says("rc-status --crashed | wc -l", "0");
+    says("curl -sS -o /dev/null -w 'code-%{http_code}' http://127.0.0.1/", "code-200");
+    says("cat /var/log/hatchery-first-boot.log", "it-ran-42");
 }
 
 /// What was ordered is in force, what is each machine's own was made at its first start, and nothing has failed.

@@ -1,4 +1,5 @@
-//! What no binhost has is built from source, by real Portage in a worker's build root, once the operator says so; and then it is ordered.
+//! What no binhost has is built from source, by real Portage in a worker's build root: once the operator says so, and by an order that waits for
+//! it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -18,6 +19,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 fn greeting(secret: &Path, port: u16) -> String {
     format!(
         r#"IUSE="loud"
+RDEPEND="app-misc/words"
 SRC_URI="https://example.org/greeting.txt"
 src_unpack() {{ cp "${{DISTDIR}}"/greeting.txt . || die; }}
 src_compile() {{
@@ -48,6 +50,7 @@ fn a_wish_is_built_from_source_and_then_ordered() {
     }
     gentoo::ebuild(&root, "app-misc/greeting", "1.0", &greeting(&path.join("hatchery.toml"), port));
     gentoo::distfile(&root, "app-misc/greeting", "greeting.txt", "hello from source");
+    gentoo::ebuild(&root, "app-misc/words", "1.0", "src_install() { insinto /usr/share; newins - words <<<hello; }\n");
     gentoo::ebuild(&root, "app-misc/needy", "1.0", "DEPEND=\"app-misc/absent\"\n");
     let made = Command::new(hatchery()).args(["keygen", "Own <own@example.org>", "-o"]).arg(path.join("own.key")).output();
     assert!(made.expect("hatchery runs").status.success());
@@ -60,28 +63,32 @@ fn a_wish_is_built_from_source_and_then_ordered() {
     // Nobody has it; what was lacking is told to the operator, who has it built.
     let order = json!({ "arch": "amd64", "channel": "own", "packages": ["app-misc/greeting[loud]"], "formats": ["tar.zst"] });
     let other = operator.source("app-misc/needy");
-    for (wish, flags) in [("app-misc/greeting", ""), ("app-misc/greeting[loud]", "loud")] {
-        let (status, answer) = site.order(&order);
-        assert_eq!(status, 422, "{answer}");
-        let page = operator.page("GET", "/operator", &[]);
-        let button =
-            format!("name=\"package\" value=\"app-misc/greeting\"><input type=\"hidden\" name=\"flags\" value=\"{flags}\">");
-        assert!(page.contains(&format!("<code>{wish}</code>")) && page.contains(&button), "{page}");
-        operator.page("POST", "/operator/source", &[("channel", "own"), ("package", "app-misc/greeting"), ("flags", flags)]);
-        assert!(site.text("/queue").contains(wish), "the queue shows what is built");
-        let build = wait_for("the package to be built", LIMIT, || operator.ended(wish));
-        assert_eq!(build["state"], "ready", "{build:#}\n{}", worker_log(path));
-    }
+    let (status, answer) = site.order(&order);
+    assert_eq!(status, 422, "{answer}");
+    let page = operator.page("GET", "/operator", &[]);
+    let button = "name=\"package\" value=\"app-misc/greeting\"><input type=\"hidden\" name=\"flags\" value=\"\">";
+    assert!(page.contains("<code>app-misc/greeting</code>") && page.contains(button), "{page}");
+    operator.page("POST", "/operator/source", &[("channel", "own"), ("package", "app-misc/greeting"), ("flags", "")]);
+    assert!(site.text("/queue").contains("app-misc/greeting"), "the queue shows what is built");
+    let build = wait_for("the package to be built", LIMIT, || operator.ended("app-misc/greeting"));
+    assert_eq!(build["state"], "ready", "{build:#}\n{}", worker_log(path));
 
-    let placed = site.order(&order);
+    // It lacks a flag. An order that waits has it built with that, and then what it needs to run, and is made of both.
+    assert_eq!(site.order(&order).1["from_source"], true);
+    let mut waits = order;
+    waits["from_source"] = json!(true);
+    let placed = site.order(&waits);
     assert_eq!(placed.0, 201, "{}", placed.1);
     let id = placed.1["id"].as_str().expect("an id").to_owned();
     let done = site.wait(&id, "ready", LIMIT);
+    let built: Vec<&Value> = done["from_source"].as_array().expect("packages").iter().map(|source| &source["package"]).collect();
+    assert_eq!(built, ["app-misc/greeting[loud]", "app-misc/words"], "{done:#}");
     let file = done["artifacts"][0]["name"].as_str().expect("a file");
     fs::write(path.join("image.tar.zst"), site.download(&format!("/api/v1/orders/{id}/artifacts/{file}"), 0).1).expect("written");
     let listed = Command::new("tar").arg("-tf").arg(path.join("image.tar.zst")).output().expect("tar runs");
     let listed = String::from_utf8_lossy(&listed.stdout);
     assert!(listed.contains("usr/share/greeting/loud.c") && listed.contains("usr/bin/greeting\n"), "{listed}");
+    assert!(listed.contains("usr/share/words\n"), "{listed}");
 
     // What is lacking in the build root is said, and what the operator does not allow is not built.
     let failed = wait_for("the other package to fail", LIMIT, || operator.ended("app-misc/needy"));
@@ -95,7 +102,7 @@ fn config(path: &Path, port: u16) -> String {
     format!(
         "listen = \"127.0.0.1:{port}\"\ndata_dir = \"{dir}/data\"\n[[channel]]\nname = \"own\"\ntitle = \"Own\"\narch = \"amd64\"\n\
          profile = \"{sample}/repo/profiles/default/linux/amd64/23.0\"\n\
-         [channel.source_builds]\nbinhost = \"own\"\nsigning_key_file = \"{dir}/own.key\"\npackages = [\"app-misc/*\"]\n\
+         [channel.source_builds]\nbinhost = \"own\"\nsigning_key_file = \"{dir}/own.key\"\npackages = [\"app-misc/*\"]\nfor_orders = [\"app-misc/*\"]\n\
          [[channel.binhost]]\nname = \"own\"\nuri = \"file://{dir}/own\"\nkeyring_file = \"{dir}/own.key.asc\"\n\
          [[channel.binhost]]\nname = \"sample\"\nuri = \"file://{sample}/binhost\"\nkeyring_file = \"{sample}/key/certificate.asc\"\n",
         dir = path.display(),

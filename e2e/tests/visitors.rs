@@ -1,13 +1,16 @@
 //! Two people order at once: one on a phone and without JavaScript, one at a desk. Each step is reloaded and gone back from, and the site is
-//! killed and started again while a page is open. What is downloaded was sent by hand; `whole.rs` has an image built.
+//! killed and started again while a page is open. What is downloaded was sent by hand; `whole.rs` has an image built. And every page is
+//! looked at for everybody.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use e2e::browser::Browser;
+use e2e::access::{ENTER, TAB, UP, english, focus_is, nameless, tab_to};
+use e2e::browser::{Browser, axe_core};
 use e2e::hand::{Hand, IMAGE};
 use e2e::site::Site;
 use e2e::{wait_for, workspace};
+use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -46,16 +49,15 @@ impl Visitor {
     }
 
     /// Downloads the image by its link, and looks whether it is what was sent.
-    fn downloads(&self, dir: &Path) {
-        let folder = dir.join(self.name);
-        std::fs::create_dir(&folder).expect("a folder");
-        self.browser.download_to(&folder);
+    fn downloads(&self, folder: &Path) {
+        std::fs::create_dir(folder).expect("a folder");
+        self.browser.download_to(folder);
         self.browser.click("a[href*='/artifacts/'][href$='.zip']");
         wait_for("the download", LIMIT, || {
-            let files = std::fs::read_dir(&folder).expect("the folder").flatten();
+            let files = std::fs::read_dir(folder).expect("the folder").flatten();
             files.map(|file| file.path()).find(|path| path.extension().is_some_and(|ending| ending == "zip"))
         });
-        let file = std::fs::read_dir(&folder).expect("the folder").flatten().next().expect("the file").path();
+        let file = std::fs::read_dir(folder).expect("the folder").flatten().next().expect("the file").path();
         assert_eq!(std::fs::read(file).expect("it can be read"), IMAGE);
     }
 }
@@ -88,7 +90,7 @@ fn two_order_at_once_one_without_javascript_and_the_site_starts_again() {
     hand.is_ready(&first);
     phone.reads("Your image is ready");
     phone.picture("ready");
-    phone.downloads(dir.path());
+    phone.downloads(&dir.path().join("phone"));
 
     desk.reads("Your image is being built");
     // The page is not loaded anew: it goes on by itself with what is told after the site has started again.
@@ -104,11 +106,19 @@ fn two_order_at_once_one_without_javascript_and_the_site_starts_again() {
     desk.reads("Your image is ready");
     desk.browser.reload();
     desk.picture("ready");
-    desk.downloads(dir.path());
+    desk.downloads(&dir.path().join("desk"));
     desk.browser.back();
     desk.sees("#order-now");
     desk.browser.forward();
     desk.reads("Your image is ready");
+
+    // A newcomer whose image is there already has it with two clicks.
+    desk.browser.open(&format!("{}/?preset=&packages=app-editors%2Fnano&formats=zip", site.url));
+    desk.sees("#plan .tag.good");
+    desk.picture("at-hand");
+    desk.browser.click("#order-now");
+    desk.reads("Your image is ready");
+    desk.downloads(&dir.path().join("newcomer"));
 }
 
 /// From the first page to the order's with nothing but links, fields and buttons.
@@ -167,4 +177,166 @@ fn desk_orders(desk: &Visitor, site: &Site) {
     desk.reads("Your order is in the queue");
     assert_eq!(browser.address(), order);
     desk.picture("waiting");
+}
+
+/// Every kind of page, for those who see, hear and use pages differently: axe-core finds nothing against WCAG 2.2 AA, light and dark,
+/// whatever is operated has a name, nothing has to be moved sideways on a phone, and German pages say nothing of ours in English. Their
+/// pictures are kept, to be looked at. Then somebody orders with the keyboard alone.
+#[test]
+fn every_page_is_for_everybody() {
+    let Some(axe) = axe_core() else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions can be set");
+    let site_dir = dir.path().join("site");
+    std::fs::create_dir(&site_dir).expect("a folder");
+    let site = Site::without_worker(&site_dir, "");
+    let Some(browser) = Browser::start(dir.path()) else { return };
+    let pictures = workspace().join("target/e2e-pictures");
+    std::fs::create_dir_all(&pictures).expect("a folder for pictures");
+    // The first order takes the longest to plan; leases live for 5 seconds, so what is built is looked at first.
+    let hand = Hand::new(&site, &site_dir);
+    let order = |hostname: &str, packages: &[&str]| {
+        let (code, placed) = site.order(&json!({
+            "arch": "amd64", "channel": "sample", "packages": packages, "formats": ["zip"], "system": {"hostname": hostname},
+        }));
+        assert_eq!(code, 201, "{placed}");
+        format!("/orders/{}", placed["id"].as_str().expect("an id"))
+    };
+    let ready = order("ready", &["@system", "app-editors/nano"]);
+    let held = hand.lease();
+    hand.tells(&held);
+    hand.is_ready(&held);
+    let failed = order("failed", &["@system", "app-editors/nano", "app-misc/tmux"]);
+    hand.fails(&hand.lease());
+    let waiting = order("waiting", &["@system"]);
+
+    let look = |name: &str| {
+        let mut found = Vec::new();
+        for width in [1280, 360] {
+            browser.set_width(width);
+            let mut lines = browser.axe(&axe);
+            let wide = browser.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth");
+            if wide != 0 {
+                lines.push(format!("wider than the screen by {wide} pixels"));
+            }
+            lines.extend(nameless(&browser));
+            if browser.has("html[lang=de]") {
+                lines.extend(english(&browser));
+            }
+            found.extend(lines.into_iter().map(|line| format!("{name} at {width}: {line}")));
+            browser.screenshot(&pictures.join(format!("{name}-{width}.png")));
+        }
+        found
+    };
+    let mut found = Vec::new();
+    for shade in ["light", "dark"] {
+        browser.open(&format!("{}/stats?look={shade}", site.url));
+        let to = ready.trim_start_matches("/orders/");
+        let difference = format!("{failed}/difference?to={to}");
+        let packages = format!("{ready}/packages");
+        let change = format!("{failed}/change");
+        let pages = [
+            ("form", "/"),
+            ("waiting", &waiting),
+            ("ready", &ready),
+            ("failed", &failed),
+            ("packages", &packages),
+            ("difference", &difference),
+            ("change", &change),
+            ("queue", "/queue"),
+            ("stats", "/stats"),
+            ("log-in", "/log-in"),
+            ("book", "/docs/formats"),
+            ("operator-log-in", "/operator"),
+            ("missing", "/orders/nothing"),
+        ];
+        for (name, path) in pages {
+            browser.open(&format!("{}{path}", site.url));
+            found.extend(look(&format!("{name}-{shade}")));
+        }
+    }
+    browser.open(&format!("{}/?preset=&packages=app-editors%2Fno-such-editor&formats=zip&hostname=a&look=light", site.url));
+    browser.click("#order-now");
+    wait_for("the refusal", Duration::from_secs(30), || browser.has(".panel.bad").then_some(()));
+    found.extend(look("refused"));
+    browser.open(&format!("{}{failed}", site.url));
+    browser.type_into("#words", "It worked last week.");
+    browser.click("form[action$='/report'] button");
+    found.extend(look("reported"));
+    browser.open(&format!("{}/operator", site.url));
+    let token = std::fs::read_to_string(site_dir.join("data/operator.token")).expect("the site has made a token");
+    browser.type_into("#operator_token", token.trim());
+    browser.click("form[action='/operator'] button");
+    found.extend(look("operator"));
+    browser.open(&format!("{}/operator/reports", site.url));
+    assert!(browser.text().contains("It worked last week."), "{}", browser.text());
+    found.extend(look("reports"));
+    let held = hand.lease();
+    hand.tells(&held);
+    browser.open(&format!("{}{waiting}?language=de", site.url));
+    assert!(browser.text().contains("Dein Abbild wird gebaut"), "{}", browser.text());
+    // What is under way is said to those who hear the page.
+    wait_for("the step to be told", Duration::from_secs(30), || {
+        Some(browser.script("return document.querySelector('[role=status][data-told]').textContent"))
+            .filter(|told| told == "Pakete einspielen: läuft")
+    });
+    found.extend(look("building-de"));
+    let packages = format!("{ready}/packages");
+    let difference = format!("{failed}/difference?to={}", ready.trim_start_matches("/orders/"));
+    for (name, path) in [
+        ("form-de", "/?look=light"),
+        ("packages-de", &packages),
+        ("failed-de", &failed),
+        ("ready-de", &ready),
+        ("difference-de", &difference),
+        ("queue-de", "/queue"),
+        ("stats-de", "/stats"),
+        ("log-in-de", "/log-in"),
+        ("missing-de", "/orders/nothing"),
+    ] {
+        browser.open(&format!("{}{path}", site.url));
+        found.extend(look(name));
+    }
+    let no_plan = "/?preset=&packages=app-editors%2Fno-such-editor%0Aapp-editors%2Fvim%5Bno-such-flag%5D&formats=zip&hostname=a";
+    browser.open(&format!("{}{no_plan}", site.url));
+    wait_for("the conflict", Duration::from_secs(30), || browser.has("#plan .conflict").then_some(()));
+    found.extend(look("no-plan-de"));
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    browser.set_width(1280);
+    the_keyboard_orders(&browser, &site);
+}
+
+/// From the first page to an order that is cancelled again, with nothing but keys. What is focused shows that it is, and stays focused, or
+/// leads on, when a part of the page is replaced.
+fn the_keyboard_orders(browser: &Browser, site: &Site) {
+    browser.open(&format!("{}/?language=en", site.url));
+    // The first stop leads past the menu.
+    browser.press(TAB);
+    focus_is(browser, "#main");
+    browser.press(ENTER);
+    let preset = browser.script("return document.querySelector('[name=preset]:checked').value");
+    tab_to(browser, preset.as_str().expect("a preset is chosen"));
+    // The arrow goes round the group, to its last.
+    browser.press(UP);
+    assert_eq!(browser.script("return document.querySelector('[name=preset]:checked').value"), "");
+    tab_to(browser, "search");
+    browser.press("nano");
+    wait_for("what is found", LIMIT, || browser.has("#hits button[value='app-editors/nano']").then_some(()));
+    tab_to(browser, "app-editors/nano");
+    browser.press(ENTER);
+    wait_for("the chip", LIMIT, || browser.has("#chips button").then_some(()));
+    focus_is(browser, "app-editors/nano");
+    browser.script("document.querySelector('#chips button').focus()");
+    browser.press(ENTER);
+    wait_for("the chip to go", LIMIT, || (!browser.has("#chips button")).then_some(()));
+    focus_is(browser, "search");
+    tab_to(browser, "app-editors/nano");
+    browser.press(ENTER);
+    wait_for("the plan", LIMIT, || browser.has("#chips button").then_some(()).filter(|()| browser.has("#plan .sums-up")));
+    tab_to(browser, "order-now");
+    browser.press(ENTER);
+    wait_for("the order's page", LIMIT, || browser.address().contains("/orders/").then_some(()));
+    tab_to(browser, "Cancel the order");
+    browser.press(ENTER);
+    wait_for("the end", LIMIT, || browser.text().contains("The order was cancelled").then_some(()));
 }
