@@ -16,7 +16,7 @@ pub use eprefix::check_eprefix;
 pub use format::Format;
 pub use hash::{ImageHash, PlanHash, RootHash};
 pub use lease::{Artifact, Event, Evidence, EvidenceKind, Failure, Job, Lease, Step};
-pub use order::{Notify, Order, OrderError, check_email};
+pub use order::{Notify, Order, OrderError, check_email, check_install_mask};
 pub use plan::{BinhostRef, Origin, PackageFormat, Plan, PlannedPackage, Stage3, Summary};
 pub use portage::{PackageSettings, PortageSettings};
 pub use root::RootFilesystem;

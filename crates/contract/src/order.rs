@@ -111,7 +111,7 @@ impl Order {
         if self.formats.iter().collect::<BTreeSet<_>>().len() != self.formats.len() {
             return Err(OrderError::new("formats", "a format is named twice"));
         }
-        self.check_install_mask()?;
+        check_install_mask(&self.install_mask)?;
         self.system.check()?;
         self.check_root()?;
         self.check_prefix()?;
@@ -125,30 +125,33 @@ impl Order {
     }
 }
 
-impl Order {
-    /// The patterns become one variable, and stand in the image's make.conf.
-    fn check_install_mask(&self) -> Result<(), OrderError> {
-        let field = "install_mask";
-        if self.install_mask.len() > MAX_PATTERNS {
-            return Err(OrderError::new(field, format!("at most {MAX_PATTERNS} patterns can be named")));
-        }
-        let fine = |c: char| c.is_ascii_graphic() && !"\"'\\$`#".contains(c);
-        for pattern in &self.install_mask {
-            let text = pattern.strip_prefix('-').unwrap_or(pattern);
-            if text.is_empty() || text.len() > MAX_PATTERN || !text.chars().all(fine) {
-                let message = format!(
-                    "“{}” is not a pattern of INSTALL_MASK: give a path like /usr/share/doc or a name like *.la",
-                    pattern.escape_debug()
-                );
-                return Err(OrderError::new(field, message));
-            }
-            if text == "/" || text == "*" || text == "/*" {
-                return Err(OrderError::new(field, format!("“{pattern}” would leave nothing of any package")));
-            }
-        }
-        Ok(())
+/// Checks patterns of INSTALL_MASK (make.conf(5)). They become one variable, and stand in the image's make.conf.
+///
+/// # Errors
+/// When there are too many, when one is no pattern, and when one leaves nothing of any package.
+pub fn check_install_mask(patterns: &[String]) -> Result<(), OrderError> {
+    let field = "install_mask";
+    if patterns.len() > MAX_PATTERNS {
+        return Err(OrderError::new(field, format!("at most {MAX_PATTERNS} patterns can be named")));
     }
+    let fine = |c: char| c.is_ascii_graphic() && !"\"'\\$`#".contains(c);
+    for pattern in patterns {
+        let text = pattern.strip_prefix('-').unwrap_or(pattern);
+        if text.is_empty() || text.len() > MAX_PATTERN || !text.chars().all(fine) {
+            let message = format!(
+                "“{}” is not a pattern of INSTALL_MASK: give a path like /usr/share/doc or a name like *.la",
+                pattern.escape_debug()
+            );
+            return Err(OrderError::new(field, message));
+        }
+        if text == "/" || text == "*" || text == "/*" {
+            return Err(OrderError::new(field, format!("“{pattern}” would leave nothing of any package")));
+        }
+    }
+    Ok(())
+}
 
+impl Order {
     /// A prefix lives on a system that is there already, so nothing that makes a system can be asked of it.
     /// Nobody is to find out at the end that what was chosen is in none of the images.
     fn check_root(&self) -> Result<(), OrderError> {

@@ -1,6 +1,6 @@
 //! `hatchery queue`: the queue for its operator.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use crate::Outcome;
@@ -46,6 +46,17 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let path = "/api/v1/operator/queue";
     let view = match args.action {
         Some(action) => {
+            let whole = matches!(action, Action::Open | Action::Pause | Action::Drain);
+            if whole == args.build.is_some() {
+                bail!(
+                    "{}",
+                    if whole {
+                        "this is done with the whole queue: name no build"
+                    } else {
+                        "name the build; `hatchery queue` lists them"
+                    }
+                );
+            }
             let build = args.build.unwrap_or_default();
             operator.post(path, &json!({ "action": action, "build": build }))?
         }
@@ -55,7 +66,8 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         println!("{}", serde_json::to_string_pretty(&view)?);
         return Ok(Outcome::Done);
     }
-    println!("{}, {} workers", view["gate"].as_str().unwrap_or_default(), view["workers"]);
+    let workers = if view["workers"] == 1 { "worker" } else { "workers" };
+    println!("{}, {} {workers}", view["gate"].as_str().unwrap_or_default(), view["workers"]);
     for build in view["builds"].as_array().context("the site's answer lists no builds")? {
         println!("{}", line(build));
     }
@@ -68,6 +80,7 @@ fn line(build: &Value) -> String {
     let position = build["position"].as_u64().map(|p| format!(" {p}")).unwrap_or_default();
     let ready = match (build["range90"][0].as_u64(), build["range90"][1].as_u64()) {
         (Some(low), Some(high)) => format!(", ready in {low} to {high} s"),
+        _ if build["no_worker"] == true => ", no worker can make it".to_owned(),
         _ => String::new(),
     };
     let failure = match text("failure") {

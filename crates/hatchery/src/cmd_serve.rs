@@ -36,8 +36,6 @@ pub fn run(args: Args, log: LogFormat) -> anyhow::Result<Outcome> {
     if config.boot_gate && !args.no_worker {
         machine::check().context("boot_gate is set, and the worker beside the site could start no image")?;
     }
-    std::fs::create_dir_all(&config.data_dir)
-        .with_context(|| format!("the data folder {} cannot be made", config.data_dir.display()))?;
     tokio::runtime::Runtime::new()?.block_on(serve(config, (!args.no_worker).then_some(args.roots), log))?;
     Ok(Outcome::Done)
 }

@@ -1,6 +1,8 @@
 //! What is logged, and how. Logs name builds, and orders by a number that is no secret; nothing that opens an order, a mailbox or the site is
 //! in them.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// What is logged where RUST_LOG says nothing.
@@ -28,6 +30,7 @@ impl LogFormat {
     pub fn start(self) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| USUAL.into());
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let log = log.with_ansi(std::io::stderr().is_terminal());
         match self {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().flatten_event(true).init(),

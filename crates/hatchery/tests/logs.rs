@@ -1,6 +1,7 @@
 //! What the real server logs while it is used: JSON that names orders by their number, and no secret, whatever happens.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ impl Drop for Site {
 }
 
 impl Site {
-    fn start(dir: &Path) -> Site {
+    fn start(dir: &Path, format: &str) -> Site {
         let binhost = dir.join("binhost");
         std::fs::create_dir_all(binhost.join("app-shells")).unwrap();
         std::fs::write(binhost.join("app-shells/bash-5.gpkg.tar"), "").unwrap();
@@ -41,7 +42,7 @@ impl Site {
         );
         std::fs::write(dir.join("hatchery.toml"), config).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_hatchery"))
-            .args(["--log", "json", "serve", "--no-worker", "--config"])
+            .args(["--log", format, "serve", "--no-worker", "--config"])
             .arg(dir.join("hatchery.toml"))
             .env("RUST_LOG", "info,hatchery=trace,server=trace,binhost=trace,resolver=trace,sqlx=debug")
             .stdout(Stdio::piped())
@@ -102,7 +103,7 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn logs_are_json_and_hold_no_secret() {
     let dir = tempfile::tempdir().unwrap();
-    let site = Site::start(dir.path());
+    let site = Site::start(dir.path(), "json");
     let file = |name: &str| std::fs::read_to_string(dir.path().join("data").join(name)).unwrap().trim().to_owned();
     let (worker, operator) = (file("worker.token"), file("operator.token"));
     let (as_worker, as_operator) = (format!("Bearer {worker}"), format!("Bearer {operator}"));
@@ -194,4 +195,20 @@ fn logs_are_json_and_hold_no_secret() {
     for secret in site_secrets.iter().map(String::as_str).chain(others) {
         assert!(!log.contains(secret), "“{secret}” is in the log: {}", log.lines().find(|line| line.contains(secret)).unwrap());
     }
+}
+
+#[test]
+fn what_a_site_keeps_is_for_its_user_alone_and_a_log_in_a_file_has_no_colours() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = Site::start(dir.path(), "text");
+    site.agent.get(format!("{}/healthz", site.base)).call().unwrap();
+    let mode = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+    for (name, expected) in
+        [("data", 0o700), ("data/artifacts", 0o700), ("data/hatchery.sqlite", 0o600), ("data/operator.token", 0o600)]
+    {
+        assert_eq!(mode(name), expected, "{name}");
+    }
+    drop(site);
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(log.contains("listening") && !log.contains('\x1b'), "{log}");
 }

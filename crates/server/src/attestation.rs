@@ -78,7 +78,7 @@ impl Attestor {
 
 /// A key that others may read is no key.
 pub(crate) fn read_key(path: &Path) -> Result<SigningKey, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |source| ConfigError::Unreadable { key: "signing_key_file", path: path.to_owned(), source };
     let invalid = |why: String| ConfigError::Invalid(format!("the signing key {} {why}", path.display()));
     let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
     if mode & 0o077 != 0 {

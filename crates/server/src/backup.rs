@@ -1,7 +1,9 @@
 //! Backup and restore of a site: its database, its images where they lie in a folder, and its tokens. A running server need not be stopped
 //! for a backup; for a restore there must be none.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -47,11 +49,15 @@ pub async fn backup(config: &Config, to: &Path) -> Result<(), BackupError> {
     if to.exists() {
         return Err(BackupError::Exists(to.to_owned()));
     }
+    let address = database_address(config);
+    let db = Db::of_site(&address).await?;
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(at(parent))?;
-    let unfinished = tempfile::Builder::new().prefix(".hatchery-backup-").tempdir_in(parent).map_err(at(parent))?;
-    let address = database_address(config);
-    let db = Db::connect(&address).await?;
+    let unfinished = tempfile::Builder::new()
+        .prefix(".hatchery-backup-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(parent)
+        .map_err(at(parent))?;
     if db.is_shared() {
         run("pg_dump", &["--format=custom", "--no-owner", "--dbname", &address, "--file"], &unfinished.path().join(POSTGRES))?;
     } else {
@@ -116,15 +122,19 @@ pub async fn restore(config: &Config, from: &Path) -> Result<(), BackupError> {
         }
     }
     if shared {
-        return run(
-            "pg_restore",
-            &["--no-owner", "--exit-on-error", "--single-transaction", "--dbname", &address],
-            &from.join(name),
-        );
+        let arguments = ["--no-owner", "--exit-on-error", "--single-transaction", "--dbname", &address];
+        return run("pg_restore", &arguments, &from.join(name)).map_err(|error| match error {
+            BackupError::Program { program, reason } => BackupError::Program {
+                program,
+                reason: format!("{reason}\nThe database has to be there and empty, as createdb(1) makes it"),
+            },
+            other => other,
+        });
     }
     // The database comes last, and under its name at once: until then there is no site.
     let (database, new) = (PathBuf::from(&address), PathBuf::from(format!("{address}.new")));
     std::fs::copy(from.join(name), &new).map_err(at(&new))?;
+    std::fs::set_permissions(&new, Permissions::from_mode(0o600)).map_err(at(&new))?;
     std::fs::rename(&new, &database).map_err(at(&database))
 }
 

@@ -35,7 +35,15 @@ impl Catalogue {
     /// Sets up what a configuration names; no index is read before it is needed.
     pub fn new(config: &Config) -> Result<Catalogue, ConfigError> {
         config.check()?;
-        let presets = Presets::load(config.presets_dir.as_deref())?.for_channels(&config.channels);
+        let all = Presets::load(config.presets_dir.as_deref())?;
+        let presets = all.clone().for_channels(&config.channels);
+        let built_in = Presets::load(None)?;
+        for lost in all.all().iter().filter(|p| presets.get(&p.name).is_none() && built_in.get(&p.name).is_none()) {
+            tracing::warn!(preset = lost.name, arch = lost.arch, channels = ?lost.channels, "no channel serves this preset, so it is not shown");
+        }
+        if config.channels.is_empty() {
+            tracing::warn!("the configuration has no [[channel]], so nothing can be ordered");
+        }
         if let Some(unknown) = config.warm.iter().find(|name| presets.get(name).is_none()) {
             let known: Vec<&str> = presets.all().iter().map(|preset| preset.name.as_str()).collect();
             let message =

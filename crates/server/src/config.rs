@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use binhost::openpgp::Keyring;
 use contract::lease::BinhostAccess;
 use serde::Deserialize;
 
@@ -15,6 +16,7 @@ use crate::source_builds::SourceBuildsConfig;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Address and port to listen on; port 0 takes a free one.
+    #[serde(deserialize_with = "socket_address")]
     pub listen: SocketAddr,
     /// The address people reach the site by, like `https://hatchery.example`; used in mails and in the API's links.
     /// None means the listening address.
@@ -257,12 +259,29 @@ pub struct BinhostConfig {
 /// What is wrong with the configuration, for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("{} cannot be read: {source}", path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{key} {} cannot be read: {source}", path.display())]
+    Unreadable { key: &'static str, path: PathBuf, source: std::io::Error },
     #[error("the configuration is not understood: {0}")]
     Syntax(#[from] toml::de::Error),
     #[error("the configuration cannot work: {0}")]
     Invalid(String),
+    #[error("{}: {source}", path.display())]
+    InFile { path: PathBuf, source: Box<ConfigError> },
+}
+
+impl ConfigError {
+    /// What to do with the error of reading a file that the configuration names as `key`.
+    pub(crate) fn unreadable(key: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ConfigError {
+        let path = path.to_owned();
+        move |source| ConfigError::Unreadable { key, path, source }
+    }
+}
+
+/// An address and port, as an operator is told how to write them.
+fn socket_address<'de, D: serde::Deserializer<'de>>(value: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(value)?;
+    let advice = "give an IP address and a port, like 127.0.0.1:8480, 0.0.0.0:8480 or [::]:8480";
+    text.parse().map_err(|_| serde::de::Error::custom(format!("“{}” cannot be listened on: {advice}", text.escape_debug())))
 }
 
 fn yes() -> bool {
@@ -287,8 +306,8 @@ impl Config {
 
     /// Reads a configuration file.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Config::from_toml(&text)
+        let text = std::fs::read_to_string(path).map_err(ConfigError::unreadable("the configuration", path))?;
+        Config::from_toml(&text).map_err(|error| ConfigError::InFile { path: path.to_owned(), source: Box::new(error) })
     }
 
     /// Checks what the types alone cannot say.
@@ -329,6 +348,7 @@ impl Config {
                         binhost.name.escape_debug()
                     ));
                 }
+                binhost.check_uri().map_err(|why| ConfigError::Invalid(format!("channel {}: {why}", channel.name)))?;
                 if binhost.serve && (self.public_url.is_none() || binhost.folder().is_none()) {
                     return invalid(format!(
                         "binhost {} of channel {} is to be served: that needs public_url, and a folder (file:///…) as its uri",
@@ -357,20 +377,33 @@ impl Config {
         {
             return invalid(format!("public_url “{}” must begin with http:// or https://", url.escape_debug()));
         }
+        if let Some((scheme, _)) = self.database.as_ref().and_then(|address| address.split_once("://"))
+            && !["postgres", "postgresql"].contains(&scheme)
+        {
+            return invalid(format!(
+                "database begins with {}://: give postgres://USER@HOST/NAME, or the path of a SQLite file",
+                scheme.escape_debug()
+            ));
+        }
         Ok(())
     }
 }
 
 impl ChannelConfig {
     fn check_packages(&self) -> Result<(), ConfigError> {
-        let wrong = |key: &str, text: &str| {
-            ConfigError::Invalid(format!("channel {}: {key}: “{}” is not understood", self.name, text.escape_debug()))
+        let wrong = |key: &str, text: &str, advice: &str| {
+            ConfigError::Invalid(format!("channel {}: {key}: “{}” is not understood; {advice}", self.name, text.escape_debug()))
         };
         self.denied()?;
-        match self.packages_allowed.iter().find(|text| !is_pattern(text)) {
-            Some(bad) => Err(wrong("packages_allowed", bad)),
-            None => Ok(()),
+        if let Some(bad) = self.packages_allowed.iter().find(|text| !is_pattern(text)) {
+            return Err(wrong("packages_allowed", bad, "give packages like app-editors/vim, or categories like app-editors/*"));
         }
+        if let Some(bad) = self.boot_packages.iter().find(|text| gentoo::Atom::parse(text).is_err()) {
+            return Err(wrong("boot_packages", bad, "give atoms like sys-boot/grub or sys-apps/busybox[static]"));
+        }
+        let masks: Vec<String> = self.install_mask.split_whitespace().map(str::to_owned).collect();
+        contract::check_install_mask(&masks)
+            .map_err(|error| ConfigError::Invalid(format!("channel {}: install_mask: {}", self.name, error.message)))
     }
 
     /// [`ChannelConfig::packages_denied`], read.
@@ -417,7 +450,7 @@ impl BaseConfig {
             (given, _) => {
                 let path = given.clone().unwrap_or_else(|| GENTOO_RELEASE_KEYS.into());
                 std::fs::read_to_string(&path).map_err(|source| match given {
-                    Some(_) => ConfigError::Unreadable { path, source },
+                    Some(_) => ConfigError::Unreadable { key: "keyring_file", path, source },
                     None => ConfigError::Invalid(format!(
                         "the stage3 cannot be checked, as there are no release keys at {GENTOO_RELEASE_KEYS} ({source}): install \
                          sec-keys/openpgp-keys-gentoo-release, or fetch them from https://qa-reports.gentoo.org/output/service-keys.gpg, \
@@ -459,11 +492,28 @@ impl BinhostConfig {
         self.uri.strip_prefix("file://").filter(|path| path.starts_with('/')).map(Path::new)
     }
 
+    fn check_uri(&self) -> Result<(), String> {
+        let known = ["https://", "http://", "file:///"];
+        if known.iter().any(|start| self.uri.starts_with(start)) {
+            return Ok(());
+        }
+        Err(format!(
+            "the uri “{}” of the binhost {} begins with none of {}",
+            self.uri.escape_debug(),
+            self.name,
+            known.join(", ")
+        ))
+    }
+
     /// The binhost with its keyring read.
     pub(crate) fn access(&self) -> Result<BinhostAccess, ConfigError> {
         let mut keyring = self.keyring.clone();
         if let Some(path) = &self.keyring_file {
-            keyring += &std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            keyring += &std::fs::read_to_string(path).map_err(ConfigError::unreadable("keyring_file", path))?;
+        }
+        if !self.allow_unsigned {
+            let trusted = Keyring::from_armored(&keyring);
+            trusted.map_err(|error| ConfigError::Invalid(format!("the binhost {}: {error}", self.name)))?;
         }
         Ok(BinhostAccess { name: self.name.clone(), uri: self.uri.clone(), keyring, allow_unsigned: self.allow_unsigned })
     }
@@ -486,6 +536,42 @@ mod tests {
         let error = Config::from_toml(CHANNEL).unwrap_err();
         assert!(error.to_string().contains("allow_unsigned"), "{error}");
         Config::from_toml(&format!("{CHANNEL}allow_unsigned=true\n")).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_what_to_do() {
+        let told = |text: &str| Config::from_toml(text).unwrap_err().to_string();
+        let channel = |line: &str| {
+            format!("{}allow_unsigned=true\n", CHANNEL.replace("arch='amd64'\n", &format!("arch='amd64'\n{line}\n")))
+        };
+        Config::from_toml(&channel("boot_packages=['sys-apps/busybox[static]']\ninstall_mask='/usr/share/doc *.la'")).unwrap();
+        assert!(told("listen='localhost:8480'").contains("127.0.0.1:8480"));
+        assert!(told("database='mysql://root:secret@db/x'").contains("postgres://USER@HOST/NAME"));
+        assert!(!told("database='mysql://root:secret@db/x'").contains("secret"));
+        assert!(told(&channel("boot_packages=['sys-boot']")).contains("boot_packages: “sys-boot”"));
+        assert!(told(&channel("packages_allowed=['vim']")).contains("app-editors/*"));
+        assert!(told(&channel("install_mask='/'")).contains("install_mask: “/” would leave nothing"));
+        assert!(told(&channel("").replace("file:///b", "/b")).contains("file:///"));
+    }
+
+    #[test]
+    fn an_error_names_the_file_and_what_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hatchery.toml");
+        std::fs::write(&path, "lisen = 1").unwrap();
+        assert!(Config::load(&path).unwrap_err().to_string().starts_with(path.to_str().unwrap()));
+        let binhost = |keyring| BinhostConfig {
+            name: "own".into(),
+            uri: "file:///b".into(),
+            keyring_file: Some(keyring),
+            keyring: String::new(),
+            allow_unsigned: false,
+            serve: false,
+        };
+        let missing = binhost(dir.path().join("own.asc")).access().unwrap_err().to_string();
+        assert!(missing.starts_with("keyring_file ") && missing.contains("own.asc"), "{missing}");
+        let no_keyring = binhost(path).access().unwrap_err().to_string();
+        assert!(no_keyring.contains("the binhost own: the keyring contains no OpenPGP certificate"), "{no_keyring}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use contract::{Format, Order};
+use contract::{Format, Order, OrderError, System};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ChannelConfig, ConfigError};
@@ -36,6 +36,13 @@ pub struct Preset {
 }
 
 impl Preset {
+    /// Whether all that it has could be asked of an order.
+    fn check(&self) -> Result<(), OrderError> {
+        let suggested = if self.formats.is_empty() { vec![Format::TarZst] } else { self.formats.clone() };
+        let system = System { services: self.services.clone(), ..System::default() };
+        Order { packages: self.packages.clone(), formats: suggested, system, ..self.order() }.check()
+    }
+
     /// The preset as it is, with nothing personal.
     pub fn order(&self) -> Order {
         Order { arch: self.arch.clone(), preset: Some(self.name.clone()), formats: self.formats.clone(), ..Order::default() }
@@ -101,7 +108,7 @@ impl Presets {
         let Some(dir) = dir else {
             return Ok(presets);
         };
-        let unreadable = |source| ConfigError::Unreadable { path: dir.to_owned(), source };
+        let unreadable = |source| ConfigError::Unreadable { key: "presets_dir", path: dir.to_owned(), source };
         let mut files: Vec<_> = std::fs::read_dir(dir)
             .map_err(unreadable)?
             .collect::<Result<Vec<_>, _>>()
@@ -112,7 +119,7 @@ impl Presets {
             .collect();
         files.sort();
         for path in files {
-            let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            let text = std::fs::read_to_string(&path).map_err(ConfigError::unreadable("the preset", &path))?;
             presets.add(&path.display().to_string(), &text)?;
         }
         Ok(presets)
@@ -121,6 +128,7 @@ impl Presets {
     fn add(&mut self, file: &str, text: &str) -> Result<(), ConfigError> {
         let read: PresetFile = toml::from_str(text).map_err(|e| ConfigError::Invalid(format!("preset {file}: {e}")))?;
         for preset in read.presets() {
+            preset.check().map_err(|e| ConfigError::Invalid(format!("preset {file}: {e}")))?;
             match self.0.iter_mut().find(|p| p.name == preset.name) {
                 Some(known) => *known = preset,
                 None => self.0.push(preset),
@@ -190,5 +198,19 @@ mod tests {
         let presets = Presets::load(Some(dir.path())).unwrap();
         assert_eq!(presets.get("amd64-server").unwrap().title, "Ours");
         assert_eq!(presets.all().len(), Presets::load(None).unwrap().all().len());
+    }
+
+    #[test]
+    fn a_preset_that_no_order_could_ask_for_is_refused() {
+        let preset = |packages: &str, rest: &str| {
+            let text = format!("name='lab'\ntitle='Lab'\narch='amd64'\ndescription='x'\npackages=['{packages}']\n{rest}");
+            Presets::default().add("lab.toml", &text).map_err(|error| error.to_string())
+        };
+        preset("@system", "services=['sshd']").unwrap();
+        let wrong = [("app editors/vim", ""), ("a/b", "services=['../sshd']"), ("a/b", "formats=['zip','zip']")];
+        for (packages, rest) in wrong {
+            let told = preset(packages, rest).unwrap_err();
+            assert!(told.contains("lab.toml"), "{told}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::bus::Bus;
 use crate::catalogue::Catalogue;
 use crate::client::Peer;
 use crate::config::{Config, ConfigError};
-use crate::db::{Db, MigrateError};
+use crate::db::{self, Db, MigrateError};
 use crate::flag_words::FlagWords;
 use crate::held_up::KeptHeldUp;
 use crate::http::{Book, Counters};
@@ -77,6 +77,9 @@ impl Server {
         config.check()?;
         make_private_folder(&config.data_dir)?;
         let address = app::database_address(&config);
+        if !db::is_shared_address(&address) {
+            make_private_file(Path::new(&address))?;
+        }
         let db = open(&config, &address)
             .await
             .map_err(|source| ServerError::Database { address: without_password(&address), source })?;
@@ -149,6 +152,9 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Server { addr, listener, app, book, stop } = self;
         tracing::info!(%addr, "listening");
+        if let Err(error) = app.storage.check().await {
+            tracing::error!(%error, "no image can be kept now: look at [storage] in the configuration, or at the disk");
+        }
         let mut tasks = reconcile::start(&app);
         let router = http::router(app.clone(), book);
         let graceful = GracefulShutdown::new();
@@ -201,7 +207,7 @@ impl Server {
 
 /// Brings the tables of a site to a version, forward or back. No server may be running on them.
 pub async fn migrate(config: &Config, version: i64) -> Result<(), MigrateError> {
-    let db = Db::connect(&app::database_address(config)).await?;
+    let db = Db::of_site(&app::database_address(config)).await?;
     db.migrate(version).await?;
     db.close().await;
     Ok(())
@@ -238,6 +244,16 @@ fn public_url(config: &Config, addr: SocketAddr) -> String {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => app::default_public_url(addr),
     }
+}
+
+/// The same of the file, in whatever folder it is: SQLite gives the files beside it the same mode.
+fn make_private_file(path: &Path) -> Result<(), ServerError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    if let Some(folder) = path.parent() {
+        make_private_folder(folder)?;
+    }
+    let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    made.map(drop).map_err(|source| ServerError::Folder { path: path.to_owned(), source })
 }
 
 /// Only the server's own user may look into the folder: orders and password hashes are in it.

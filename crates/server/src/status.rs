@@ -268,7 +268,7 @@ pub async fn ready(app: &App, build: &str, state: BuildState) -> db::Result<Read
         BuildState::Ready => return Ok(Ready::words(Some(0), say!("ready"))),
         BuildState::Failed | BuildState::Cancelled | BuildState::Expired => return Ok(Ready::words(None, say!("never"))),
         BuildState::Waiting => {
-            if let Some(why) = app.held_up().await? {
+            if let Some(why) = app.holds_up(build).await? {
                 return Ok(Ready::not_while(why));
             }
         }
@@ -281,6 +281,11 @@ pub async fn ready(app: &App, build: &str, state: BuildState) -> db::Result<Read
 async fn ready_with(app: &App, build: &str, needs: &[NeedRow]) -> db::Result<Ready> {
     if let Some(why) = app.held_up().await? {
         return Ok(Ready::not_while(why));
+    }
+    for need in needs.iter().filter(|need| need.state == BuildState::Waiting) {
+        if let Some(why) = app.holds_up(&need.id).await? {
+            return Ok(Ready::not_while(why));
+        }
     }
     if needs.iter().all(|need| need.state.is_final()) {
         return Ok(Ready::words(None, say!("not yet known: it is being planned")));
@@ -316,6 +321,7 @@ impl Ready {
     fn not_while(held_up: HeldUp) -> Ready {
         let text = match held_up {
             HeldUp::Paused => say!("not yet known: the operator has paused the queue"),
+            HeldUp::NoneCan => say!("not yet known: no worker that is connected can make it"),
             HeldUp::NoWorker => say!("not yet known: no worker is connected at the moment"),
         };
         Ready::words(None, text)

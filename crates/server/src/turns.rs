@@ -94,7 +94,7 @@ fn seconds(outlook: &Outlook, worker: &str, row: &CandidateRow, known: &Known) -
 }
 
 /// Whether a worker can make a build: it runs the architecture, writes the formats, and has the memory.
-fn can_make(abilities: &LeaseRequest, turn: &Turn, boot_gate: bool) -> bool {
+pub fn can_make(abilities: &LeaseRequest, turn: &Turn, boot_gate: bool) -> bool {
     let writes = |format: &String| abilities.formats.is_empty() || abilities.formats.contains(format);
     let needs = memory(&turn.formats, boot_gate);
     let has_root = |channel: &String| abilities.builds_source_for.contains(channel);

@@ -37,6 +37,11 @@ impl ServerClient {
         if !server.starts_with("http://") && !server.starts_with("https://") {
             return Err(WorkerError::Unfit(format!("“{server}” is not an address: give one like http://127.0.0.1:8480")));
         }
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let why =
+                "the token is no single word: give the file that holds the worker token of the site's operator and nothing else";
+            return Err(WorkerError::Unfit(why.into()));
+        }
         let config = ureq::Agent::config_builder()
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
@@ -144,8 +149,33 @@ fn accepted(
         // 5xx and 429 pass: a proxy without its server answers so too.
         429 | 500..=599 => Err(WorkerError::Unreachable(format!("it answered {status}"))),
         _ => {
-            let detail = answer.body_mut().with_config().limit(64 << 10).read_to_string().unwrap_or_default();
-            Err(WorkerError::Refused { status, detail })
+            let text = answer.body_mut().with_config().limit(64 << 10).read_to_string().unwrap_or_default();
+            Err(WorkerError::Refused { status, detail: detail(&text).unwrap_or(text) })
         }
+    }
+}
+
+/// What a problem document (RFC 9457) says to people.
+fn detail(text: &str) -> Option<String> {
+    let problem: serde_json::Value = serde_json::from_str(text).ok()?;
+    problem.get("detail")?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_address_and_no_token_is_refused_at_once() {
+        ServerClient::new("https://hatchery.example.org", "0123456789abcdef").unwrap();
+        for (server, token) in [("hatchery.example.org", "x"), ("http://127.0.0.1:1", ""), ("http://127.0.0.1:1", "two\nlines")] {
+            assert!(matches!(ServerClient::new(server, token), Err(WorkerError::Unfit(_))), "{server} {token}");
+        }
+    }
+
+    #[test]
+    fn of_a_problem_its_words_are_said() {
+        assert_eq!(detail(r#"{"status":401,"detail":"Ask the operator."}"#).as_deref(), Some("Ask the operator."));
+        assert_eq!(detail("<html>Not here"), None);
     }
 }

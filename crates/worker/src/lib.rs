@@ -56,12 +56,12 @@ const GAVE_BACK: Duration = Duration::from_secs(10);
 
 /// Works until `stop` is set. A failed build is the order's matter and reported there; only a worker that cannot work at all returns.
 pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
-    let unfit = |e: Failure| WorkerError::Unfit(format!("{} {}", e.message, e.advice));
+    let unfit = |e: Failure| WorkerError::Unfit(format!("{}. {}", e.message.trim_end_matches('.'), e.advice));
+    let client = ServerClient::new(&config.server, &config.token)?;
     let workshop = Workshop::open(&config.dir).map_err(unfit)?;
     let arches = workshop.arches().map_err(unfit)?;
     trim(&workshop, config.cache_size);
     tracing::info!(?arches, "ready to work");
-    let client = ServerClient::new(&config.server, &config.token)?;
     let starts_images = machine::check();
     if let Err(missing) = &starts_images {
         tracing::warn!(
@@ -94,7 +94,7 @@ pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
             Ok(None) => std::thread::sleep(IDLE),
             Err(error @ WorkerError::Refused { .. }) => return Err(error),
             Err(error) => {
-                tracing::warn!(%error, "cannot ask for work, trying again");
+                tracing::warn!(server = config.server, %error, "cannot ask for work, trying again");
                 std::thread::sleep(UNREACHABLE);
             }
         }

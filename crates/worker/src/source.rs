@@ -36,7 +36,7 @@ pub(crate) fn usable(roots: &BuildRoots, workshop: &Workshop) -> Vec<String> {
                 channels.push(channel.clone());
             }
             Err(failure) => {
-                tracing::warn!(channel, root = %dir.display(), reason = failure.message, "nothing can be built in this build root");
+                tracing::warn!(channel, root = %dir.display(), reason = failure.message, advice = failure.advice, "nothing can be built in this build root");
             }
         }
     }

@@ -47,7 +47,7 @@ pub async fn export(
     keys: bool,
     to: &mut (dyn Write + Send),
 ) -> Result<Exported, CarryError> {
-    let db = Db::connect(&database_address(config)).await?;
+    let db = Db::of_site(&database_address(config)).await?;
     let tables = db.tables().await?;
     let (folders, keyrings) = (folders(config), keyrings(config));
     let facts = Facts {

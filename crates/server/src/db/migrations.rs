@@ -20,6 +20,8 @@ pub enum MigrateError {
     Database(#[from] sqlx::Error),
     #[error("the tables are not as this version of Hatchery knows them: {0}")]
     Tables(#[from] sqlx::migrate::MigrateError),
+    #[error("there is no site: {0} is not there. Name the site's configuration with --config")]
+    NoSite(String),
     #[error("there is no way to version {0} of the tables; this Hatchery knows {OLDEST} to {NEWEST}")]
     NoSuchVersion(i64),
 }

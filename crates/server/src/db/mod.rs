@@ -69,7 +69,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyPool, ConnectOptions, Connection, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Transaction};
 
 use crate::clock;
 
@@ -126,6 +126,11 @@ impl Db {
             false => (System::Sqlite, sqlite_url(Path::new(address))),
         };
         let options: AnyConnectOptions = url.parse::<AnyConnectOptions>()?.disable_statement_logging();
+        if system == System::Postgres {
+            // The pool would say of a database that is away only that it took too long.
+            let first = tokio::time::timeout(POSTGRES_PATIENCE, AnyConnection::connect_with(&options)).await;
+            first.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?;
+        }
         // A connection is tried when it is given back, and that is enough for one that was used a moment ago.
         let pool = AnyPoolOptions::new().test_before_acquire(false);
         let pool = match system {
@@ -154,6 +159,14 @@ impl Db {
         let db = Db { pool, system, url };
         db.follow_clock().await?;
         Ok(db)
+    }
+
+    /// Opens the database of a site that must be there: SQLite would make an empty one.
+    pub async fn of_site(address: &str) -> std::result::Result<Db, MigrateError> {
+        if !is_shared_address(address) && !Path::new(address).exists() {
+            return Err(MigrateError::NoSite(address.to_owned()));
+        }
+        Ok(Db::connect(address).await?)
     }
 
     /// Servers that share a database go by its clock: when theirs differ, none takes another's lease for lapsed, or a notice that another has

@@ -116,7 +116,12 @@ pub async fn act(State(app): SharedApp, _: Operator, Json(act): Json<Act>) -> Re
         Act::Everybody => app.db.set_access(Access::Everybody).await.map(|()| true)?,
     };
     if !done {
-        return Err(Problem::new(StatusCode::CONFLICT, "There is a token of this name already, or nothing to take back."));
+        let detail = match &act {
+            Act::Add { .. } => "There is a token of this name already; take it back first, or use another name.",
+            Act::Uninvite { .. } => "Nobody was invited by this address; `hatchery access` lists who was.",
+            _ => "There is no token of this name; `hatchery access` lists them.",
+        };
+        return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
     tracing::info!(act = act.name(), "the operator acts");
     Ok(Json(view(&app, made).await?))

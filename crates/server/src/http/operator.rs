@@ -21,6 +21,7 @@ use crate::channels::Availability;
 use crate::client::{cookie, who};
 use crate::clock;
 use crate::db::{BuildState, Cause, CountedWish, Gate, Role, Turn, step_number};
+use crate::held_up::HeldUp;
 use crate::secret;
 use crate::source_builds::SourceBuilds;
 use crate::words;
@@ -173,6 +174,8 @@ struct BuildView {
     created: i64,
     attempts: u32,
     failure: Option<String>,
+    /// No worker that is there can make it: it takes an architecture, a format, memory or a build root that they lack.
+    no_worker: bool,
 }
 
 /// Builds shown to the operator.
@@ -246,17 +249,23 @@ async fn carry_out(app: &App, act: &Act) -> Result<(), Problem> {
 async fn view(app: &App) -> crate::db::Result<QueueView> {
     let outlook = app.outlook().await?;
     let seconds = |time: f64| time.clamp(0.0, 1e9).round() as u64;
-    let builds = app.db.recent(ROWS).await?.into_iter().map(|build| BuildView {
-        position: outlook.position(&build.id).filter(|_| build.state == BuildState::Waiting),
-        range90: outlook.ready(&build.id).map(|(_, range)| [seconds(range.low90), seconds(range.high90)]),
-        id: build.id,
-        image_name: build.image_name,
-        state: build.state,
-        created: build.created,
-        attempts: build.attempts,
-        failure: build.failure.map(|f| f.message),
-    });
-    let mut builds: Vec<BuildView> = builds.collect();
+    let mut builds = Vec::new();
+    for build in app.db.recent(ROWS).await? {
+        let waits = build.state == BuildState::Waiting;
+        let no_worker = waits && app.holds_up(&build.id).await? == Some(HeldUp::NoneCan);
+        let range = outlook.ready(&build.id).filter(|_| !no_worker);
+        builds.push(BuildView {
+            position: outlook.position(&build.id).filter(|_| waits),
+            range90: range.map(|(_, range)| [seconds(range.low90), seconds(range.high90)]),
+            id: build.id,
+            image_name: build.image_name,
+            state: build.state,
+            created: build.created,
+            attempts: build.attempts,
+            failure: build.failure.map(|f| f.message),
+            no_worker,
+        });
+    }
     builds.sort_by_key(|b| (b.state != BuildState::Building, b.position.unwrap_or(u64::MAX)));
     Ok(QueueView { gate: app.db.gate().await?, workers: app.db.workers_present().await?, builds })
 }
@@ -410,6 +419,9 @@ impl OperatorPage<'_> {
     }
 
     fn ready(&self, build: &BuildView) -> String {
+        if build.no_worker {
+            return say!("no worker can make it");
+        }
         build.range90.map(|[low, high]| clock::between(low, high)).unwrap_or_default()
     }
 

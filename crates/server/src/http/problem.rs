@@ -179,6 +179,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
+        // PostgreSQL takes no text with a NUL in it, and SQLite finds nothing by one.
+        if error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "22021") {
+            return Problem::new(StatusCode::NOT_FOUND, "There is nothing at this address.");
+        }
         Problem::internal(&error)
     }
 }

@@ -27,7 +27,10 @@ pub struct Mailer {
 impl Mailer {
     pub fn new(config: &MailConfig) -> Result<Mailer, ConfigError> {
         let invalid = |what: &str, error: &dyn std::fmt::Display| ConfigError::Invalid(format!("[mail] {what}: {error}"));
-        let from = config.from.parse().map_err(|e| invalid("from", &e))?;
+        let from = config.from.parse().map_err(|_| {
+            let advice = "give an address, like Hatchery <hatchery@example.org>";
+            ConfigError::Invalid(format!("[mail] from “{}” is not understood: {advice}", config.from.escape_debug()))
+        })?;
         type Transport = AsyncSmtpTransport<Tokio1Executor>;
         let builder = match config.security {
             MailSecurity::None => Transport::builder_dangerous(&config.host),
@@ -35,13 +38,14 @@ impl Mailer {
             MailSecurity::Tls => Transport::relay(&config.host).map_err(|e| invalid("host", &e))?,
         };
         let mut builder = builder.port(config.port).timeout(Some(TIMEOUT));
-        if let Some(user) = &config.user {
-            let Some(path) = &config.password_file else {
-                return Err(ConfigError::Invalid("[mail] user is set, but password_file is not".into()));
-            };
-            let password =
-                std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-            builder = builder.credentials(Credentials::new(user.clone(), password.trim_end_matches(['\r', '\n']).to_owned()));
+        match (&config.user, &config.password_file) {
+            (Some(user), Some(path)) => {
+                let password = std::fs::read_to_string(path).map_err(ConfigError::unreadable("[mail] password_file", path))?;
+                let password = password.trim_end_matches(['\r', '\n']).to_owned();
+                builder = builder.credentials(Credentials::new(user.clone(), password));
+            }
+            (None, None) => {}
+            _ => return Err(ConfigError::Invalid("[mail] has one of user and password_file: set both, or neither".into())),
         }
         Ok(Mailer { transport: builder.build(), from })
     }

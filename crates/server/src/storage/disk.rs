@@ -20,7 +20,9 @@ pub struct Incoming {
 
 impl Disk {
     pub fn open(root: PathBuf) -> io::Result<Disk> {
-        std::fs::create_dir_all(&root)?;
+        use std::os::unix::fs::DirBuilderExt;
+        // Passwords' hashes are in images.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
         Ok(Disk { root })
     }
 

@@ -45,7 +45,7 @@ impl Storage {
             Some(s3) => Ok(Storage::S3(Box::new(s3::Bucket::open(s3)?))),
             None => match disk::Disk::open(folder.clone()) {
                 Ok(disk) => Ok(Storage::Disk(disk)),
-                Err(source) => Err(ConfigError::Unreadable { path: folder, source }),
+                Err(source) => Err(ConfigError::Unreadable { key: "the folder of images", path: folder, source }),
             },
         }
     }

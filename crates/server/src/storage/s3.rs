@@ -60,10 +60,12 @@ struct Parts {
 impl Bucket {
     pub fn open(config: &S3Config) -> Result<Bucket, ConfigError> {
         let secret = std::fs::read_to_string(&config.secret_key_file)
-            .map_err(|source| ConfigError::Unreadable { path: config.secret_key_file.clone(), source })?;
+            .map_err(ConfigError::unreadable("[storage] secret_key_file", &config.secret_key_file))?;
         let style = if config.virtual_host { UrlStyle::VirtualHost } else { UrlStyle::Path };
         let bucket = |endpoint: &str| {
-            let invalid = |e: &dyn std::fmt::Display| ConfigError::Invalid(format!("[storage] endpoint “{endpoint}”: {e}"));
+            let invalid = |e: &dyn std::fmt::Display| {
+                ConfigError::Invalid(format!("[storage] endpoint “{endpoint}” is no address like https://s3.example.org: {e}"))
+            };
             let endpoint = endpoint.parse().map_err(|e| invalid(&e))?;
             rusty_s3::Bucket::new(endpoint, style, config.bucket.clone(), config.region.clone()).map_err(|e| invalid(&e))
         };

@@ -1,5 +1,8 @@
 //! How long images are kept, building again, and what the operator does with the queue.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use contract::Format;
 use serde_json::{Value, json};
 
@@ -147,6 +150,8 @@ fn a_backup_is_a_site() {
     block_on(server::backup(&from, &backup)).unwrap();
     let again = block_on(server::backup(&from, &backup));
     assert!(matches!(again, Err(server::BackupError::Exists(_))));
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&backup), 0o700, "all orders are in it");
     let token = operator_token(&path);
     site.stop();
 
@@ -164,6 +169,13 @@ fn a_backup_is_a_site() {
     site.stop();
     let over = block_on(server::restore(&at, &backup));
     assert!(over.is_err(), "a site is not overwritten");
+
+    let (_nobody, nowhere) = folder();
+    let nowhere = server::Config { data_dir: nowhere.join("data"), database: None, ..from };
+    let none = block_on(server::backup(&nowhere, &other.join("of-nothing"))).unwrap_err();
+    assert!(none.to_string().contains("there is no site"), "{none}");
+    assert!(block_on(server::migrate(&nowhere, 5)).is_err());
+    assert!(!nowhere.data_dir.exists(), "nothing is made by looking for a site");
 }
 
 #[test]

@@ -123,3 +123,15 @@ fn every_page_is_protected_and_unknown_ones_say_so() {
     assert!(site.get(&placed).text().contains("The order was cancelled"));
     site.stop();
 }
+
+#[test]
+fn an_address_with_what_no_database_holds_is_not_there() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    for address in
+        ["/orders/%00", "/orders/x%00y/change", "/mail/%00", "/orders/%00/feed.atom", "/api/v1/orders/%00", "/log-in/link/%00"]
+    {
+        let answer = site.get(address);
+        assert_eq!(answer.status, 404, "{address}: {}", answer.text());
+    }
+}

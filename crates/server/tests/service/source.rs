@@ -154,6 +154,16 @@ fn an_order_waits_for_what_it_lacks_through_a_crash_and_is_made_of_it() {
     assert_eq!(site.status(&first)["build"], status["build"], "equal orders wait as one");
     assert_eq!(site.get(&format!("{second}/plan")).status, 409);
     assert!(site.lease().is_none(), "there is nothing for a worker without a build root");
+    let status = site.status(&second);
+    for ready in [&status["ready"], &status["from_source"][0]["ready"]] {
+        assert!(
+            ready["seconds"].is_null() && ready["text"].as_str().unwrap().contains("no worker that is connected can make it"),
+            "{ready}"
+        );
+    }
+    let queue = operator(&site, &path, "/api/v1/operator/queue", None);
+    let lacks_a_worker = |build: &Value| build["image_name"] == "app-misc/hello[loud]" && build["no_worker"] == true;
+    assert!(queue["builds"].as_array().unwrap().iter().any(lacks_a_worker), "{queue:#}");
     site.crash();
 
     let site = Site::start_with(&path, &setup);
