@@ -13,6 +13,7 @@ use super::{SharedApp, assets, query_field, read_body};
 use crate::app::App;
 use crate::clock;
 use crate::reports::{self, Group};
+use crate::words;
 
 /// Bytes of a report's or an answer's form.
 const MAX_FORM: usize = 32 << 10;

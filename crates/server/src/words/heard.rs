@@ -6,8 +6,12 @@ use std::sync::LazyLock;
 
 use super::{Language, fill, language};
 
-/// What is wrong with orders and plans; why builds failed.
-const GERMAN_SENTENCES: [&str; 2] = [include_str!("../../texts/de-heard.toml"), include_str!("../../texts/de-failed.toml")];
+/// What is wrong with orders and plans; why builds failed; what operators are told.
+const GERMAN_SENTENCES: [&str; 3] = [
+    include_str!("../../texts/de-heard.toml"),
+    include_str!("../../texts/de-failed.toml"),
+    include_str!("../../texts/de-operator.toml"),
+];
 
 /// Longest line that is looked at, in bytes.
 const MAX_LINE: usize = 4 << 10;
@@ -170,7 +174,7 @@ mod tests {
                 if path.is_dir() {
                     files.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
                 } else if path.extension().is_some_and(|e| e == "rs" || e == "toml") && !path.ends_with("heard.rs") {
-                    text += std::fs::read_to_string(path).unwrap().split("#[cfg(test)]").next().unwrap();
+                    text += std::fs::read_to_string(path).unwrap().split("#[cfg(test)]\nmod tests {").next().unwrap();
                 }
             }
         }
@@ -206,7 +210,7 @@ mod tests {
     }
 
     /// Where reasons of failed builds come from.
-    const BUILDERS: [&str; 10] = [
+    const BUILDERS: [&str; 13] = [
         "src/reconcile.rs",
         "src/lacking.rs",
         "src/http/worker.rs",
@@ -215,6 +219,9 @@ mod tests {
         "../binhost/src",
         "../image/src",
         "../machine/src",
+        "src/source_builds.rs",
+        "../gentoo/src/profile/error.rs",
+        "../gentoo/src/index/mod.rs",
         "../gentoo/src/binpkg",
         "../gentoo/src/gpkg",
     ];

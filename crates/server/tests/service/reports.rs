@@ -1,6 +1,7 @@
 //! A failed build is reported with one button, seen by cause, and answered.
 
-use contract::Format;
+use contract::lease::EndReport;
+use contract::{Failure, Format, Step};
 
 use crate::common::{Setup, Site, failed, folder, operator_token, order, wait_until};
 
@@ -75,5 +76,31 @@ fn a_failure_is_reported_and_answered() {
     assert_eq!(site.post_with("/api/v1/operator/reports/none", "{\"answer\": \"x\"}", &as_operator).status, 404);
     assert_eq!(site.post_with(&address, "{\"answer\": \"Truly\"}", &as_operator).status, 204);
     assert_eq!(site.get(&format!("{api}/report")).json()["answer"], "Truly");
+    site.stop();
+}
+
+#[test]
+fn operators_read_why_builds_failed_in_their_language() {
+    let (_dir, path) = folder();
+    let site = Site::start_with(&path, &Setup::default());
+    let api = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let failure = Failure {
+        step: Step::Merge,
+        package: Some("app-shells/bash-5.2_p15".into()),
+        message: "app-shells/bash-5.2_p15, pkg_postinst: its script failed\nIts last words were:\nno".into(),
+        advice: "Order again.".into(),
+    };
+    assert_eq!(site.end(&site.lease().unwrap(), &EndReport::Failed { failure }).status, 204);
+    assert_eq!(
+        site.post(&format!("{}/report", api.replace("/api/v1", "")), "application/x-www-form-urlencoded", "words=x").status,
+        303
+    );
+    let cookie = operator(&site, &path);
+    for address in ["/operator", "/operator/reports"] {
+        let said = |language| site.get_with(address, &[("Cookie", &cookie), ("Accept-Language", language)]).text();
+        let (german, english) = (said("de"), said("en"));
+        assert!(german.contains("pkg_postinst: sein Skript scheiterte") && !german.contains("its script failed"), "{german}");
+        assert!(english.contains("pkg_postinst: its script failed"), "{english}");
+    }
     site.stop();
 }
