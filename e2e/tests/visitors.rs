@@ -304,6 +304,7 @@ fn every_page_is_for_everybody() {
     assert!(found.is_empty(), "{}", found.join("\n"));
     browser.set_width(1280);
     the_keyboard_orders(&browser, &site);
+    what_is_pressed_counts(&browser, &site);
 }
 
 /// From the first page to an order that is cancelled again, with nothing but keys. What is focused shows that it is, and stays focused, or
@@ -339,4 +340,32 @@ fn the_keyboard_orders(browser: &Browser, site: &Site) {
     tab_to(browser, "Cancel the order");
     browser.press(ENTER);
     wait_for("the end", LIMIT, || browser.text().contains("The order was cancelled").then_some(()));
+}
+
+/// Buttons that are pressed one right after the other all count, also when the order is sent at once, and when the script gets no answer.
+fn what_is_pressed_counts(browser: &Browser, site: &Site) {
+    let hit = |name: &str| format!("#hits button[value='app-editors/{name}']");
+    let chip = |name: &str| browser.has(&format!("#chips button[value='app-editors/{name}']")).then_some(());
+    let find = || {
+        browser.open(&format!("{}/?preset=&formats=zip&hostname=quick&language=en", site.url));
+        browser.type_into("#search", "app-editors");
+        wait_for("what is found", LIMIT, || (browser.has(&hit("nano")) && browser.has(&hit("vim"))).then_some(()));
+    };
+    let press = |buttons: &[String]| {
+        browser.script(&format!("for (const css of {}) document.querySelector(css).click()", json!(buttons)));
+    };
+    find();
+    press(&[hit("nano"), hit("vim")]);
+    wait_for("both chips", LIMIT, || chip("nano").and_then(|()| chip("vim")));
+    find();
+    press(&[hit("vim"), "#order-now".into()]);
+    wait_for("the order's page", LIMIT, || browser.address().contains("/orders/").then_some(()));
+    assert!(browser.text().contains("app-editors/vim"), "{}", browser.text());
+    find();
+    browser.devtools("Network.enable", &json!({}));
+    browser.devtools("Network.setBlockedURLs", &json!({"urls": ["*/orders/parts"]}));
+    press(&[hit("nano")]);
+    wait_for("the page anew", LIMIT, || browser.address().ends_with("/orders/form").then_some(()));
+    chip("nano").expect("what was pressed is chosen");
+    browser.devtools("Network.setBlockedURLs", &json!({"urls": []}));
 }

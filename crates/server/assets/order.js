@@ -34,13 +34,28 @@
     }
   };
 
-  // Whoever was in a part stays there: at the same button, or else at the part's heading, or else at the search.
+  // The same control in what takes a part's place: a button by its value, what folds by the first button of its entry.
+  const entryOf = (node) => node.closest("li")?.querySelector("button")?.value;
+  const nameOf = (node) => `${node.tagName} ${node.value ?? entryOf(node)}`;
+
+  // Whoever was in a part stays there: at the same control, or else at the part's heading, or else at the search. What was unfolded stays so.
   const put = (place, nodes) => {
-    const { value } = place.contains(document.activeElement) ? document.activeElement : {};
+    const at = place.contains(document.activeElement) && nameOf(document.activeElement);
+    const unfolded = [...place.querySelectorAll("li details[open]")].map(entryOf);
     place.replaceChildren(...nodes);
-    if (value === undefined) return;
-    const same = [...place.querySelectorAll("button")].find((button) => button.value === value);
+    for (const details of place.querySelectorAll("li details")) details.open ||= unfolded.includes(entryOf(details));
+    if (!at) return;
+    const same = [...place.querySelectorAll("button, summary")].find((control) => nameOf(control) === at);
     (same || place.querySelector("[tabindex]") || search).focus();
+  };
+
+  // Where no answer comes, the form goes as it would without the script: what was pressed is not lost, and the page says what is wrong. Nothing
+  // comes after that.
+  const send = ({ name, value }) => {
+    form.append(Object.assign(document.createElement("input"), { type: "hidden", name, value }));
+    form.action = "/orders/form";
+    form.submit();
+    return new Promise(() => {});
   };
 
   let shown = "";
@@ -50,6 +65,7 @@
     shown = button ? "" : body.toString();
     plan.setAttribute("aria-busy", "true");
     const html = await ask("/orders/parts", body);
+    if (button && !html) return send(button);
     if (html === null) return;
     plan.removeAttribute("aria-busy");
     if (!html) return void (shown = "");
@@ -61,6 +77,17 @@
     }
     if (button) form.elements.packages.value = parts.content.querySelector("[data-value=packages]").value;
   };
+
+  // What buttons change is asked for one after the other, each from what the last one brought, and nothing newer calls it off.
+  let pressed = Promise.resolve();
+  let underWay = 0;
+  const press = (button) => {
+    underWay += 1;
+    const done = pressed.then(() => work(button)).finally(() => (underWay -= 1));
+    pressed = done.catch(() => {});
+    return done;
+  };
+  const refresh = () => pressed.then(() => work());
 
   const look = async () => {
     const html = await ask("/orders/hits", fields());
@@ -93,13 +120,13 @@
     if (!found.length) return;
     keys.value = [keys.value.trim(), ...found.map((line) => line.trim())].filter(Boolean).join("\n");
     input.value = "";
-    work();
+    refresh();
   };
 
   form.addEventListener("input", (event) => {
     const field = event.target;
     if (isSearch(field)) soon("look", 180, look);
-    else if (field.type !== "file") soon("work", 350, () => work());
+    else if (field.type !== "file") soon("work", 350, refresh);
   });
   form.addEventListener("change", (event) => {
     const field = event.target;
@@ -118,16 +145,20 @@
         else field.value = value;
       }
       event.preventDefault();
-      work();
+      refresh();
     } else if (["take", "add", "remove"].includes(button.name)) {
       event.preventDefault();
-      work(button).then(() => byId("hits").children.length && look());
+      press(button).then(() => byId("hits").children.length && look());
     } else if (button.id === "check-first" || button.id === "look" || button.id === "check") {
       event.preventDefault();
       if (button.id === "look" || document.activeElement === search) look();
-      else work();
+      else refresh();
+    } else if (underWay) {
+      // What was pressed before belongs to what is sent.
+      event.preventDefault();
+      pressed.then(() => form.requestSubmit(button.isConnected ? button : byId(button.id)));
     }
   });
   // A page that comes back from the browser's memory may hold what another plan was made for.
-  window.addEventListener("pageshow", () => work());
+  window.addEventListener("pageshow", refresh);
 })();
