@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use e2e::qemu::{Firmware, Machine, Medium, Setup, enlarged};
@@ -100,10 +101,12 @@ fn build(dir: &Path, start: &Start) -> PathBuf {
     assert!(output.status.success(), "{preset}: {}", String::from_utf8_lossy(&output.stderr));
     let images = fs::read_dir(dir.join("out")).expect("images").flatten().map(|entry| entry.path());
     let image = images.into_iter().find(|path| path.extension().is_some_and(|e| e == format)).expect("an image");
-    match medium {
-        Medium::Disk(format) => enlarged(&image, format),
-        _ => image,
-    }
+    let Medium::Disk(format) = medium else { return image };
+    // What is read back of ext4 is seen in `same_bytes.rs`, of the others here.
+    let verified = Command::new(hatchery()).arg("verify").arg(&image).arg("--unsigned").output().expect("it runs");
+    let said = String::from_utf8_lossy(&[verified.stdout, verified.stderr].concat()).into_owned();
+    assert!(verified.status.success() && said.contains("contents:  the image says of itself"), "{preset}: {said}");
+    enlarged(&image, format)
 }
 
 fn boots(&Start { preset, firmware, medium, root }: &Start, image: &Path, pictures: &Path) {

@@ -177,10 +177,22 @@ fn scratch() -> anyhow::Result<tempfile::TempDir> {
     tempfile::tempdir_in(&base).with_context(|| format!("there is no room in {} to look into the image", base.display()))
 }
 
+/// Debian's packages of the programs that are no part of every system.
+const PACKAGES: [(&str, &str); 5] = [
+    ("sqfs2tar", "squashfs-tools-ng"),
+    ("xorriso", "xorriso"),
+    ("unzip", "unzip"),
+    ("qemu-img", "qemu-utils"),
+    ("btrfs", "btrfs-progs"),
+];
+
 fn run(command: &mut Command) -> anyhow::Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output();
-    let output = output.with_context(|| format!("{program} is needed to look into this image, and cannot be run"))?;
+    let output = output.with_context(|| {
+        let package = PACKAGES.iter().find(|(name, _)| *name == program).map_or(program.as_str(), |(_, package)| package);
+        format!("{program} is needed to look into this image, and cannot be run; Debian has it in the package {package}")
+    })?;
     if !output.status.success() {
         bail!("{program} could not read the image: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
