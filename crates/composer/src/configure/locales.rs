@@ -12,6 +12,7 @@ use crate::target_tool::{self, Workplace};
 pub(super) const DEFAULT_LOCALE: &str = "C.UTF-8";
 const DEFINITIONS: &str = "usr/share/i18n";
 const ARCHIVE: &str = "usr/lib/locale/locale-archive";
+const GZIP: [&str; 2] = ["bin/gzip", "usr/bin/gzip"];
 /// Seconds for one locale; it takes two to five.
 const LIMIT: u64 = 300;
 /// What localedef does without, so that it need not be put on disk for it.
@@ -128,8 +129,17 @@ fn localedef(files: &Files, locale: &str) -> Result<Vec<String>, ComposeError> {
         return Err(unknown(&definition));
     }
     let charmap = charmap(files, locale)?;
-    if !["", ".gz"].iter().any(|end| files.has_file(&format!("{DEFINITIONS}/charmaps/{charmap}{end}"))) {
-        return Err(unknown(&charmap));
+    let has_charmap = |end: &str| files.has_file(&format!("{DEFINITIONS}/charmaps/{charmap}{end}"));
+    match (has_charmap(""), has_charmap(".gz")) {
+        (false, false) => return Err(unknown(&charmap)),
+        // localedef has gzip unpack it, and else says that there is no such charmap.
+        (false, true) if !GZIP.iter().any(|path| files.has(path)) => {
+            return Err(ComposeError::new(
+                format!("Generating the locale {locale} takes gzip, which the image lacks."),
+                "Order app-arch/gzip too, or leave the locale out.",
+            ));
+        }
+        (true, _) | (false, true) => {}
     }
     let mut argv = vec!["/usr/bin/localedef", "-c", "-i", &definition, "-f", &charmap];
     if files.has_file("usr/share/locale/locale.alias") {

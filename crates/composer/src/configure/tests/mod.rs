@@ -222,6 +222,8 @@ fn what_the_image_lacks_is_an_error_or_a_message_never_a_broken_setting() {
         let unknown = System { locales: vec![locale.into()], ..System::default() };
         assert!(root.configure(&unknown, &[]).unwrap_err().message.contains("There is no locale"), "{locale}");
     }
+    let packed = System { locales: vec!["de_DE.UTF-8".into()], ..System::default() };
+    assert!(root.configure(&packed, &[]).unwrap_err().advice.contains("app-arch/gzip"));
     let error = root.configure(&System::default(), &["sshd", "apache2"]).unwrap_err();
     assert!(error.message.contains("“apache2”") && error.message.contains("nginx, sshd, sysfs"), "{error}");
 }
