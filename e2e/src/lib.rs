@@ -11,6 +11,7 @@ pub mod hand;
 pub mod mail;
 pub mod network;
 pub mod portage;
+pub mod processes;
 pub mod qemu;
 #[path = "../../crates/server/tests/service/services.rs"]
 pub mod services;

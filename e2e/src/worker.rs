@@ -30,6 +30,11 @@ impl Worker {
             .expect("the worker starts");
         Worker(child)
     }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
 }
 
 impl Drop for Worker {

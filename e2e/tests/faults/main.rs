@@ -4,6 +4,7 @@ mod alone;
 mod mirrors;
 mod network;
 mod shared;
+mod steps;
 
 use serde_json::Value;
 

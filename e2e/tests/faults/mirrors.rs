@@ -22,7 +22,7 @@ const LYING: &str = "/net-misc/whois/";
 const TORN: &str = "/sys-apps/file/";
 
 /// Serves a binhost over HTTP, the files of some packages in ways of its own.
-fn mirror(folder: PathBuf) -> String {
+pub(super) fn mirror(folder: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
     std::thread::spawn(move || {
@@ -74,7 +74,7 @@ fn another(folder: &Path) -> PathBuf {
     files.into_iter().next().expect("a file")
 }
 
-fn channel(name: &str, uri: &str) -> String {
+pub(super) fn channel(name: &str, uri: &str) -> String {
     let sample = sample_dir();
     format!(
         "[[channel]]\nname = '{name}'\ntitle = '{name}'\narch = 'amd64'\nprofile = '{0}/repo/profiles/default/linux/amd64/23.0'\n\

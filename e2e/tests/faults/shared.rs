@@ -10,30 +10,35 @@ use e2e::disk::Disk;
 use e2e::services::{self, Heard, Process, S3Server};
 use e2e::site::Site;
 use e2e::worker::Worker;
-use e2e::{hatchery, some_time, user, wait_for};
+use e2e::{hatchery, sample_dir, some_time, user, wait_for};
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(240);
+use super::mirrors;
+use super::steps::killed_in_every_step;
+
+pub(super) const LIMIT: Duration = Duration::from_secs(240);
+/// Longer than a server or the database needs to be killed and to come back, so that only workers that are killed are taken for lost.
+const LEASE: u32 = 8;
 const OPEN: [&str; 2] = ["waiting", "building"];
 
-/// What can be killed, in the order in which it is.
+/// Packages of which an image is soon made.
+const FEW: [&str; 3] = ["sys-apps/baselayout", "app-shells/bash", "sys-apps/coreutils"];
+
+/// What can be killed.
 #[derive(Clone, Copy, Debug)]
-enum Victim {
+pub(super) enum Victim {
     Server(usize),
     Worker(usize),
     Postgres,
 }
 
-use Victim::{Postgres, Server, Worker as AWorker};
-const VICTIMS: [Victim; 8] = [Server(0), AWorker(0), Postgres, Server(1), AWorker(1), Server(0), Postgres, Server(1)];
-
-struct Shared {
+pub(super) struct Shared {
     dir: PathBuf,
     postgres: Option<Process>,
     postgres_port: u16,
-    storage: S3Server,
-    sites: [Site; 2],
-    workers: [Option<Worker>; 2],
+    pub(super) storage: S3Server,
+    pub(super) sites: [Site; 2],
+    pub(super) workers: [Option<Worker>; 2],
     /// Of the storage, and of the first worker.
     disks: [Disk; 2],
     hook: String,
@@ -64,12 +69,13 @@ impl Shared {
         user::give(&token);
         user::give(&secret);
         let extra = format!(
-            "database = '{address}/site'\nworker_token_file = '{}'\nwebhooks_inside = true\n[storage]\nendpoint = '{}'\nbucket = 'hatchery'\n\
-             access_key = '{}'\nsecret_key_file = '{}'\n",
+            "database = '{address}/site'\nlease_ttl_seconds = {LEASE}\nworker_token_file = '{}'\nwebhooks_inside = true\n[storage]\nendpoint = '{}'\nbucket = 'hatchery'\n\
+             access_key = '{}'\nsecret_key_file = '{}'\n{}",
             token.display(),
             storage.address,
             services::ACCESS_KEY,
             secret.display(),
+            mirrors::channel("mirror", &mirrors::mirror(sample_dir().join("binhost"))),
         );
         // Ten minutes ahead: more than leases and notices are held, and less than S3 puts up with.
         let sites = [Site::without_worker(&folder("one"), &extra), Site::without_worker_and_ahead(&folder("two"), &extra, 600)?];
@@ -97,14 +103,21 @@ impl Shared {
         self.workers[worker] = Some(Worker::start(program, &self.sites[worker].url, &token, &dir));
     }
 
-    /// Orders at one of the servers, as programs do: again with the same key until there is an answer.
     fn order(&mut self) -> String {
+        self.order_of(&json!({}))
+    }
+
+    /// Orders at one of the servers, as programs do: again with the same key until there is an answer. What is not wished for is small.
+    pub(super) fn order_of(&mut self, wished: &Value) -> String {
         let number = self.orders.len();
-        let wish = json!({
-            "arch": "amd64", "channel": "sample", "formats": ["tar.gz"], "system": {"hostname": format!("host{number}")},
-            "packages": ["sys-apps/baselayout", "app-shells/bash", "sys-apps/coreutils"],
+        let mut wish = json!({
+            "arch": "amd64", "channel": "sample", "formats": ["tar.gz"], "packages": FEW, "system": {},
             "notify": {"webhook": format!("{}{number}", self.hook)},
         });
+        for (name, value) in wished.as_object().into_iter().flatten() {
+            wish[name] = value.clone();
+        }
+        wish["system"]["hostname"] = json!(format!("host{number}"));
         let key = format!("the order with the number {number}");
         let id = wait_for("an order is taken", LIMIT, || {
             let answer = self.sites[number % 2].order_once(&wish, &key)?;
@@ -116,13 +129,19 @@ impl Shared {
         id
     }
 
-    fn status(&self, id: &str) -> Value {
+    /// Whether this worker was given a build.
+    pub(super) fn has_leased(&self, worker: usize, build: &str) -> bool {
+        let log = std::fs::read_to_string(self.dir.join(format!("worker{worker}.log"))).unwrap_or_default();
+        log.lines().any(|line| line.contains("leased") && line.contains(build))
+    }
+
+    pub(super) fn status(&self, id: &str) -> Value {
         wait_for("the site answers", LIMIT, || {
             Some(self.sites[0].json(&format!("/api/v1/orders/{id}"))).filter(|s| s["state"].is_string())
         })
     }
 
-    fn ready(&self, id: &str) -> Value {
+    pub(super) fn ready(&self, id: &str) -> Value {
         wait_for("the image", LIMIT, || {
             let status = self.status(id);
             let open = OPEN.contains(&status["state"].as_str().unwrap_or_default());
@@ -132,20 +151,20 @@ impl Shared {
     }
 
     /// Ends a process where it stands, and starts it again a moment later.
-    fn kill(&mut self, victim: Victim) {
+    pub(super) fn kill(&mut self, victim: Victim) {
         let moment = some_time(Duration::from_millis(800));
         match victim {
-            Server(number) => {
+            Victim::Server(number) => {
                 self.sites[number].kill();
                 std::thread::sleep(moment);
                 self.sites[number].resume();
             }
-            AWorker(number) => {
+            Victim::Worker(number) => {
                 self.workers[number] = None;
                 std::thread::sleep(moment);
                 self.work(number);
             }
-            Postgres => {
+            Victim::Postgres => {
                 self.postgres = None;
                 std::thread::sleep(moment);
                 self.postgres = Some(services::run_postgres(&self.dir.join("postgres"), self.postgres_port));
@@ -179,29 +198,10 @@ impl Shared {
 fn whatever_is_killed_on_postgresql_and_s3_loses_nothing_and_doubles_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let Some(mut shared) = Shared::start(dir.path()) else { return };
-    killed_one_after_the_other(&mut shared);
+    killed_in_every_step(&mut shared, &FEW);
     a_full_storage(&mut shared);
     a_full_worker(&mut shared);
     delivered_once(&mut shared);
-}
-
-fn killed_one_after_the_other(shared: &mut Shared) {
-    for (number, victim) in VICTIMS.into_iter().enumerate() {
-        // There is always something to be interrupted.
-        let open = shared
-            .orders
-            .clone()
-            .iter()
-            .filter(|id| OPEN.contains(&shared.status(id)["state"].as_str().unwrap_or_default()))
-            .count();
-        (open..2).for_each(|_| drop(shared.order()));
-        let moment = some_time(Duration::from_millis(2_500));
-        std::thread::sleep(moment);
-        let states: Vec<Value> = shared.orders.iter().map(|id| shared.status(id)["progress"]["step"].clone()).collect();
-        eprintln!("kill {number} after {:.1} s: {victim:?}, orders {states:?}", moment.as_secs_f64());
-        shared.kill(victim);
-    }
-    shared.orders.iter().for_each(|id| drop(shared.ready(id)));
 }
 
 /// A storage that has no room for an image takes it once there is some.

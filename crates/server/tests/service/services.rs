@@ -16,6 +16,12 @@ pub const SECRET_KEY: &str = "secret-of-the-tests";
 /// A server of one kind, ended with the test that started it.
 pub struct Process(Child);
 
+impl Process {
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
