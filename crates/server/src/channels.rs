@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
-use binhost::Client;
+use binhost::{Client, IndexSnapshot};
 use contract::lease::BinhostAccess;
 use contract::{BinhostRef, Stage3};
 use gentoo::keywords::AcceptKeywords;
 use gentoo::profile::Profile;
 
-use crate::config::{ChannelConfig, Config, ConfigError};
+use crate::config::{BinhostConfig, ChannelConfig, Config, ConfigError};
+use crate::mirrors::{Index, Mirror, MirrorView};
 use crate::presets::Preset;
 
 /// A channel that could not be read is not asked again for so long.
@@ -35,6 +36,8 @@ pub struct Channel {
     /// Held while the indexes are read, so that they are read once however many ask.
     reading: tokio::sync::Mutex<()>,
     last: RwLock<Option<Reading>>,
+    /// What was seen of each binhost, in the configuration's order.
+    mirrors: Vec<Mirror>,
     /// The stage3 that was read last.
     base: Mutex<Option<Arc<Base>>>,
 }
@@ -96,6 +99,7 @@ impl Channels {
                     ttl: Duration::from_secs(config.index_ttl_seconds),
                     reading: tokio::sync::Mutex::new(()),
                     last: RwLock::new(None),
+                    mirrors: channel.binhosts.iter().map(|_| Mirror::default()).collect(),
                     base: Mutex::default(),
                 })
             })
@@ -183,24 +187,25 @@ impl Channel {
         Unavailable { channel: self.config.name.clone(), reason }
     }
 
-    /// Reads every index of the channel. All must be there: a plan made without the best binhost would silently be another one.
+    /// Reads every index of the channel. All must be there: a plan made without the best binhost would silently be another one. The others are
+    /// read even where one cannot be, so that the operator sees how each does.
     fn read(&self) -> Result<Arc<Snapshot>, Unavailable> {
         let mut profile = self.profile()?;
-        let access = self.access().map_err(|e| self.unavailable(e.to_string()))?;
-        let mut binhosts = Vec::with_capacity(access.len());
+        let read: Vec<_> =
+            self.config.binhosts.iter().zip(&self.mirrors).map(|(binhost, mirror)| self.index(binhost, mirror)).collect();
+        let mut binhosts = Vec::with_capacity(read.len());
         let (mut gone, mut told) = (BTreeSet::new(), false);
-        for access in &access {
-            let index = self.client.index(access).map_err(|e| self.unavailable(e.to_string()))?;
+        for (binhost, read) in self.config.binhosts.iter().zip(read) {
+            let (index, absent) = read?;
             // A new binhost of one's own knows nothing of the profile yet.
             if !told && IMPLICIT.iter().any(|key| index.packages.header.contains_key(*key)) {
                 profile.set_implicit_iuse_from_index(&index.packages.header);
                 told = true;
             }
-            let absent = self.client.absent(access, &index.packages).map_err(|e| self.unavailable(e.to_string()))?;
-            gone.extend(absent.into_iter().map(|path| (access.name.clone(), path)));
+            gone.extend(absent.into_iter().map(|path| (binhost.name.clone(), path)));
             let reference = BinhostRef {
-                name: access.name.clone(),
-                uri: self.served_at(&access.name).unwrap_or_else(|| access.uri.clone()),
+                name: binhost.name.clone(),
+                uri: self.served_at(&binhost.name).unwrap_or_else(|| binhost.uri.clone()),
                 index_sha256: index.sha256,
                 timestamp: index.timestamp,
             };
@@ -217,6 +222,28 @@ impl Channel {
         source.installed = base.as_ref().map(|base| base.installed.clone());
         let base = base.map(|base| base.stage3.clone());
         Ok(Arc::new(Snapshot { universe: resolver::Universe::new(source), package_count, base, profile: self.profile_name() }))
+    }
+
+    /// The index of a binhost, with the paths that it lists and its folder does not have.
+    fn index(&self, binhost: &BinhostConfig, mirror: &Mirror) -> Result<(IndexSnapshot, BTreeSet<String>), Unavailable> {
+        let read = || {
+            let access = binhost.access().map_err(|e| e.to_string())?;
+            let index = self.client.index(&access).map_err(|e| e.to_string())?;
+            let absent = self.client.absent(&access, &index.packages).map_err(|e| e.to_string())?;
+            Ok((index, absent))
+        };
+        let read = read();
+        let seen = |(index, absent): &(IndexSnapshot, BTreeSet<String>)| {
+            Index::read_now(index.timestamp, index.packages.entries.len(), absent.len())
+        };
+        mirror.note(&read.as_ref().map(seen).map_err(String::clone));
+        read.map_err(|reason| self.unavailable(reason))
+    }
+
+    /// How each binhost does, best first, as far as this server knows.
+    pub fn mirrors(&self) -> Vec<MirrorView> {
+        let availability = self.availability();
+        self.config.binhosts.iter().zip(&self.mirrors).map(|(binhost, mirror)| mirror.view(binhost, &availability)).collect()
     }
 
     /// The newest stage3 with what it has installed. It is fetched and read when its list names another than before.

@@ -114,6 +114,14 @@ pub fn measured(seconds: u64) -> String {
     }
 }
 
+/// `3 min 5 s`, `12 days`: how old something is.
+pub fn age(seconds: u64) -> String {
+    match seconds / 86_400 {
+        0 | 1 => measured(seconds),
+        days => say!("{n} days", n = days),
+    }
+}
+
 /// `123.4 MB`, in powers of ten.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["", "kB", "MB", "GB", "TB"];
@@ -170,6 +178,7 @@ mod tests {
             [between(5, 119), between(100, 121), between(0, 7_300)],
             ["5 to 119 seconds", "1 to 3 minutes", "0 to 3 hours"]
         );
+        assert_eq!([age(185), age(2 * 86_400 + 5)], ["3 min 5 s", "2 days"]);
         assert_eq!(duration(61), "about a minute");
         assert_eq!(duration(95), "about 2 minutes");
         assert_eq!(duration(7_200), "about 2 hours");

@@ -27,6 +27,7 @@ mod http;
 mod kept;
 mod lacking;
 mod limits;
+mod mirrors;
 mod notices;
 mod oidc;
 mod orders;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -14,7 +14,9 @@ use super::SharedApp;
 use super::openapi::Unauthorized;
 use super::operator::Operator;
 use super::problem::Problem;
+use crate::channels::Channel;
 use crate::clock::now;
+use crate::mirrors::{MirrorState, MirrorView};
 
 /// Upper bounds of the times of answers, in seconds.
 const BOUNDS: [f64; 8] = [0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0, 30.0];
@@ -109,8 +111,47 @@ pub async fn metrics(State(app): SharedApp, _: Operator) -> Result<Response, Pro
     let asking = workers.iter().filter(|worker| worker.asking).count();
     text.line("hatchery_workers", "state=\"asking\"", asking as f64);
     text.line("hatchery_workers", "state=\"other\"", (workers.len() - asking) as f64);
+    mirrors(&mut text, app.catalogue.channels.all());
     app.counters.write(&mut text);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.0).into_response())
+}
+
+/// How the binhosts do that this server reads.
+fn mirrors(text: &mut Text, channels: &[Arc<Channel>]) {
+    let mirrors: Vec<(String, MirrorView)> = channels
+        .iter()
+        .flat_map(|channel| channel.mirrors().into_iter().map(|mirror| (labels(&channel.config.name, &mirror.name), mirror)))
+        .collect();
+    text.kind("hatchery_mirror", "gauge", "1 for the state that a binhost is in, 0 for the others.");
+    for (labels, mirror) in &mirrors {
+        for state in MirrorState::ALL {
+            let is_in_it = f64::from(u8::from(mirror.state == state));
+            text.line("hatchery_mirror", &format!("{labels},state=\"{}\"", state.name()), is_in_it);
+        }
+    }
+    // What was never read has no numbers.
+    let mut numbers = |name: &str, help: &str, number: fn(&MirrorView) -> Option<f64>| {
+        text.kind(name, "gauge", help);
+        for (labels, number) in mirrors.iter().filter_map(|(labels, mirror)| Some((labels, number(mirror)?))) {
+            text.line(name, labels, number);
+        }
+    };
+    numbers("hatchery_mirror_packages", "Packages in the index of a binhost.", |mirror| mirror.packages.map(|n| n as f64));
+    numbers("hatchery_mirror_read_timestamp_seconds", "When the index of a binhost was read last.", |mirror| {
+        mirror.read.map(|s| s as f64)
+    });
+    numbers("hatchery_mirror_index_timestamp_seconds", "When the index of a binhost was made.", |mirror| {
+        mirror.made.map(|s| s as f64)
+    });
+    numbers("hatchery_mirror_failure_timestamp_seconds", "When reading a binhost failed last.", |mirror| {
+        mirror.failed.map(|s| s as f64)
+    });
+}
+
+/// The labels of a binhost. Their names are the operator's, so they are escaped.
+fn labels(channel: &str, binhost: &str) -> String {
+    let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("channel=\"{}\",binhost=\"{}\"", escaped(channel), escaped(binhost))
 }
 
 #[cfg(test)]

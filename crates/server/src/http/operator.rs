@@ -22,6 +22,7 @@ use crate::client::{cookie, who};
 use crate::clock;
 use crate::db::{BuildState, Cause, CountedWish, Gate, Role, Turn, step_number};
 use crate::held_up::HeldUp;
+use crate::mirrors::{MirrorState, MirrorView};
 use crate::secret;
 use crate::source_builds::SourceBuilds;
 use crate::words;
@@ -71,12 +72,15 @@ struct WorkerView {
     speed: f64,
 }
 
-/// A channel, and why it cannot be used where it cannot.
+/// A channel as this server knows it.
 #[derive(Serialize, utoipa::ToSchema)]
-#[schema(as = ChannelTrouble)]
+#[schema(as = ChannelState)]
 struct ChannelView {
     name: String,
+    /// Why it cannot be used, where it cannot.
     trouble: Option<String>,
+    /// Its binhosts, best first.
+    mirrors: Vec<MirrorView>,
 }
 
 #[derive(Template)]
@@ -297,6 +301,7 @@ async fn site(app: &App) -> crate::db::Result<SiteView> {
             Availability::Unavailable(unavailable) => Some(unavailable.reason),
             Availability::Available(_) | Availability::Unknown => None,
         },
+        mirrors: channel.mirrors(),
     });
     let numbers = app.db.numbers().await?;
     Ok(SiteView {

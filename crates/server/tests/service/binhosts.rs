@@ -1,8 +1,9 @@
 //! Binhosts that a site gives out, and what its operator offers of them.
 
 use contract::Format;
+use serde_json::Value;
 
-use crate::common::{Setup, Site, folder, make_channel, order};
+use crate::common::{Setup, Site, folder, make_channel, operator_token, order, wait_until};
 
 #[test]
 fn a_binhost_is_given_out_and_its_packages_are_limited() {
@@ -50,5 +51,67 @@ fn a_binhost_is_given_out_and_its_packages_are_limited() {
     let answer = refused("virtual/udev");
     assert!(answer.status == 422 && answer.text().contains("does not offer it"), "{}", answer.text());
     site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
+    site.stop();
+}
+
+#[test]
+fn the_operator_sees_how_each_binhost_does() {
+    let (_dir, path) = folder();
+    let second = path.join("second");
+    let setup = Setup {
+        top: "index_ttl_seconds = 1\n".into(),
+        tables: format!("[[channel.binhost]]\nname = 'second'\nuri = 'file://{}'\nallow_unsigned = true\n", second.display()),
+        ..Setup::default()
+    };
+    let site = Site::start_with(&path, &setup);
+    let token = operator_token(&path);
+    let operator = [("Authorization", &*format!("Bearer {token}"))];
+    let channel = || site.get_with("/api/v1/operator/site", &operator).json()["channels"][0].clone();
+    let states = || channel()["mirrors"].as_array().unwrap().iter().map(|mirror| mirror["state"].clone()).collect::<Vec<Value>>();
+
+    // One that is not there sets the other aside.
+    wait_until("the channel was looked at", || states() == ["set-aside", "unreadable"]);
+    let seen = channel();
+    assert!(seen["trouble"].as_str().unwrap().contains("second"), "{seen:#}");
+    let [here, there] = [&seen["mirrors"][0], &seen["mirrors"][1]];
+    assert_eq!((&here["packages"], &here["made"]), (&8.into(), &1_795_334_700.into()), "{here:#}");
+    assert!(here["read"].is_i64() && here["failure"].is_null() && here["failed"].is_null(), "{here:#}");
+    assert!(there["read"].is_null() && there["packages"].is_null() && there["failed"].is_i64(), "{there:#}");
+    assert!(there["failure"].as_str().unwrap().contains("second"), "{there:#}");
+    let form = "application/x-www-form-urlencoded";
+    let in_at_the_door = site.post("/operator", form, &format!("operator_token={token}"));
+    let cookie = in_at_the_door.header("set-cookie").split(';').next().unwrap().to_owned();
+    let page = |language| site.get_with("/operator", &[("Cookie", &*cookie), ("Accept-Language", language)]).text();
+    let (english, german) = (page("en"), page("de"));
+    for words in
+        ["<td>set aside</td>", "<strong>cannot be read</strong>", here["uri"].as_str().unwrap(), there["uri"].as_str().unwrap()]
+    {
+        assert!(english.contains(words), "{words}: {english}");
+    }
+    for words in ["<td>beiseitegelegt</td>", "<strong>nicht lesbar</strong>", "der Binhost second hat in"] {
+        assert!(german.contains(words), "{words}: {german}");
+    }
+
+    // Once it is there, both are used; what went wrong last is still known.
+    make_channel(&second);
+    std::fs::remove_file(second.join("dev-vcs/git-2.40.1.gpkg.tar")).unwrap();
+    wait_until("both are used", || {
+        site.get("/api/v1/packages?q=bash");
+        states() == ["used", "used"]
+    });
+    let there = channel()["mirrors"][1].clone();
+    assert_eq!((&there["packages"], &there["absent"]), (&8.into(), &1.into()), "{there:#}");
+    assert!(there["read"].as_i64() >= there["failed"].as_i64() && there["failure"].is_string(), "{there:#}");
+    assert!(page("en").contains("(1 of them absent)"));
+    let metrics = site.get_with("/metrics", &operator).text();
+    let labels = "channel=\"test\",binhost=\"second\"";
+    for line in [
+        format!("hatchery_mirror{{{labels},state=\"used\"}} 1"),
+        format!("hatchery_mirror{{{labels},state=\"unreadable\"}} 0"),
+        format!("hatchery_mirror_packages{{{labels}}} 8"),
+        format!("hatchery_mirror_index_timestamp_seconds{{{labels}}} 1795334700"),
+    ] {
+        assert!(metrics.lines().any(|known| known == line), "{line}\n{metrics}");
+    }
     site.stop();
 }
