@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::count;
+use crate::report::builds;
 use crate::{Advice, Point};
 
 const WIDTH: f64 = 640.0;
@@ -49,7 +49,7 @@ pub fn svg(advice: &Advice) -> String {
         x(advice.cost.builds),
         y(advice.served)
     );
-    let note = format!("{}: {}", count(advice.cost.builds, "build"), advice.served);
+    let note = format!("{}: {}", builds(advice.cost.builds), advice.served);
     // Towards the right edge the words stand before the dot.
     let at = x(advice.cost.builds);
     let (shift, anchor) = if at > WIDTH * 0.75 { (-8.0, "end") } else { (8.0, "start") };

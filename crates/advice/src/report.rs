@@ -67,9 +67,9 @@ impl Advice {
     pub fn in_short(&self) -> String {
         let limit = match (self.budget.builds, self.budget.bytes) {
             (None, None) => "Without a limit".to_owned(),
-            (Some(builds), None) => format!("With {} more", count(builds, "build")),
+            (Some(most), None) => format!("With {} more", builds(most)),
             (None, Some(bytes)) => format!("With {} more", size(bytes)),
-            (Some(builds), Some(bytes)) => format!("With {} and {} more", count(builds, "build"), size(bytes)),
+            (Some(most), Some(bytes)) => format!("With {} and {} more", builds(most), size(bytes)),
         };
         let best = match self.at_most == self.served {
             true => "No other choice serves more.".to_owned(),
@@ -78,12 +78,12 @@ impl Advice {
         let mut text = format!(
             "{limit}, {} of {} that lacked something would have been served, by {} ({}). {best}",
             self.served,
-            count(self.orders, "order"),
-            count(self.cost.builds, "build"),
+            orders(self.orders),
+            builds(self.cost.builds),
             size(self.cost.bytes),
         );
         if self.left_out > 0 {
-            let _ = write!(text, " {} with rarer wishes were not looked at.", count(self.left_out, "order"));
+            let _ = write!(text, " {} with rarer wishes were not looked at.", orders(self.left_out));
         }
         text
     }
@@ -91,9 +91,9 @@ impl Advice {
 
 impl fmt::Display for PackageAdvice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: lacked by {}", self.package, count(self.orders, "order"))?;
+        write!(f, "{}: lacked by {}", self.package, orders(self.orders))?;
         for wished in self.wishes.iter().take(MAX_NAMES) {
-            write!(f, "\n  {} asked for {}", count(wished.orders, "order"), wished.wish)?;
+            write!(f, "\n  {} asked for {}", orders(wished.orders), wished.wish)?;
         }
         if self.wishes.len() > MAX_NAMES {
             write!(f, "\n  and {} rarer ones", self.wishes.len() - MAX_NAMES)?;
@@ -125,10 +125,11 @@ impl fmt::Display for Buildable {
             Kind::New if flags.is_empty() => write!(f, "{place}build {}", self.package)?,
             Kind::New => write!(f, "{place}build {} with {flags}", self.package)?,
         }
-        write!(f, "; it meets what {} asked of the package", count(self.meets, "order"))?;
+        write!(f, "; it meets what {} asked of the package", orders(self.meets))?;
         let adds = &self.adds;
-        let about = if adds.guessed { "some " } else { "" };
-        write!(f, "; {about}{}", size(adds.size))?;
+        let size_of = size(adds.size);
+        let about = if adds.guessed { format!("some {size_of}") } else { size_of };
+        write!(f, "; {about}")?;
         match &adds.known_from {
             None => write!(f, "; what it draws in is not known")?,
             Some(_) if adds.packages.is_empty() && adds.builds.is_empty() => write!(f, "; it draws in nothing more")?,
@@ -148,7 +149,7 @@ impl fmt::Display for Buildable {
         }
         let against: u64 = self.against.iter().map(|wished| wished.orders).sum();
         if against > 0 {
-            write!(f, "; {} asked for the opposite", count(against, "order"))?;
+            write!(f, "; {} asked for the opposite", orders(against))?;
         }
         Ok(())
     }
@@ -159,8 +160,12 @@ fn some_of(names: &[String]) -> String {
     if names.len() > MAX_NAMES { format!("{first} and {} more", names.len() - MAX_NAMES) } else { first }
 }
 
-pub(crate) fn count(number: u64, thing: &str) -> String {
-    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+pub(crate) fn builds(number: u64) -> String {
+    if number == 1 { "1 build".to_owned() } else { format!("{number} builds") }
+}
+
+fn orders(number: u64) -> String {
+    if number == 1 { "1 order".to_owned() } else { format!("{number} orders") }
 }
 
 pub(crate) fn size(bytes: u64) -> String {

@@ -48,7 +48,7 @@ impl ClientArgs {
         // A token is for the site it was given out by, and shown to no other.
         let is_usual = server.is_none_or(|server| [self.server.as_deref(), file.server.as_deref()].contains(&Some(server)));
         let token = if is_usual { self.token(file)? } else { None };
-        Ok(Site::new(&address).with_token(token))
+        Site::new(&address).with_token(token)
     }
 
     fn token(&self, file: File) -> anyhow::Result<Option<String>> {

@@ -61,8 +61,11 @@ impl Site {
     }
 
     /// The same site for whoever holds this token.
-    pub fn with_token(self, token: Option<String>) -> Self {
-        Site { authorization: token.map(|token| format!("Bearer {token}")), ..self }
+    pub fn with_token(self, token: Option<String>) -> anyhow::Result<Self> {
+        if token.as_ref().is_some_and(|token| token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            bail!("the token is no single word: name a file that holds the token and nothing else");
+        }
+        Ok(Site { authorization: token.map(|token| format!("Bearer {token}")), ..self })
     }
 
     /// Whether the site answers.
@@ -215,7 +218,7 @@ impl OperatorArgs {
     pub fn site(&self) -> anyhow::Result<Site> {
         let token = std::fs::read_to_string(&self.token_file)
             .with_context(|| format!("the operator's token cannot be read from {}", self.token_file.display()))?;
-        Ok(Site::new(&self.server).with_token(Some(token.trim().to_owned())))
+        Site::new(&self.server).with_token(Some(token.trim().to_owned()))
     }
 }
 

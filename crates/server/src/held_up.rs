@@ -9,7 +9,7 @@ use contract::lease::LeaseRequest;
 use crate::app::App;
 use crate::db::{self, Gate};
 use crate::kept::Kept;
-use crate::turns::can_make;
+use crate::turns::may_make;
 
 /// What other servers changed may be heard of so much later; what this one changed counts at once.
 const KEPT: Duration = Duration::from_secs(1);
@@ -61,11 +61,8 @@ impl App {
         }
         let outlook = self.outlook().await?;
         let turn = outlook.turns().iter().find(|turn| turn.build == build);
-        // One that is known by its reports alone has not said yet what it can.
-        let can = |abilities: &LeaseRequest, turn| {
-            *abilities == LeaseRequest::default() || can_make(abilities, turn, self.config.boot_gate)
-        };
-        let nobody = turn.is_some_and(|turn| !found.abilities.iter().any(|abilities| can(abilities, turn)));
+        let gate = self.config.boot_gate;
+        let nobody = turn.is_some_and(|turn| !found.abilities.iter().any(|abilities| may_make(abilities, turn, gate)));
         Ok(nobody.then_some(HeldUp::NoneCan))
     }
 

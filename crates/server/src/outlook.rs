@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use contract::lease::LeaseRequest;
 use queue::forecast::{Arrivals, Entry, Forecast, Queue, Running};
 use queue::policy::{self, Waiting, Wanting};
 use queue::{Calibration, CostModel, Range, Work};
@@ -14,6 +15,7 @@ use crate::app::App;
 use crate::clock::exact_now;
 use crate::db::{self, QueueRows, step_seconds};
 use crate::reconcile::wait;
+use crate::turns::may_make;
 
 /// An outlook older than this is worked out anew, changes or not.
 const STALE: Duration = Duration::from_secs(5);
@@ -52,6 +54,12 @@ pub struct Turn {
     pub formats: Vec<String>,
     /// The channel whose packages it builds from source; none for an image.
     pub source_for: Option<String>,
+}
+
+impl Turn {
+    fn of(row: &db::WaitingRow) -> Turn {
+        Turn { build: row.id.clone(), arch: row.arch.clone(), formats: row.formats.clone(), source_for: row.source_for.clone() }
+    }
 }
 
 /// Keeps the newest outlook.
@@ -151,11 +159,12 @@ impl App {
         let began = Instant::now();
         let rows = self.db.queue_rows().await?;
         let (samples, promises) = (self.db.samples().await?, self.db.promises().await?);
-        let idle = self.db.workers().await?.into_iter().map(|worker| worker.name).collect();
+        let workers: Vec<_> = self.db.workers().await?.into_iter().map(|worker| (worker.name, worker.abilities)).collect();
+        let boot_gate = self.config.boot_gate;
         let outlook = tokio::task::spawn_blocking(move || {
             let model = Arc::new(CostModel::learn(&samples));
             let calibration = Calibration::learn(&promises.into_iter().map(|(p, _)| p).collect::<Vec<_>>());
-            Outlook { took: began.elapsed(), ..work_out(rows, model, calibration, idle) }
+            Outlook { took: began.elapsed(), ..work_out(rows, model, calibration, (workers, boot_gate)) }
         });
         let outlook = Arc::new(outlook.await.map_err(|e| sqlx::Error::Decode(Box::new(e)))?);
         *self.outlooks.kept.write().unwrap_or_else(PoisonError::into_inner) = Some((version, outlook.clone()));
@@ -173,7 +182,17 @@ pub async fn renew(app: Arc<App>) {
     }
 }
 
-fn work_out(rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, idle: Vec<String>) -> Outlook {
+/// The workers that are there with what they can, and whether images are started before they are given out.
+type Hands = (Vec<(String, LeaseRequest)>, bool);
+
+fn work_out(mut rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, (workers, boot_gate): Hands) -> Outlook {
+    // Nobody waits for what no worker can make.
+    let is_stuck = |row: &db::WaitingRow| {
+        let turn = Turn::of(row);
+        !workers.is_empty() && !workers.iter().any(|(_, abilities)| may_make(abilities, &turn, boot_gate))
+    };
+    let (stuck, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut rows.waiting).into_iter().partition(is_stuck);
+    rows.waiting = waiting;
     let mut users = Users::default();
     let now = exact_now();
     let used = used(&rows, &model, &mut users, now);
@@ -193,7 +212,7 @@ fn work_out(rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, id
         now,
         waiting,
         running: rows.running.iter().map(|row| running(row, now)).collect(),
-        idle: idle.into_iter().filter(|name| !busy.contains(&name.as_str())).collect(),
+        idle: workers.into_iter().map(|(name, _)| name).filter(|name| !busy.contains(&name.as_str())).collect(),
         used,
         arrivals: Arrivals::seen(rows.came.iter().map(|c| (model.seconds(&c.work, None), c.work_before)), rows.watched(now)),
         failing: (failed as f64 + 0.5) / (ended as f64 + 20.0),
@@ -204,15 +223,7 @@ fn work_out(rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, id
         positions: turns.iter().zip(1..).map(|(row, position)| (row.id.clone(), position)).collect(),
         work_before: work_before.collect(),
         numbers: numbers.map(|(id, place)| (id.clone(), number(place))).collect(),
-        turns: turns
-            .iter()
-            .map(|row| Turn {
-                build: row.id.clone(),
-                arch: row.arch.clone(),
-                formats: row.formats.clone(),
-                source_for: row.source_for.clone(),
-            })
-            .collect(),
+        turns: turns.into_iter().chain(&stuck).map(Turn::of).collect(),
         forecast: queue::forecast::forecast(&queue, &model, 1),
         queue,
         calibration,
@@ -313,7 +324,7 @@ mod tests {
             ..QueueRows::default()
         };
         let model = Arc::new(CostModel::learn(&[]));
-        let outlook = work_out(rows, model, Calibration::learn(&[]), vec!["w".into()]);
+        let outlook = work_out(rows, model, Calibration::learn(&[]), (vec![("w".into(), LeaseRequest::default())], false));
         assert_eq!(outlook.turns().iter().map(|turn| turn.build.as_str()).collect::<Vec<_>>(), ["a", "d", "c", "b"]);
         assert_eq!((outlook.position("c"), outlook.position("gone")), (Some(3), None));
         let middle = |id: &str| outlook.ready(id).unwrap().1.middle;
@@ -326,9 +337,25 @@ mod tests {
     }
 
     #[test]
+    fn what_no_worker_can_make_holds_nobody_up() {
+        let source = db::WaitingRow { source_for: Some("own".into()), formats: Vec::new(), ..waiting("s", 1, "x", 100) };
+        let outlook = |first: Option<&db::WaitingRow>| {
+            let waiting = first.cloned().into_iter().chain([waiting("a", 2, "y", 90)]).collect();
+            let workers = vec![("w".into(), LeaseRequest { arches: vec!["amd64".into()], ..LeaseRequest::default() })];
+            let rows = QueueRows { waiting, ..QueueRows::default() };
+            work_out(rows, Arc::new(CostModel::learn(&[])), Calibration::learn(&[]), (workers, false))
+        };
+        let (alone, behind) = (outlook(None), outlook(Some(&source)));
+        let middle = |outlook: &Outlook| outlook.forecast.range(2).unwrap().middle;
+        assert_eq!(middle(&behind), middle(&alone));
+        assert_eq!((behind.position("a"), behind.position("s")), (Some(1), None));
+        assert!(behind.turns().iter().any(|turn| turn.build == "s"), "a worker that can make it may come");
+    }
+
+    #[test]
     fn without_a_worker_no_time_is_named() {
         let rows = QueueRows { waiting: vec![waiting("a", 1, "x", 100)], ..QueueRows::default() };
-        let outlook = work_out(rows, Arc::new(CostModel::learn(&[])), Calibration::learn(&[]), Vec::new());
+        let outlook = work_out(rows, Arc::new(CostModel::learn(&[])), Calibration::learn(&[]), (Vec::new(), false));
         assert!(outlook.ready("a").is_none());
         assert!(outlook.newcomer(&work_of(&Summary::default(), &[Format::Zip])).is_none());
     }

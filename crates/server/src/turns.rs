@@ -93,8 +93,13 @@ fn seconds(outlook: &Outlook, worker: &str, row: &CandidateRow, known: &Known) -
     outlook.build_seconds(&row.work.left_to(known, &row.sketch)) * outlook.speed(worker)
 }
 
+/// Whether a worker can make a build, as far as is known: one that is known by its reports alone has not said yet what it can.
+pub fn may_make(abilities: &LeaseRequest, turn: &Turn, boot_gate: bool) -> bool {
+    *abilities == LeaseRequest::default() || can_make(abilities, turn, boot_gate)
+}
+
 /// Whether a worker can make a build: it runs the architecture, writes the formats, and has the memory.
-pub fn can_make(abilities: &LeaseRequest, turn: &Turn, boot_gate: bool) -> bool {
+fn can_make(abilities: &LeaseRequest, turn: &Turn, boot_gate: bool) -> bool {
     let writes = |format: &String| abilities.formats.is_empty() || abilities.formats.contains(format);
     let needs = memory(&turn.formats, boot_gate);
     let has_root = |channel: &String| abilities.builds_source_for.contains(channel);

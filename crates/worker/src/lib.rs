@@ -78,8 +78,14 @@ pub fn run(config: &Config, stop: &AtomicBool) -> Result<(), WorkerError> {
         memory_bytes: memory::memory(),
         builds_source_for: source::usable(&config.build_roots, &workshop),
     };
+    let mut had_room = true;
     while !stop.load(Ordering::Relaxed) {
-        if !has_room(&workshop) {
+        let has_room = has_room(&workshop);
+        if has_room != had_room {
+            tell_of_room(&workshop, has_room);
+            had_room = has_room;
+        }
+        if !has_room {
             std::thread::sleep(FULL);
             continue;
         }
@@ -109,11 +115,17 @@ fn has_room(workshop: &Workshop) -> bool {
         return true;
     }
     trim(workshop, 0);
-    let full = workshop.is_full();
-    if full {
-        tracing::warn!(folder = %workshop.dir().display(), "the disk is full: no work is taken until there is room");
+    !workshop.is_full()
+}
+
+/// Says that there is room no more, or again: once, as it may stay so for days.
+fn tell_of_room(workshop: &Workshop, has_room: bool) {
+    let (folder, mebibytes) = (workshop.dir().display(), workshop::LITTLE_ROOM >> 20);
+    if has_room {
+        tracing::info!(%folder, "there is room on the disk again: work is taken");
+    } else {
+        tracing::warn!(%folder, "less than {mebibytes} MiB are free on the disk: no work is taken until there is room");
     }
-    !full
 }
 
 /// Keeps the worker's folders within their size. Work goes on where that fails: what is too much is removed the next time.

@@ -17,7 +17,7 @@ use crate::build::compose_failure;
 const PACKAGES_PART: u64 = 4;
 
 /// With less than so many bytes left a disk counts as full.
-const LITTLE_ROOM: u64 = 64 << 20;
+pub(crate) const LITTLE_ROOM: u64 = 64 << 20;
 
 /// The folders a worker builds in: the packages it has fetched, the store of file contents and compressed forms, and scratch space.
 pub struct Workshop {

@@ -10,6 +10,9 @@ use super::{Db, System};
 /// The version of the tables that this server works with.
 pub const NEWEST: i64 = 20;
 
+/// What only newer servers work with.
+const NEWER: i64 = NEWEST + 1;
+
 /// The oldest version that SQLite can be brought back to: what was before it is not undone, as no server of that time is in use.
 pub const OLDEST: i64 = 5;
 
@@ -20,6 +23,11 @@ pub enum MigrateError {
     Database(#[from] sqlx::Error),
     #[error("the tables are not as this version of Hatchery knows them: {0}")]
     Tables(#[from] sqlx::migrate::MigrateError),
+    #[error(
+        "the tables are of version {0}, which a newer Hatchery made; this one knows {OLDEST} to {NEWEST}. Start the newer one again, or let it bring \
+         them back: hatchery migrate --to {NEWEST}"
+    )]
+    Newer(i64),
     #[error("there is no site: {0} is not there. Name the site's configuration with --config")]
     NoSite(String),
     #[error("there is no way to version {0} of the tables; this Hatchery knows {OLDEST} to {NEWEST}")]
@@ -89,6 +97,10 @@ impl Db {
         if !(OLDEST..=NEWEST).contains(&version) {
             return Err(MigrateError::NoSuchVersion(version));
         }
+        // Where there are no tables yet, there is no version either.
+        if let Ok(known @ NEWER..) = self.tables_version().await {
+            return Err(MigrateError::Newer(known));
+        }
         let steps = match self.system {
             System::Sqlite => SQLITE,
             System::Postgres => POSTGRES,
@@ -115,5 +127,25 @@ fn migrations(step: &Step) -> Vec<Migration> {
         Some(back) => {
             vec![migration(MigrationType::ReversibleUp, forward), migration(MigrationType::ReversibleDown, back)]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tables_of_a_newer_version_are_left_alone_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = dir.path().join("x.sqlite").to_string_lossy().into_owned();
+        let db = Db::open(&address).await.unwrap();
+        let newer = "INSERT INTO _sqlx_migrations SELECT $1, 'later', installed_on, success, checksum, execution_time FROM _sqlx_migrations LIMIT 1";
+        sqlx::query(newer).bind(NEWEST + 1).execute(&db.pool).await.unwrap();
+        for version in [NEWEST, OLDEST] {
+            let told = db.migrate(version).await.unwrap_err().to_string();
+            assert!(told.contains(&format!("hatchery migrate --to {NEWEST}")), "{told}");
+        }
+        db.close().await;
+        assert!(Db::open(&address).await.is_err());
     }
 }

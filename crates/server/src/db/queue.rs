@@ -26,6 +26,7 @@ const LAST_BUILT: i64 = 40;
 const ENDS: i64 = 200;
 
 /// A build that waits.
+#[derive(Clone)]
 pub struct WaitingRow {
     pub id: String,
     pub place: i64,
@@ -40,6 +41,7 @@ pub struct WaitingRow {
 }
 
 /// An order that wants a build.
+#[derive(Clone)]
 pub struct WantedRow {
     pub user: String,
     pub since: i64,

@@ -108,7 +108,8 @@ pub async fn act(State(app): SharedApp, _: Operator, Json(act): Json<Act>) -> Re
         }
         Act::Revoke { name } => app.db.revoke_token(name).await?,
         Act::Invite { email, role } => {
-            contract::check_email(email).map_err(|e| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, e.to_string()))?;
+            contract::check_email(email)
+                .map_err(|e| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("{}.", e.message)))?;
             app.db.invite(&accounts::canonical(email), *role).await.map(|()| true)?
         }
         Act::Uninvite { email } => app.db.uninvite(&accounts::canonical(email)).await?,

@@ -228,15 +228,17 @@ mod tests {
 
     #[test]
     fn each_sentence_is_said_somewhere() {
-        let others = ["src", "../contract/src", "../resolver/src", "../attest/src", "../../presets"];
+        let others = ["src", "../contract/src", "../resolver/src", "../attest/src", "../advice/src", "../../presets"];
         let sources = said(&[others.as_slice(), BUILDERS.as_slice()].concat());
         // What is put together of a word and a number or name, with the word in another place.
         let kinds = resolver::ChangeKind::ALL.map(resolver::ChangeKind::label);
         let is_change =
             |text: &str| kinds.iter().any(|kind| text == format!("{{n}} {kind}") || text == format!("{kind} {{what}}"));
         let is_advisory = |text: &str| text.contains("touch it") || text.contains("touches it") || text.contains("GLSA {id}");
+        let is_place = |text: &str| ["{n}. ", "not chosen: "].iter().any(|place| text.starts_with(place));
         for (english, own) in &texts() {
-            let is_there = sources.contains(&without_names(english)) || is_change(english) || is_advisory(english);
+            let is_made = is_change(english) || is_advisory(english) || is_place(english);
+            let is_there = is_made || sources.contains(&without_names(english));
             assert!(is_there, "nobody says {english:?} any more");
             let places = |text: &str| {
                 let mut places = Shape::new(text, String::new()).places;
@@ -355,6 +357,14 @@ mod tests {
         assert_eq!(
             german("2 upgraded, 1 other USE; 1 security advisory no longer touches it").await,
             "2 erneuert, 1 mit anderem USE; 1 Sicherheitshinweis betrifft es nicht mehr"
+        );
+        assert_eq!(
+            german("With 25 builds more, 3 of 3 orders that lacked something would have been served, by 1 build (4.6 MiB). No other choice serves more.").await,
+            "Mit 25 Bauten mehr wären 3 von 3 Bestellungen, denen etwas fehlte, erfüllt worden, durch 1 Bau (4.6 MiB). Keine andere Wahl erfüllt mehr."
+        );
+        assert_eq!(
+            german("a/b: lacked by 1 order\n  1 order asked for a/b[c]\n  2. build =a/b-1 once more with c; it meets what 1 order asked of the package; some 4.4 MiB; what it draws in is not known").await,
+            "a/b: fehlte 1 Bestellung\n  von 1 Bestellung gewünscht: a/b[c]\n  2. =a/b-1 noch einmal bauen mit c; es erfüllt die Wünsche von 1 Bestellung an das Paket; etwa 4.4 MiB; was es nach sich zieht, ist nicht bekannt"
         );
         assert_eq!(german("upgraded a/b 1 → 2").await, "erneuert: a/b 1 → 2");
         assert_eq!(german("Did you mean a/b or a/c? Or leave out d/e.").await, "Meintest du a/b oder a/c? Oder lass d/e weg.");
