@@ -48,7 +48,7 @@ fn main() -> Result<(), String> {
     let advice = advise(&demands, &Known::new(implicit, &packages.entries, [], repository), question);
     println!("{advice}");
     eprintln!("{} kinds of orders, worked out in {:.1?}", demands.len(), start.elapsed());
-    std::fs::write("advice.svg", svg(&advice)).map_err(|e| e.to_string())
+    std::fs::write("advice.svg", svg(&advice, str::to_owned)).map_err(|e| e.to_string())
 }
 
 /// Orders by what they lacked, and what they asked for and got.

@@ -13,8 +13,9 @@ const TOP: f64 = 16.0;
 const RIGHT: f64 = 16.0;
 
 /// An SVG picture: a step line of what is served when one goes on building, above it the line that no choice can pass, and the choice
-/// itself as a dot. Its colours are those of the text around it, so it serves on light and dark pages.
-pub fn svg(advice: &Advice) -> String {
+/// itself as a dot. Its colours are those of the text around it, so it serves on light and dark pages. What it says in English passes through
+/// `say`, for readers of another language.
+pub fn svg(advice: &Advice, say: impl Fn(&str) -> String) -> String {
     let most_builds = advice.curve.last().map_or(1, |p| p.builds.max(1)).max(advice.cost.builds);
     let most_orders = advice.orders.max(1);
     let x = |builds: u64| LEFT + (WIDTH - LEFT - RIGHT) * builds as f64 / most_builds as f64;
@@ -22,7 +23,7 @@ pub fn svg(advice: &Advice) -> String {
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" fill=\"none\" stroke=\"currentColor\" \
          font-family=\"sans-serif\" font-size=\"12\"><title>{}</title>\n",
-        advice.in_short()
+        say(&advice.in_short())
     );
     let _ = writeln!(text, "<path d=\"M{LEFT} {TOP}V{}H{}\"/>", y(0), WIDTH - RIGHT);
     for (value, at) in ticks(most_orders).into_iter().map(|v| (v, y(v))) {
@@ -31,8 +32,8 @@ pub fn svg(advice: &Advice) -> String {
     for (value, at) in ticks(most_builds).into_iter().map(|v| (v, x(v))) {
         let _ = writeln!(text, "<path d=\"M{at:.1} {}v5\"/>{}", y(0), label(at, y(0) + 18.0, "middle", &value.to_string()));
     }
-    text.push_str(&label((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 8.0, "middle", "builds more than today"));
-    text.push_str(&label(LEFT + 4.0, TOP - 4.0, "start", "orders served"));
+    text.push_str(&label((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 8.0, "middle", &say("builds more than today")));
+    text.push_str(&label(LEFT + 4.0, TOP - 4.0, "start", &say("orders served")));
     let line = |part: fn(&Point) -> u64| {
         let mut path = String::new();
         for (index, point) in advice.curve.iter().enumerate() {
@@ -49,7 +50,7 @@ pub fn svg(advice: &Advice) -> String {
         x(advice.cost.builds),
         y(advice.served)
     );
-    let note = format!("{}: {}", builds(advice.cost.builds), advice.served);
+    let note = format!("{}: {}", say(&builds(advice.cost.builds)), advice.served);
     // Towards the right edge the words stand before the dot.
     let at = x(advice.cost.builds);
     let (shift, anchor) = if at > WIDTH * 0.75 { (-8.0, "end") } else { (8.0, "start") };

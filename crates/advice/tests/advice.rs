@@ -201,7 +201,7 @@ app-misc/absent: lacked by 2 orders
     );
     let json = serde_json::to_value(&advice).unwrap();
     assert_eq!((json["served"].as_u64(), json["packages"][0]["package"].as_str()), (Some(19), Some("app-editors/vim")));
-    let picture = svg(&advice);
+    let picture = svg(&advice, str::to_owned);
     assert!(picture.starts_with("<svg") && picture.contains("19 of 21 orders") && !picture.contains("style="), "{picture}");
     assert_eq!(advice.curve.last().map(|p| p.served), Some(19));
 }

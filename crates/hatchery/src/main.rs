@@ -125,6 +125,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == composer::sandbox::HELPER_ARGUMENT) {
         return composer::sandbox::helper_main();
     }
+    end_quietly_where_nobody_reads();
     let Cli { log, command } = Cli::parse();
     log.start();
     let outcome = match command {
@@ -168,6 +169,19 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Printing to a program that has ended, as `head` does early, is no fault to be shown with a backtrace: it ends the command as SIGPIPE would.
+fn end_quietly_where_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let printing = ["failed printing to stdout", "failed to write completion file"];
+        let is_unread = |text: &str| printing.iter().any(|start| text.starts_with(start)) && text.contains("Broken pipe");
+        if panic.payload_as_str().is_some_and(is_unread) {
+            std::process::exit(128 + nix::sys::signal::Signal::SIGPIPE as i32);
+        }
+        usual(panic);
+    }));
 }
 
 /// The error and its causes; one whose text is in the sentence before it is not said again.

@@ -1,7 +1,7 @@
 //! What lies in `deploy/` is as the programs that read it want it, and calls `hatchery` as it can be called.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")
@@ -133,4 +133,15 @@ fn the_openrc_script_calls_what_there_is() {
     assert_understood(&one[2].split_whitespace().collect::<Vec<_>>());
     assert_ne!(one[2], two[2], "two workers of one machine have names and folders of their own");
     assert!(two[2].contains("--dir /var/lib/hatchery-worker.two"), "{}", two[2]);
+}
+
+#[test]
+fn a_command_whose_output_nobody_reads_ends_quietly() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hatchery"));
+    command.args(["keygen", "Somebody <somebody@example.org>", "-o"]).arg(dir.path().join("key"));
+    let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(running.stdout.take());
+    let ended = running.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(141), ""));
 }

@@ -95,7 +95,7 @@ pub async fn page(State(app): SharedApp, headers: HeaderMap, RawQuery(query): Ra
         Ok(advice) => (StatusCode::OK, Some(advice), None),
         Err(problem) => (problem.status(), None, Some(problem.detail)),
     };
-    let picture = advice.as_ref().map(::advice::svg).unwrap_or_default();
+    let picture = advice.as_ref().map(|advice| ::advice::svg(advice, |text| words::heard(text))).unwrap_or_default();
     let source_builds = &app.source_builds;
     Ok(render(status, &AdvicePage { version: &assets::VERSION, channels, asked, advice, picture, trouble, source_builds }))
 }

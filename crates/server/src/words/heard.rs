@@ -364,7 +364,7 @@ mod tests {
         );
         assert_eq!(
             german("a/b: lacked by 1 order\n  1 order asked for a/b[c]\n  2. build =a/b-1 once more with c; it meets what 1 order asked of the package; some 4.4 MiB; what it draws in is not known").await,
-            "a/b: fehlte 1 Bestellung\n  von 1 Bestellung gewünscht: a/b[c]\n  2. =a/b-1 noch einmal bauen mit c; es erfüllt die Wünsche von 1 Bestellung an das Paket; etwa 4.4 MiB; was es nach sich zieht, ist nicht bekannt"
+            "a/b: fehlte 1 Bestellung\n  von 1 Bestellung gewünscht: a/b[c]\n  2. baue =a/b-1 noch einmal mit c; es erfüllt die Wünsche von 1 Bestellung an das Paket; etwa 4.4 MiB; was es nach sich zieht, ist nicht bekannt"
         );
         assert_eq!(german("upgraded a/b 1 → 2").await, "erneuert: a/b 1 → 2");
         assert_eq!(german("Did you mean a/b or a/c? Or leave out d/e.").await, "Meintest du a/b oder a/c? Oder lass d/e weg.");
