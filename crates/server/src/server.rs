@@ -152,10 +152,8 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Server { addr, listener, app, book, stop } = self;
         tracing::info!(%addr, "listening");
-        if let Err(error) = app.storage.check().await {
-            tracing::error!(%error, "no image can be kept now: look at [storage] in the configuration, or at the disk");
-        }
         let mut tasks = reconcile::start(&app);
+        tasks.spawn(look_at_storage(app.clone()));
         let router = http::router(app.clone(), book);
         let graceful = GracefulShutdown::new();
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -202,6 +200,18 @@ impl Server {
         while tasks.join_next().await.is_some() {}
         app.db.close().await;
         Ok(())
+    }
+}
+
+/// Says at the start when no image can be kept. Beside all else: a storage that hangs must not keep the server from answering.
+async fn look_at_storage(app: Arc<App>) {
+    let mut stopping = app.stopping.clone();
+    let checked = tokio::select! {
+        _ = stopping.wait_for(|stop| *stop) => return,
+        checked = app.storage.check() => checked,
+    };
+    if let Err(error) = checked {
+        tracing::error!(%error, "no image can be kept now: look at [storage] in the configuration, or at the disk");
     }
 }
 

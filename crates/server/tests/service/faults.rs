@@ -77,3 +77,23 @@ fn a_disk_that_was_full_to_the_last_byte_is_forgotten_when_it_has_room() {
     assert_eq!(site.state(&begun.placed), "ready");
     begun.site.stop();
 }
+
+/// Orders and pages do not need the storage.
+#[test]
+fn a_storage_that_hangs_does_not_keep_a_server_from_starting() {
+    if on_s3() {
+        return;
+    }
+    let (_dir, path) = folder();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    std::fs::write(path.join("secret"), "a secret").unwrap();
+    let storage = format!(
+        "[storage]\nendpoint = 'http://{}'\nbucket = 'b'\naccess_key = 'k'\nsecret_key_file = '{}'\n",
+        silent.local_addr().unwrap(),
+        path.join("secret").display()
+    );
+    let site = Site::start_with(&path, &Setup { tables: storage, ..Setup::default() });
+    assert_eq!(site.get("/healthz").status, 200);
+    site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    site.crash();
+}
