@@ -92,7 +92,10 @@ pub fn export(args: ExportArgs) -> anyhow::Result<Outcome> {
     } else {
         let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.to);
         let mut file = file.with_context(|| format!("{} cannot be made; is it there already?", args.to.display()))?;
-        let exported = run(&mut file)?.context("the site was not exported; the archive is not whole")?;
+        let exported = run(&mut file)?.inspect_err(|_| {
+            let _ = std::fs::remove_file(&args.to);
+        });
+        let exported = exported.context("the site was not exported")?;
         file.sync_all().with_context(|| format!("{} could not be written to the disk", args.to.display()))?;
         exported
     };

@@ -177,7 +177,7 @@ fn end_quietly_where_nobody_reads() {
     std::panic::set_hook(Box::new(move |panic| {
         let printing = ["failed printing to stdout", "failed to write completion file"];
         let is_unread = |text: &str| printing.iter().any(|start| text.starts_with(start)) && text.contains("Broken pipe");
-        if panic.payload_as_str().is_some_and(is_unread) {
+        if panic.payload().downcast_ref::<String>().is_some_and(|text| is_unread(text)) {
             std::process::exit(128 + nix::sys::signal::Signal::SIGPIPE as i32);
         }
         usual(panic);
