@@ -183,6 +183,12 @@ impl From<sqlx::Error> for Problem {
         if error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "22021") {
             return Problem::new(StatusCode::NOT_FOUND, "There is nothing at this address.");
         }
+        if matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)) {
+            tracing::error!(%error, "the database does not answer");
+            let detail =
+                "The site's database does not answer at the moment. What was ordered is not lost; please try again in a minute.";
+            return later(60, detail.to_owned());
+        }
         Problem::internal(&error)
     }
 }
@@ -245,5 +251,19 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_away_is_a_passing_trouble() {
+        for error in [sqlx::Error::PoolTimedOut, sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into())] {
+            let problem = Problem::from(error);
+            assert_eq!((problem.status, problem.retry_after), (StatusCode::SERVICE_UNAVAILABLE, Some(60)));
+        }
+        assert_eq!(Problem::from(sqlx::Error::RowNotFound).status, StatusCode::INTERNAL_SERVER_ERROR);
     }
 }
