@@ -31,6 +31,11 @@ impl Running {
         Running::of(self.id).is_some_and(|now| now.began == self.began)
     }
 
+    /// Whether it is a program of this name.
+    pub fn is_program(&self, name: &str) -> bool {
+        self.arguments.first().is_some_and(|path| path.rsplit('/').next() == Some(name))
+    }
+
     pub fn has_argument(&self, argument: &str) -> bool {
         self.arguments.iter().any(|word| word == argument)
     }

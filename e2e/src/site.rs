@@ -152,6 +152,13 @@ keyring_file = "{sample}/key/certificate.asc"
         Some((answer.status().as_u16(), body))
     }
 
+    /// Posts nothing to a path of the site; the status code and the answer.
+    pub fn post(&self, path: &str) -> (u16, Value) {
+        let mut answer = self.agent.post(format!("{}{path}", self.url)).send_empty().expect("the site answers");
+        let body = answer.body_mut().read_json().unwrap_or(Value::Null);
+        (answer.status().as_u16(), body)
+    }
+
     /// A path of the site, as JSON.
     pub fn json(&self, path: &str) -> Value {
         let mut answer = self.agent.get(format!("{}{path}", self.url)).call().expect("the site answers");

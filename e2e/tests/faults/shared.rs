@@ -10,11 +10,11 @@ use e2e::disk::Disk;
 use e2e::services::{self, Heard, Process, S3Server};
 use e2e::site::Site;
 use e2e::worker::Worker;
-use e2e::{hatchery, sample_dir, some_time, user, wait_for};
+use e2e::{hatchery, qemu, sample_dir, some_time, user, wait_for};
 use serde_json::{Value, json};
 
 use super::mirrors;
-use super::steps::killed_in_every_step;
+use super::steps::{killed_in_every_step, killed_while_an_image_starts};
 
 pub(super) const LIMIT: Duration = Duration::from_secs(240);
 /// Longer than a server or the database needs to be killed and to come back, so that only workers that are killed are taken for lost.
@@ -44,6 +44,8 @@ pub(super) struct Shared {
     hook: String,
     heard: Arc<Mutex<Vec<Heard>>>,
     orders: Vec<String>,
+    /// Images that start by themselves are started before they are given out.
+    pub(super) boot_gate: bool,
 }
 
 impl Shared {
@@ -68,8 +70,9 @@ impl Shared {
         std::fs::write(&secret, services::SECRET_KEY).expect("a secret");
         user::give(&token);
         user::give(&secret);
+        let boot_gate = qemu::is_there();
         let extra = format!(
-            "database = '{address}/site'\nlease_ttl_seconds = {LEASE}\nworker_token_file = '{}'\nwebhooks_inside = true\n[storage]\nendpoint = '{}'\nbucket = 'hatchery'\n\
+            "database = '{address}/site'\nboot_gate = {boot_gate}\nlease_ttl_seconds = {LEASE}\nworker_token_file = '{}'\nwebhooks_inside = true\n[storage]\nendpoint = '{}'\nbucket = 'hatchery'\n\
              access_key = '{}'\nsecret_key_file = '{}'\n{}",
             token.display(),
             storage.address,
@@ -92,6 +95,7 @@ impl Shared {
             hook,
             heard,
             orders: Vec::new(),
+            boot_gate,
         };
         (0..2).for_each(|worker| shared.work(worker));
         Some(shared)
@@ -127,6 +131,19 @@ impl Shared {
         assert!(!self.orders.contains(&id));
         self.orders.push(id.clone());
         id
+    }
+
+    /// Cancels the order that was placed last, of which nothing may be left then.
+    pub(super) fn cancel(&mut self, id: &str) {
+        let (status, answer) = self.sites[0].post(&format!("/api/v1/orders/{id}/cancel"));
+        assert_eq!((status, &answer["state"]), (200, &json!("cancelled")), "{answer}");
+        assert_eq!(self.orders.pop().as_deref(), Some(id));
+    }
+
+    /// Leaves the work to the second worker, whose disk is the machine's.
+    pub(super) fn work_with_room(&mut self) {
+        self.workers = [None, None];
+        self.work(1);
     }
 
     /// Whether this worker was given a build.
@@ -201,6 +218,7 @@ fn whatever_is_killed_on_postgresql_and_s3_loses_nothing_and_doubles_nothing() {
     killed_in_every_step(&mut shared, &FEW);
     a_full_storage(&mut shared);
     a_full_worker(&mut shared);
+    killed_while_an_image_starts(&mut shared);
     delivered_once(&mut shared);
 }
 

@@ -1,4 +1,4 @@
-//! A server, a worker and the database killed in the middle of every step of a build, all that the API knows of.
+//! A server, a worker and the database killed in the middle of every step of a build, all that the API knows of, and while an image is started.
 //!
 //! Something real holds the build in the step meanwhile: a mirror that falls silent, a sandbox that is stopped, files that take long to
 //! compress, a storage that hangs.
@@ -51,14 +51,7 @@ pub(super) fn killed_in_every_step(shared: &mut Shared, few: &[&'static str]) {
         let id = shared.order_of(&wish);
         let held = Held::begin(shared, &id, step, &hold);
         for victim in VICTIMS {
-            assert!(stands_in(shared, &id, step), "before the {victim} is killed: {:#}", shared.status(&id));
-            shared.kill(match victim {
-                "database" => Victim::Postgres,
-                "server" => Victim::Server(held.worker),
-                _ => Victim::Worker(held.worker),
-            });
-            // What was killed was killed in this step: what a worker that is gone now had begun before, it had told.
-            assert!(stands_in(shared, &id, step), "after the {victim} was killed: {:#}", shared.status(&id));
+            held.kill(shared, &id, victim);
             killed.insert((step.to_owned(), victim));
         }
         held.end();
@@ -75,6 +68,31 @@ pub(super) fn killed_in_every_step(shared: &mut Shared, few: &[&'static str]) {
     assert_eq!(killed, expected.collect(), "each was killed in each step");
 }
 
+/// The same while an image is started before it is given out, which belongs to writing it. The machines of a worker that is gone end with it; the
+/// build is begun again and then cancelled, as an image's whole start is another test's.
+pub(super) fn killed_while_an_image_starts(shared: &mut Shared) {
+    if !shared.boot_gate {
+        return;
+    }
+    let began = Instant::now();
+    shared.work_with_room();
+    let packages = ["sys-apps/baselayout", "app-shells/bash", "sys-apps/coreutils", "sys-apps/openrc"];
+    let id = shared.order_of(&json!({"packages": packages, "formats": ["iso"]}));
+    let mut held = Held::begin(shared, &id, "write", &Hold::Long);
+    let worker = shared.workers[held.worker].as_ref().expect("it runs").id();
+    held.processes = wait_for("a machine runs", LIMIT, || {
+        let running = descendants(worker);
+        running.iter().any(|process| process.is_program("qemu-system-x86_64")).then_some(running)
+    });
+    for victim in VICTIMS {
+        held.kill(shared, &id, victim);
+    }
+    held.end();
+    wait_for("the build is given to a worker again", LIMIT, || (shared.status(&id)["attempt"] == 2).then_some(()));
+    shared.cancel(&id);
+    eprintln!("boot gate: all killed and built again within {:.1} s", began.elapsed().as_secs_f64());
+}
+
 /// Whether the first attempt is at this step.
 fn stands_in(shared: &Shared, id: &str, step: &str) -> bool {
     let status = shared.status(id);
@@ -83,6 +101,7 @@ fn stands_in(shared: &Shared, id: &str, step: &str) -> bool {
 
 /// A build that stands still.
 struct Held {
+    step: &'static str,
     /// Which worker has it.
     worker: usize,
     /// The processes of that worker, which end with it.
@@ -92,7 +111,7 @@ struct Held {
 
 impl Held {
     /// Returns when the build is at the step.
-    fn begin(shared: &Shared, id: &str, step: &str, hold: &Hold) -> Held {
+    fn begin(shared: &Shared, id: &str, step: &'static str, hold: &Hold) -> Held {
         let mut stopped = Vec::new();
         if let Hold::Storage = hold {
             stopped.push(shared.storage.process.id());
@@ -109,7 +128,19 @@ impl Held {
             assert_eq!((&status["state"], &status["attempt"]), (&json!("building"), &json!(1)), "{status:#}");
             (status["progress"]["step"] == step).then_some(())
         });
-        Held { worker, processes: descendants(process), stopped }
+        Held { step, worker, processes: descendants(process), stopped }
+    }
+
+    /// Kills something while the build stands in its step.
+    fn kill(&self, shared: &mut Shared, id: &str, victim: &str) {
+        assert!(stands_in(shared, id, self.step), "before the {victim} is killed: {:#}", shared.status(id));
+        shared.kill(match victim {
+            "database" => Victim::Postgres,
+            "server" => Victim::Server(self.worker),
+            _ => Victim::Worker(self.worker),
+        });
+        // What was killed was killed in this step: what a worker that is gone now had begun before, it had told.
+        assert!(stands_in(shared, id, self.step), "after the {victim} was killed: {:#}", shared.status(id));
     }
 
     /// Lets go what was stopped. Nothing of a worker is left that was killed.
