@@ -4,6 +4,7 @@
 //!
 //! [`Universe`] holds what there is to choose from; make it once per channel and ask it often. [`resolve`] does both at once.
 
+mod candidates;
 mod choose;
 mod conflicts;
 mod dead_ends;
