@@ -68,7 +68,7 @@ impl Catalogue {
             let message = format!("“{atom}” is not among what this site's operator allows to be ordered by name: {allowed}");
             return Err(OrderError::new("packages", message).into());
         }
-        let snapshot = channel.snapshot().await.map_err(|reason| self.unavailable(&order.arch, &reason))?;
+        let snapshot = channel.snapshot().await.map_err(|reason| self.unavailable(order, preset.as_ref(), &reason))?;
         let title = preset.as_ref().map_or_else(own_choice, |p| p.title.clone());
         let _turn = self.planning.acquire().await.map_err(|e| Refusal::Internal(Box::new(e)))?;
         let (for_planner, order) = (channel.clone(), order.clone());
@@ -178,8 +178,9 @@ impl Catalogue {
     }
 
     /// Says which channel works instead.
-    fn unavailable(&self, arch: &str, reason: &Unavailable) -> Refusal {
-        let advice = self.channels.known_good(arch).map(|c| format!("The channel “{}” works; order from it.", c.config.name));
+    fn unavailable(&self, order: &Order, preset: Option<&Preset>, reason: &Unavailable) -> Refusal {
+        let good = self.channels.known_good(&order.arch, preset);
+        let advice = good.map(|c| format!("The channel “{}” works; order from it.", c.config.name));
         Refusal::Unavailable { reason: format!("{reason}."), advice }
     }
 }

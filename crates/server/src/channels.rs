@@ -131,9 +131,14 @@ impl Channels {
         preset.channels.iter().find(is_fit).map(String::as_str)
     }
 
-    /// The first channel of the architecture that is known to be readable, as advice for people.
-    pub fn known_good(&self, arch: &str) -> Option<&Arc<Channel>> {
-        self.list.iter().find(|c| c.config.arch == arch && matches!(c.availability(), Availability::Available(_)))
+    /// The first channel of the architecture that is known to be readable, as advice for people; of those that a preset names, where it
+    /// names some.
+    pub fn known_good(&self, arch: &str, preset: Option<&Preset>) -> Option<&Arc<Channel>> {
+        let serves = |name: &String| preset.is_none_or(|p| p.channels.is_empty() || p.channels.contains(name));
+        let is_good = |c: &&Arc<Channel>| {
+            c.config.arch == arch && serves(&c.config.name) && matches!(c.availability(), Availability::Available(_))
+        };
+        self.list.iter().find(is_good)
     }
 }
 

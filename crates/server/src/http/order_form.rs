@@ -22,7 +22,7 @@ use super::plan_view::{self, Mend, PlanView};
 use super::problem::Problem;
 use super::{SharedApp, assets, read_body, visit};
 use crate::app::App;
-use crate::channels::{Channel, Snapshot};
+use crate::channels::{Availability, Channel, Snapshot};
 use crate::client::Client;
 use crate::clock;
 use crate::orders::{self, Refusal};
@@ -353,12 +353,15 @@ impl<'a> FormView<'a> {
     /// What stands below a preset on its card.
     fn card_foot(&self, preset: &Preset) -> String {
         let Some(sum) = self.sum(preset) else {
+            if let Some(channel) = self.unreadable_channel(preset) {
+                return say!("not available now: the channel “{channel}” cannot be read", channel = channel);
+            }
             return say_n!(preset.packages.len(), "{n} package named", "{n} packages named");
         };
         let size = clock::size(sum.summary.download_size);
         let mut parts = vec![
             say_n!(sum.summary.packages, "{n} package", "{n} packages"),
-            say!("{size} to download", size = size),
+            say!("{size} of package files", size = size),
             say!("{size} installed", size = clock::size(sum.summary.installed_size)),
         ];
         parts.extend(sum.images.first().map(ImageSize::words));
@@ -366,6 +369,13 @@ impl<'a> FormView<'a> {
             parts.push(say!("made in {time}", time = clock::duration(sum.build_seconds)));
         }
         parts.join(" · ")
+    }
+
+    /// The title of the channel that a preset is for, where the last attempt to read it failed.
+    fn unreadable_channel(&self, preset: &Preset) -> Option<&str> {
+        let channels = &self.app.catalogue.channels;
+        let channel = channels.get(channels.of_preset(preset)?)?;
+        matches!(channel.availability(), Availability::Unavailable(_)).then_some(channel.config.title.as_str())
     }
 
     /// What it comes to, in one line.
@@ -424,6 +434,13 @@ impl<'a> FormView<'a> {
             &input.system.root_filesystem,
         ];
         all.into_iter().map(|value| value.trim()).filter(|value| !value.is_empty()).collect()
+    }
+
+    /// Whether the image would start on a machine, and let nobody in.
+    fn lets_nobody_in(&self) -> bool {
+        let starts = Format::ALL.into_iter().any(|format| format.is_bootable() && self.wants(format));
+        let keys = [&self.input.ssh_keys, &self.input.system.user_ssh_keys];
+        starts && !self.had_password && keys.iter().all(|keys| keys.trim().is_empty())
     }
 
     fn has_system(&self) -> bool {

@@ -82,7 +82,7 @@ pub fn conflicts(app: &App, input: &FormInput, refusal: &Refusal) -> Vec<Conflic
             conflicts
         }
         Refusal::Unavailable { .. } => {
-            let good = app.catalogue.channels.known_good(&input.arch(app));
+            let good = app.catalogue.channels.known_good(&input.arch(app), app.catalogue.presets.get(&input.preset));
             let good = good.filter(|channel| channel.config.name != input.channel);
             let mend =
                 |c: &crate::channels::Channel| Mend::Channel { name: c.config.name.clone(), title: c.config.title.clone() };

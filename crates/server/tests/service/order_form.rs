@@ -21,7 +21,7 @@ fn the_first_page_is_light_and_shows_what_the_preset_comes_to() {
     }
     assert!(total < 60_000, "{total} bytes");
     assert!(!page.contains("src=\"http") && !page.contains("href=\"http"), "nothing is fetched from elsewhere");
-    assert!(page.contains("1 package · 1.0 kB to download") && page.contains("made in "), "{page}");
+    assert!(page.contains("1 package · 1.0 kB of package files") && page.contains("made in "), "{page}");
     let page = site.get("/?preset=small&formats=zip").text();
     assert!(page.contains("1 package, 1.0 kB") && page.contains("no worker is connected"), "{page}");
     site.stop();
@@ -80,6 +80,49 @@ fn what_is_in_the_way_is_said_with_a_button_that_mends_it() {
         assert!(shown(path, &fields).contains("\ndev-vcs/git</textarea>"));
     }
     assert!(site.lease().is_none(), "nothing was ordered");
+    site.stop();
+}
+
+#[test]
+fn an_image_that_lets_nobody_in_is_told_of_before_it_is_ordered() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let is_told = |more: (&str, &str)| {
+        let fields = [("preset", ""), ("packages", "sys-kernel/kernel"), ("formats", "iso"), ("formats", "zip"), more];
+        let page = site.form_to("/orders/parts", &fields).text();
+        assert!(page.contains("Package files"), "it has a plan: {page}");
+        page.contains("Nobody will be able to log in")
+    };
+    assert!(is_told(("hostname", "egg")));
+    assert!(!is_told(("had_password", "1")));
+    assert!(!is_told((
+        "ssh_keys",
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKHEChOOBxyxBzeEfAMsbnyA4eLR4WYOhBmUFbWuZYlm ada@example"
+    )));
+    let page = site.form_to("/orders/parts", &[("preset", "small"), ("formats", "zip")]).text();
+    assert!(!page.contains("Nobody will be able to log in"), "an archive does not start: {page}");
+    site.stop();
+}
+
+#[test]
+fn a_preset_whose_channel_cannot_be_read_says_so_and_is_offered_no_channel_that_it_is_not_for() {
+    let (_dir, path) = folder();
+    std::fs::create_dir_all(path.join("presets")).unwrap();
+    let preset = "name='far'\ntitle='Far'\narch='amd64'\ndescription='.'\npackages=['app-shells/bash']\nchannels=['gone']\n";
+    std::fs::write(path.join("presets/far.toml"), format!("{preset}formats=['zip']\n")).unwrap();
+    let gone = "[[channel]]\nname='gone'\ntitle='Gone'\narch='amd64'\n[[channel.binhost]]\nname='gone'\nuri='file:///nowhere'\n";
+    let tables = format!("{gone}allow_unsigned = true\n");
+    let site = Site::start_with(&path, &Setup { tables, ..Setup::default() });
+    wait_until("both channels were tried", || {
+        let page = site.get("/").text();
+        page.contains("not available now: the channel “Gone” cannot be read") && page.contains("tag good\">")
+    });
+    let of_preset = [("preset", "far"), ("formats", "zip")];
+    let page = site.form_to("/orders/parts", &of_preset).text();
+    assert!(page.contains("cannot be read now") && !page.contains("Order from") && !page.contains("works; order"), "{page}");
+    // Packages of one's own may come from any channel.
+    let page = site.form_to("/orders/parts", &[("packages", "app-shells/bash"), ("channel", "gone"), ("formats", "zip")]).text();
+    assert!(page.contains("Order from Test") && page.contains("works; order"), "{page}");
     site.stop();
 }
 
