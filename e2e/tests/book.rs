@@ -55,7 +55,9 @@ fn expected(name: &str) -> &'static [&'static str] {
             "cancelled",
             "rel=\"next\"",
         ],
-        "cli.md" => &["app-shells/bash:", "Ordered: ", "ready\n", ".tar.gz", ".spdx.json"],
+        "cli.md" => {
+            &["app-shells/bash:", "Ordered: ", "Ready: ", "Download: hatchery download http", "ready\n", ".tar.gz", ".spdx.json"]
+        }
         _ => &[],
     }
 }

@@ -70,6 +70,9 @@ fn show(status: &Value, as_json: bool) -> anyhow::Result<Outcome> {
     for file in status["artifacts"].as_array().into_iter().flatten() {
         println!("{}  {}", text(&file["sha256"]), text(&file["name"]));
     }
+    if status["state"] == "ready" {
+        println!("Download: hatchery download {}", text(&status["url"]));
+    }
     Ok(Outcome::Done)
 }
 

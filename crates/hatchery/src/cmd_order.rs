@@ -49,8 +49,10 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&json!({ "order": status, "files": files }))?);
-    } else {
+    } else if args.output.is_some() {
         files.iter().for_each(|path| println!("{}", path.display()));
+    } else if is_ready {
+        println!("{}", follow::ready_text(&status));
     }
     Ok(if waits { follow::outcome(&status) } else { Outcome::Done })
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use contract::{Format, Order, Plan};
 use server::{BinhostConfig, Catalogue, ChannelConfig, Config, Planned, PrefixConfig, Refusal};
 
-use crate::{Outcome, channels, cmd_order};
+use crate::{Outcome, channels, cmd_order, follow};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -174,11 +174,7 @@ fn print(plan: &Plan) {
     println!(
         "{} packages, {} to fetch, about {} installed",
         summary.packages,
-        size(summary.download_size),
-        size(summary.installed_size)
+        follow::size(summary.download_size),
+        follow::size(summary.installed_size)
     );
-}
-
-fn size(bytes: u64) -> String {
-    format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
 }

@@ -41,6 +41,25 @@ pub fn follow(site: &Site, placed: &Placed) -> anyhow::Result<Value> {
     }
 }
 
+/// Of an order that is ready: that it is, its files with their sizes, and how they are had.
+pub fn ready_text(status: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let files: Vec<&Value> = status["artifacts"].as_array().into_iter().flatten().collect();
+    let sizes: Vec<String> = files.iter().map(|file| size(file["size"].as_u64().unwrap_or(0))).collect();
+    let widest = sizes.iter().map(String::len).max().unwrap_or(0);
+    let files = files.iter().zip(&sizes).map(|(file, size)| format!("  {size:>widest$}  {}\n", text(&file["name"])));
+    let (name, page) = (text(&status["image_name"]), text(&status["url"]));
+    format!("Ready: {name}\n{}Download: hatchery download {page}\nPage:     {page}", files.collect::<String>())
+}
+
+/// Bytes as people say them.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..100_000 => format!("{}.{} kB", bytes / 1_000, bytes / 100 % 10),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
+    }
+}
+
 /// How the command ends for an order that is over; what went wrong is printed.
 pub fn outcome(status: &Value) -> Outcome {
     match status["state"].as_str().unwrap_or_default() {
@@ -84,4 +103,20 @@ fn failure_text(failure: &Value) -> String {
     let text = |key: &str| failure[key].as_str().unwrap_or_default().to_owned();
     let package = failure["package"].as_str().map(|p| format!(" ({p})")).unwrap_or_default();
     format!("the build failed at “{}”{package}: {}\n{}", text("step"), text("message"), text("advice"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn an_order_that_is_ready_says_how_it_is_downloaded() {
+        let status = json!({
+            "image_name": "larry", "url": "https://h.example/orders/ab12",
+            "artifacts": [{"name": "larry.iso", "size": 121_102_336}, {"name": "larry.netboot.ipxe", "size": 310}],
+        });
+        let expected = "Ready: larry\n  121.1 MB  larry.iso\n    0.3 kB  larry.netboot.ipxe\n\
+            Download: hatchery download https://h.example/orders/ab12\nPage:     https://h.example/orders/ab12";
+        assert_eq!(super::ready_text(&status), expected);
+    }
 }
