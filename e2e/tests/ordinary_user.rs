@@ -109,6 +109,13 @@ fn it_is_what_its_documents_say(dir: &Path, image: &Path, lock: &Path) {
     let beside = |ending: &str| std::path::PathBuf::from(lock.to_string_lossy().replace("plan.json", ending));
     documents_are_valid(&beside("spdx.json"), &beside("cdx.json"), &beside("intoto.json"));
 
+    // A certificate that lies beside the image counts, and it is said how little that shows.
+    let certificate = dir.join("out/certificate.asc");
+    std::fs::copy(dir.join("signing.key.asc"), &certificate).expect("the certificate");
+    let output = run(&mut user::command(&hatchery()), dir, &["verify", image.to_str().expect("a plain path")]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("nothing here can show"), "{said}");
+
     // Another lock with checksums of its own: the signature is not of them.
     let text = std::fs::read_to_string(lock).expect("the lock");
     std::fs::write(lock, text.replacen("\"build_time\": 1", "\"build_time\": 2", 1)).expect("it is written");

@@ -9,6 +9,9 @@ use crate::settings::ClientArgs;
 use crate::site::{Placed, Site};
 use crate::{Outcome, follow};
 
+/// Under which name a site's certificate is kept beside the images.
+pub const CERTIFICATE: &str = "certificate.asc";
+
 #[derive(clap::Args)]
 pub struct Args {
     /// The order: the address of its page, or its identifier
@@ -21,7 +24,7 @@ pub struct Args {
     /// Only this format, like iso; repeat it
     #[arg(long, value_name = "FORMAT")]
     format: Vec<String>,
-    /// What lies beside the images too: checksums, signature, bills of materials
+    /// What lies beside the images too: checksums, signature with the site's certificate, bills of materials
     #[arg(long)]
     documents: bool,
     /// Print JSON
@@ -46,7 +49,10 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.documents {
         files.extend(list(&status, "documents")?);
     }
-    let paths = download(&site, &placed, &files, &args.output)?;
+    let mut paths = download(&site, &placed, &files, &args.output)?;
+    if files.iter().any(|file| file["kind"] == "signature") {
+        paths.push(certificate(&site, &args.output)?);
+    }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&json!({ "files": paths }))?);
     } else {
@@ -58,6 +64,15 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
 /// Downloads every image of a finished order.
 pub fn download_all(site: &Site, placed: &Placed, status: &Value, dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     download(site, placed, &list(status, "artifacts")?.iter().collect::<Vec<_>>(), dir)
+}
+
+/// Saves the site's certificate, unless there is one already: that of an earlier day shows whether the site's has changed.
+fn certificate(site: &Site, dir: &Path) -> anyhow::Result<PathBuf> {
+    let path = dir.join(CERTIFICATE);
+    if !path.exists() {
+        std::fs::write(&path, site.text("/certificate.asc")?).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(path)
 }
 
 fn list<'a>(status: &'a Value, name: &str) -> anyhow::Result<&'a Vec<Value>> {

@@ -11,14 +11,15 @@ use binhost::openpgp::Keyring;
 use contract::{Format, Plan};
 use gentoo::gpkg::Verifier;
 
+use crate::cmd_download::CERTIFICATE;
 use crate::{Outcome, contents};
 
 #[derive(clap::Args)]
 pub struct Args {
     /// The image, with the files that came with it in the same folder
     image: PathBuf,
-    /// The certificate of the operator who made it, had by a way you trust
-    #[arg(long, value_name = "FILE", required_unless_present = "unsigned")]
+    /// The certificate of the operator who made it, had by a way you trust; without it, certificate.asc beside the image counts
+    #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
     /// Do without a signature: then nothing shows who made the image
     #[arg(long, conflicts_with = "certificate")]
@@ -30,11 +31,11 @@ const MAX_LOCK: u64 = 256 << 20;
 
 pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let beside = Beside::find(&args.image)?;
-    match &args.certificate {
-        Some(certificate) => beside.check_signature(certificate)?,
-        None => {
+    match args.unsigned {
+        true => {
             println!("NOT CHECKED: the signature, as --unsigned says. Whoever can change the image can change its checksums.")
         }
+        false => beside.check_signature(args.certificate.as_deref())?,
     }
     beside.check_sums()?;
     beside.check_contents()?;
@@ -70,8 +71,8 @@ impl Beside {
             }
         }
         bail!(
-            "no list of checksums in {} names {name}; download the files that came with the image into the same folder",
-            dir.display()
+            "no list of checksums in {dir} names {name}; download the files that came with the image into the same folder: hatchery download ORDER --documents -o {dir}",
+            dir = dir.display()
         )
     }
 
@@ -79,17 +80,63 @@ impl Beside {
         kind.file_name(&self.stem)
     }
 
-    fn check_signature(&self, certificate: &Path) -> anyhow::Result<()> {
+    fn check_signature(&self, named: Option<&Path>) -> anyhow::Result<()> {
+        let signature = self.signature()?;
+        let found = self.dir.join(CERTIFICATE);
+        let certificate = match named {
+            Some(named) => named,
+            None if found.exists() => &found,
+            None => bail!("{}", self.how_to_get_the_certificate()),
+        };
         let text = std::fs::read_to_string(certificate).with_context(|| format!("{} cannot be read", certificate.display()))?;
         let keyring = Keyring::from_armored(&text).with_context(|| format!("{} is no certificate", certificate.display()))?;
-        let name = self.name_of(DocumentKind::Signature);
-        let signature = read(&self.dir.join(&name), MAX_SUMS).with_context(|| format!("there is no signature {name}"))?;
         let sums = self.sums.iter().find(|(kind, _)| *kind == SumKind::Sha512).map(|(_, text)| text.as_str());
         let sums = sums.context("there is no list of SHA-512 checksums, which is what is signed")?;
         let outcome = keyring.verify_detached(&mut sums.as_bytes(), signature.as_bytes());
+        let name = self.name_of(DocumentKind::Signature);
         outcome.map_err(|e| anyhow::anyhow!("the signature {name} does not hold: {e}"))?;
         println!("signature: the checksums are by the owner of {}", keyring.fingerprints().join(", "));
+        if named.is_none() {
+            println!("           as {} has it: whether that is the operator's key, nothing here can show", certificate.display());
+        }
         Ok(())
+    }
+
+    /// The signature beside the image.
+    fn signature(&self) -> anyhow::Result<String> {
+        let name = self.name_of(DocumentKind::Signature);
+        let path = self.dir.join(&name);
+        if path.exists() {
+            return read(&path, MAX_SUMS);
+        }
+        bail!(
+            "there is no signature {name} beside the image.\n\
+             If the site signs nothing, which the order's page says: hatchery verify {image} --unsigned\n\
+             If it signs: hatchery download ORDER --documents -o {dir}",
+            image = self.image.display(),
+            dir = self.dir.display()
+        )
+    }
+
+    fn how_to_get_the_certificate(&self) -> String {
+        format!(
+            "the image is signed, but by whose certificate it is to be checked is not said.\n\
+             The site gives it out at {site}/{CERTIFICATE}: save it as {found}, or name it with --certificate FILE. Better still, ask its operator.\n\
+             To check without the signature: hatchery verify {image} --unsigned",
+            site = self.site().as_deref().unwrap_or("https://SITE"),
+            found = self.dir.join(CERTIFICATE).display(),
+            image = self.image.display()
+        )
+    }
+
+    /// The site that the provenance names as the builder.
+    fn site(&self) -> Option<String> {
+        let text = read(&self.dir.join(self.name_of(DocumentKind::Provenance)), MAX_LOCK).ok()?;
+        let statement: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let site = statement["predicate"]["runDetails"]["builder"]["id"].as_str()?.trim_end_matches('/');
+        // What was built with no site names none that could be asked.
+        let is_one = site.starts_with("http") && !site.contains(".invalid/") && site.bytes().all(|b| b.is_ascii_graphic());
+        is_one.then(|| site.to_owned())
     }
 
     /// The image, and every file beside it that is there, against every list that is there.
