@@ -14,14 +14,15 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// List the packages whose name or description holds a text, best match first
+    /// List the packages that every word of a text fits, by name, category or description, best match first
     Search(SearchArgs),
 }
 
 #[derive(clap::Args)]
 struct SearchArgs {
-    /// The text
-    text: String,
+    /// The text; several words need no quotes
+    #[arg(required = true)]
+    text: Vec<String>,
     #[command(flatten)]
     client: ClientArgs,
     /// The channel; without one, the first that can be read
@@ -43,7 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Done);
     }
     if found.is_empty() {
-        eprintln!("no package has “{}” in its name or description", args.text);
+        eprintln!("no package has “{}” in its name, category or description", args.text.join(" "));
     }
     for package in &found {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -68,7 +69,7 @@ fn search(args: &SearchArgs) -> anyhow::Result<Vec<Value>> {
     let (mut found, mut cursor) = (Vec::new(), None);
     loop {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("q", &args.text).extend_pairs(args.channel.iter().map(|channel| ("channel", channel)));
+        query.append_pair("q", &args.text.join(" ")).extend_pairs(args.channel.iter().map(|channel| ("channel", channel)));
         query.extend_pairs(cursor.iter().map(|cursor: &String| ("cursor", cursor)));
         let answer = site.get(&format!("/api/v1/packages?{}", query.finish()))?;
         found.extend(answer["packages"].as_array().context("the site's answer has no packages")?.iter().cloned());

@@ -323,6 +323,29 @@ fn search_finds_names_first() {
     assert!(universe.search("", 10).is_empty());
 }
 
+#[test]
+fn search_takes_words_in_any_order_and_knows_what_categories_are_for() {
+    let lines = "
+        www-servers/nginx-1 ; DESC=Robust, small and high performance http and reverse proxy server
+        www-servers/lighttpd-1 ; DESC=Lightweight high-performance web server
+        dev-perl/HTTP-Server-1 ; DESC=A web server in Perl
+        acct-user/nginx-0 ; DESC=A user for www-servers/nginx
+        net-wireless/iwd-1 ; DESC=Internet Wireless Daemon
+        app-misc/web-1 ; DESC=Something else
+    ";
+    let universe = Universe::new(source(lines));
+    let found = |text: &str| universe.search(text, 10).iter().map(|h| h.name).collect::<Vec<&str>>();
+    let servers = ["www-servers/lighttpd", "www-servers/nginx", "dev-perl/HTTP-Server"];
+    assert_eq!(found("web server"), servers);
+    assert_eq!(found("Server WEB"), servers);
+    assert_eq!(found("web servers"), servers);
+    assert_eq!(found("nginx"), ["www-servers/nginx", "acct-user/nginx"]);
+    assert_eq!(found("wifi"), ["net-wireless/iwd"]);
+    assert_eq!(found("web browser"), [""; 0]);
+    // The first letters of what a category is for are not yet the word.
+    assert_eq!(found("we"), ["app-misc/web", "dev-perl/HTTP-Server", "www-servers/lighttpd"]);
+}
+
 /// Indexes made to keep a resolver busy get an answer or an explanation, whatever it is.
 #[test]
 fn hostile_indexes_end() {

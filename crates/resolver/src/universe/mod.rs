@@ -3,6 +3,7 @@
 
 mod atoms;
 mod build;
+mod categories;
 mod search;
 
 use std::cell::OnceCell;

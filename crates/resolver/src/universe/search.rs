@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use gentoo::index::Entry;
 
 use super::Universe;
+use super::categories::words_of;
 use crate::explain::similar_names;
 
 /// Longest text that is searched for, in bytes.
 const MAX_TEXT: usize = 128;
+/// Categories of packages that are there for others.
+const HELPERS: [&str; 3] = ["acct-group", "acct-user", "virtual"];
 
 impl Universe {
-    /// Packages whose name or description holds every word of `text`, best match first, at most `limit`: the whole name, then its start,
-    /// then anywhere in it, then the description.
+    /// Packages that every word of `text` fits, in any order: by the name, by what the category is for, or by the description. Best match first, at
+    /// most `limit`; users, groups and virtuals, which hardly anyone asks for, come last.
     pub fn search(&self, text: &str, limit: usize) -> Vec<SearchHit<'_>> {
         if text.len() > MAX_TEXT {
             return Vec::new();
@@ -22,15 +25,8 @@ impl Universe {
         if words.is_empty() {
             return Vec::new();
         }
-        let mut hits: Vec<(u8, SearchHit<'_>)> = Vec::new();
-        for hit in self.offered() {
-            // What fits worst decides.
-            let weights: Option<Vec<u8>> = words.iter().map(|word| weight(&hit, word)).collect();
-            if let Some(weight) = weights.and_then(|weights| weights.into_iter().max()) {
-                hits.push((weight, hit));
-            }
-        }
-        hits.sort_unstable_by_key(|(weight, hit)| (*weight, hit.name));
+        let mut hits: Vec<(Rank, SearchHit<'_>)> = self.offered().filter_map(|hit| Some((rank(&hit, &words)?, hit))).collect();
+        hits.sort_unstable_by_key(|(rank, hit)| (*rank, hit.name));
         hits.truncate(limit);
         hits.into_iter().map(|(_, hit)| hit).collect()
     }
@@ -75,14 +71,46 @@ impl Universe {
     }
 }
 
-/// How well a word fits, 0 best; none where it does not.
-fn weight(hit: &SearchHit<'_>, word: &str) -> Option<u8> {
-    let package = hit.name.split_once('/').map_or(hit.name, |(_, p)| p);
-    match (package == word || hit.name == word, contains_ignoring_case(hit.name, word)) {
-        (true, _) => Some(0),
-        (_, Some(at)) if hit.name.len() - package.len() == at || at == 0 => Some(1),
-        (_, Some(_)) => Some(2),
-        _ => contains_ignoring_case(&hit.best.desc, word).map(|_| 3),
+/// Where a package stands among those that were found, the best first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// It is there for other packages.
+    is_helper: bool,
+    /// How the word fits that fits worst.
+    fit: Fit,
+    /// How many words the description does not have.
+    undescribed: usize,
+}
+
+/// How well a word fits a package.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    WholeName,
+    StartOfName,
+    InName,
+    /// It is a word for what the category is for.
+    Category,
+    Description,
+}
+
+/// None where a word does not fit.
+fn rank(hit: &SearchHit<'_>, words: &[&str]) -> Option<Rank> {
+    let fit = words.iter().map(|word| fit(hit, word)).collect::<Option<Vec<Fit>>>()?.into_iter().max()?;
+    let undescribed = words.iter().filter(|word| contains_ignoring_case(&hit.best.desc, word).is_none()).count();
+    Some(Rank { is_helper: HELPERS.contains(&hit.parts().0), fit, undescribed })
+}
+
+fn fit(hit: &SearchHit<'_>, word: &str) -> Option<Fit> {
+    let (category, package) = hit.parts();
+    let singular = word.strip_suffix('s').filter(|rest| rest.len() > 3).unwrap_or(word);
+    let in_name = contains_ignoring_case(hit.name, word).or_else(|| contains_ignoring_case(hit.name, singular));
+    match in_name {
+        _ if package == word || hit.name == word => Some(Fit::WholeName),
+        Some(at) if at == 0 || at == hit.name.len() - package.len() => Some(Fit::StartOfName),
+        Some(_) => Some(Fit::InName),
+        // The first letters of a word that is being typed would fit too much.
+        None if word.len() > 2 && words_of(category).split(' ').any(|known| known.starts_with(singular)) => Some(Fit::Category),
+        None => contains_ignoring_case(&hit.best.desc, singular).map(|_| Fit::Description),
     }
 }
 
@@ -93,6 +121,13 @@ pub struct SearchHit<'a> {
     pub name: &'a str,
     /// The package one gets when asking for the name alone.
     pub best: &'a Entry,
+}
+
+impl<'a> SearchHit<'a> {
+    /// Category and package.
+    fn parts(&self) -> (&'a str, &'a str) {
+        self.name.split_once('/').unwrap_or(("", self.name))
+    }
 }
 
 fn contains_ignoring_case(hay: &str, needle: &str) -> Option<usize> {

@@ -74,7 +74,7 @@ struct PackagesPage<'a> {
     packages: &'a [PlannedPackage],
 }
 
-/// The packages of a channel whose name or description holds a text, best match first
+/// The packages of a channel that every word of a text fits, by name, category or description, best match first
 #[utoipa::path(
     get,
     path = "/api/v1/packages",
@@ -201,8 +201,10 @@ pub fn look_up(universe: &Universe, meanings: &FlagDescriptions, search: &str, c
     };
     let more = found.len() > MAX_SHOWN;
     found.truncate(MAX_SHOWN);
-    let text = search.trim().trim_start_matches('@').to_ascii_lowercase();
-    let is_meant = |name: &str| category.is_empty() && !text.is_empty() && name.contains(&text);
+    let text = search.to_ascii_lowercase();
+    let words: Vec<&str> =
+        text.split_whitespace().map(|word| word.trim_start_matches('@')).filter(|word| !word.is_empty()).collect();
+    let is_meant = |name: &str| category.is_empty() && !words.is_empty() && words.iter().all(|word| name.contains(word));
     let sets = universe.sets().into_iter().filter(|(name, _)| is_meant(name));
     Hits {
         search: search.to_owned(),
