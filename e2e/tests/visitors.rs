@@ -348,6 +348,9 @@ fn what_is_pressed_counts(browser: &Browser, site: &Site) {
     let chip = |name: &str| browser.has(&format!("#chips button[value='app-editors/{name}']")).then_some(());
     let find = || {
         browser.open(&format!("{}/?preset=&formats=zip&hostname=quick&language=en", site.url));
+        let tops = "return ['search', 'category'].map((name) => document.querySelector(`label[for=${name}]`).getBoundingClientRect().top)";
+        let tops = browser.script(tops);
+        assert_eq!(tops[0], tops[1], "the labels of the search are on one line");
         browser.type_into("#search", "app-editors");
         wait_for("what is found", LIMIT, || (browser.has(&hit("nano")) && browser.has(&hit("vim"))).then_some(()));
     };
