@@ -112,6 +112,11 @@ impl Universe {
         Ok(self.intern(atom))
     }
 
+    /// A name without its category, as `vim` or `>=vim-9`, with it; none where no package, or more than one, has the name.
+    pub fn completed(&self, text: &str) -> Option<String> {
+        self.add_category(text).ok()
+    }
+
     fn add_category(&self, text: &str) -> Result<String, Box<explain::Trouble>> {
         let start = text.find(|c: char| c.is_ascii_alphanumeric() || c == '_').unwrap_or(0);
         let (operator, rest) = text.split_at(start);

@@ -1,7 +1,7 @@
-//! What a file brings into the order form: an order as TOML, a `world` file, a list of packages, a public key. What cannot be taken over is
+//! What a file brings into the order form: an order, a lock file, a `world` file, a list of packages, a public key. What cannot be taken over is
 //! listed with the reason, so that nothing is lost in silence.
 
-use contract::Order;
+use contract::{Order, Plan};
 use gentoo::{Atom, Cpv};
 use resolver::Universe;
 use serde::Serialize;
@@ -54,6 +54,8 @@ pub enum Left {
     NotText,
     /// A file that is not an order, and why.
     NotAnOrder(String),
+    /// The very builds of a lock file, where the form asks for packages as they are today.
+    Builds,
     /// The form has no field for it; in words.
     NoField(String),
     /// A password's hash is a secret that the page does not show.
@@ -75,6 +77,15 @@ pub fn import(app: &App, input: &mut FormInput, file: &Upload, universe: Option<
     if file.field != "file" {
         let keys = if file.field == "ssh_key_file" { &mut input.ssh_keys } else { &mut input.system.user_ssh_keys };
         return result(Kind::Key, add_keys(keys, text).into_iter().collect());
+    }
+    if text.trim_start().starts_with('{') {
+        return match serde_json::from_str::<Plan>(text) {
+            Ok(plan) => Imported { added: plan.world.len(), ..result(Kind::Packages, take_lock(app, input, &plan)) },
+            Err(_) => match read_json(text) {
+                Ok(order) => result(Kind::Order, take_order(app, input, &order)),
+                Err(reason) => result(Kind::Unknown, vec![Left::NotAnOrder(reason)]),
+            },
+        };
     }
     let is_toml = toml::from_str::<toml::Table>(text).is_ok_and(|table| !table.is_empty());
     if is_toml || file.name.ends_with(".toml") {
@@ -111,6 +122,10 @@ impl Left {
                 command = "tar -xOf stage4.tar.xz ./var/lib/portage/world > world"
             ),
             Left::NotAnOrder(reason) => say!("It is not an order: {reason}", reason = heard(reason)),
+            Left::Builds => say!(
+                "Of a lock file the packages are taken, as they are today. For the very same builds, use “{command}”",
+                command = "hatchery build order.toml --lock …plan.json -o DIR"
+            ),
             Left::NoField(what) => say!(
                 "This form has no field for {what}. Order the file itself instead, with “hatchery order” or the API",
                 what = what
@@ -145,16 +160,43 @@ fn take_order(app: &App, input: &mut FormInput, order: &Order) -> Vec<Left> {
     if order.system.root_password_hash.is_some() || order.system.users.iter().any(|user| user.password_hash.is_some()) {
         left.push(Left::Password);
     }
-    if input.arch(app) != order.arch {
-        // The form knows the arch by preset and channel alone.
-        let prefix = order.prefix.is_some();
-        let fits = |arch: &str, of_prefix: bool| arch == order.arch && of_prefix == prefix;
-        match app.catalogue.channels.all().iter().find(|c| fits(&c.config.arch, c.config.prefix.is_some())) {
-            Some(channel) if input.channel.is_empty() => input.channel.clone_from(&channel.config.name),
-            _ => left.push(Left::Arch(order.arch.clone())),
-        }
-    }
+    left.extend(take_arch(app, input, &order.arch));
     left
+}
+
+/// An order as programs send it to the API.
+fn read_json(text: &str) -> Result<Order, String> {
+    let order: Order = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    order.check().map_err(|e| e.to_string())?;
+    Ok(order)
+}
+
+/// The form becomes one for the packages that a lock was asked for.
+fn take_lock(app: &App, input: &mut FormInput, plan: &Plan) -> Vec<Left> {
+    input.preset.clear();
+    input.packages = plan.world.join("\n");
+    input.services = plan.services.join(" ");
+    input.install_mask.clone_from(&plan.install_mask);
+    input.prefix = plan.prefix.clone().unwrap_or_default();
+    let channel = app.catalogue.channels.get(&plan.channel).filter(|channel| channel.config.arch == plan.arch);
+    input.channel = channel.map(|channel| channel.config.name.clone()).unwrap_or_default();
+    std::iter::once(Left::Builds).chain(take_arch(app, input, &plan.arch)).collect()
+}
+
+/// Chooses a channel for the arch, which the form knows by preset and channel alone; what is in the way, if anything.
+fn take_arch(app: &App, input: &mut FormInput, arch: &str) -> Option<Left> {
+    if input.arch(app) == arch {
+        return None;
+    }
+    let fits = |own: &str, of_prefix: bool| own == arch && of_prefix != input.prefix.is_empty();
+    let channel = app.catalogue.channels.all().iter().find(|c| fits(&c.config.arch, c.config.prefix.is_some()));
+    match channel.filter(|_| input.channel.is_empty()) {
+        Some(channel) => {
+            input.channel.clone_from(&channel.config.name);
+            None
+        }
+        None => Some(Left::Arch(arch.to_owned())),
+    }
 }
 
 /// The atoms of a list that an order takes, and what cannot be taken over as it stands.
@@ -168,8 +210,9 @@ pub fn packages_of(text: &str, universe: &Universe) -> (Vec<String>, Vec<Left>) 
 fn take_packages(input: &mut FormInput, text: &str, universe: Option<&Universe>) -> Vec<Left> {
     let mut left = Vec::new();
     let mut asked: Vec<String> = Vec::new();
-    for word in text.lines().flat_map(listed) {
-        let Some(atom) = as_atom(&word) else {
+    for (word, completes) in text.lines().flat_map(candidates) {
+        let complete = || universe.filter(|_| completes && left.len() < MAX_SIMILAR)?.completed(&word);
+        let Some(atom) = as_atom(&word).or_else(complete) else {
             left.push(Left::NotAnAtom(word.chars().take(200).collect()));
             continue;
         };
@@ -215,6 +258,13 @@ fn listed(line: &str) -> Vec<String> {
         Some((_, rest)) => words(rest).into_iter().take(1).collect(),
         None => words(line),
     }
+}
+
+/// The words of a line, and whether they may be names without a category: alone on its line, that is; among others it may be one of a sentence.
+fn candidates(line: &str) -> impl Iterator<Item = (String, bool)> {
+    let words = listed(line);
+    let is_alone = words.len() == 1;
+    words.into_iter().map(move |word| (word, is_alone))
 }
 
 /// A word as an atom: a name with a version and nothing before it means that version.

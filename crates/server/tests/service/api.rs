@@ -182,7 +182,8 @@ fn an_order_is_changed_compared_and_mailed_of() {
     assert_eq!(mail("no address"), 422);
     assert_eq!(mail("larry@example.org"), 409, "this site sends none");
 
-    let list = "app-shells/bash\ndev-vcs/gti\n=dev-vcs/git-0.1\nno!name\n";
+    // A name alone on its line needs no category.
+    let list = "bash\ndev-vcs/gti\n=dev-vcs/git-0.1\nno!name\n";
     let answer = site.post("/api/v1/packages", "text/plain", list).json();
     assert_eq!(answer["packages"], json!(["app-shells/bash", "dev-vcs/git"]));
     let left: Vec<_> = answer["left"].as_array().unwrap().iter().map(|left| left["reason"].as_str().unwrap()).collect();

@@ -228,6 +228,17 @@ fn lists_are_taken_over_and_what_is_not_is_listed() {
     }
     assert!(import("stage4.tar", "ustar\0\0").contains("/var/lib/portage/world"));
     assert!(import("bad.toml", "arch = 1").contains("It is not an order"));
+    let lock = r#"{"version": 1, "arch": "amd64", "channel": "main", "chost": "x", "binhosts": [], "packages": [],
+                   "services": ["sshd"], "world": ["app-editors/vim"]}"#;
+    let page = import("egg.plan.json", lock);
+    assert!(page.contains("1 package of egg.plan.json was added") && page.contains("hatchery build order.toml --lock"), "{page}");
+    assert!(page.contains("\napp-editors/vim</textarea>") && page.contains("value=\"sshd\""), "{page}");
+    let page = import(
+        "order.json",
+        r#"{"arch": "amd64", "formats": ["zip"], "packages": ["dev-vcs/git"], "system": {"hostname": "json"}}"#,
+    );
+    assert!(page.contains("The order of order.json is filled in") && page.contains("value=\"json\""), "{page}");
+    assert!(import("other.json", "{\"a\": 1}").contains("It is not an order"));
     let page = import(
         "order.toml",
         "arch='amd64'\npreset='small'\nformats=['zip']\n[system]\nroot_password_hash='$6$saltsalt$hash0000'\n",
