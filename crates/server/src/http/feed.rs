@@ -61,6 +61,8 @@ pub async fn feed(State(app): SharedApp, Path(id): Path<String>) -> Result<Respo
         };
         add(ended, status.state.name(), title, text);
     }
+    // The last comes first, of those within one second too.
+    events.reverse();
     events.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
     let updated = clock::rfc3339(events.first().map_or(status.created, |(when, _)| *when));
     let entries = events.into_iter().map(|(_, entry)| entry).collect();

@@ -197,6 +197,10 @@ fn the_feed_of_an_order_tells_what_became_of_it() {
     site.build(&site.lease().unwrap());
     let text = site.get(&feed).text();
     assert!(text.starts_with("<?xml") && text.contains("is ready</title>"), "{text}");
+    // The last comes first, though all of it happened within a second or two.
+    let titles: Vec<_> =
+        ["is ready</title>", "is being built</title>", "was ordered</title>"].map(|title| text.find(title)).into();
+    assert!(titles.is_sorted() && titles.iter().all(Option::is_some), "{text}");
     assert_eq!(entries(&text), 3);
     assert!(site.get(&placed.replace("/api/v1", "")).text().contains("application/atom+xml"));
     assert_eq!(site.get("/orders/nothing/feed.atom").status, 404);
