@@ -244,6 +244,7 @@ fn the_root_has_grown(machine: &mut Machine, from: usize) {
 fn look_around(machine: &mut Machine, from: usize, pictures: &Path) {
     machine.screenshot(&pictures.join("boot-screen.png"));
     machine.log_in(PASSWORD, from);
+    machine.expect("wait here for the login", 0);
     let name = machine.run("uname -n");
     assert!(name.contains("larry"), "{name}");
     assert!(machine.run("ls -d /var/db/pkg/app-editors/nano-*").contains("/var/db/pkg/app-editors/nano-"));

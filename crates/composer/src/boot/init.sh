@@ -60,6 +60,20 @@ say() {
     done 2>/dev/null
 }
 
+# The system speaks to the last of the consoles alone. Whoever sits at another one would think that it hangs.
+say_where_messages_go() {
+    active=$(cat /sys/class/tty/console/active)
+    last=${active##* }
+    case $last in
+        tty[0-9]*) place="the screen" ;;
+        *) place=$last ;;
+    esac
+    for console in $active; do
+        [ "$console" = "$last" ] && continue
+        echo "hatchery: what the system says while it starts is on $place; wait here for the login" >"/dev/$console"
+    done 2>/dev/null
+}
+
 mount_kernel_filesystems() {
     mount -t proc -o nosuid,noexec,nodev proc /proc
     mount -t sysfs -o nosuid,noexec,nodev sysfs /sys
@@ -192,6 +206,7 @@ hand_over() {
     until [ -x "/newroot$init" ] || [ -L "/newroot$init" ]; do
         rescue "there is no $init in the system."
     done
+    say_where_messages_go
     for dir in dev proc sys run; do
         mkdir -p /newroot/$dir
         mount -o move /$dir /newroot/$dir
