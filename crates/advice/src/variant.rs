@@ -95,9 +95,12 @@ impl Variant {
         self.changes.get(flag).copied().or_else(|| base.state(flag, known))
     }
 
-    /// The line of package.use for it.
+    /// The line of package.use for it. What is to be built with the flags it has by itself is no entry there.
     pub fn package_use(&self) -> String {
-        format!("{} {}", self.package, flag_words(&self.changes).join(" ")).trim_end().to_owned()
+        match self.changes.is_empty() {
+            true => format!("# {} as it is", self.package),
+            false => format!("{} {}", self.package, flag_words(&self.changes).join(" ")),
+        }
     }
 }
 

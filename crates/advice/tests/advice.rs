@@ -96,6 +96,12 @@ fn a_flag_that_adds_little_and_nobody_minds_is_turned_on() {
 }
 
 #[test]
+fn what_needs_no_flags_is_no_entry_of_package_use() {
+    let advice = asked(&[demand(2, &["app-editors/nano"])], None, true);
+    assert_eq!(advice.package_use, ["# For the builds there are, and new ones.\n# =app-editors/nano-7.2 as it is\n"]);
+}
+
+#[test]
 fn not_where_somebody_asked_for_the_flag_to_be_off() {
     let mut content = demand(3, &[]);
     content.met = vec![wish("net-misc/curl[-http2]")];

@@ -220,6 +220,15 @@ fn explanations_are_data_too() {
 }
 
 #[test]
+fn what_nobody_has_is_wished_for_with_its_flags() {
+    // A build without `doc` would do; one without `tls` would not.
+    let explanation = explain(source(VIM), &[">=app-misc/absent-2[tls,-X,doc(+)]"]);
+    let [wish] = explanation.unmet_wishes.as_slice() else { panic!("{explanation}") };
+    assert_eq!(wish.package, ">=app-misc/absent-2");
+    assert_eq!(wish.flags, ["-X", "tls"]);
+}
+
+#[test]
 fn a_hostile_index_is_given_up_in_bounded_steps() {
     // Every package offers two ways and every way ends nowhere.
     let mut lines = String::new();

@@ -33,7 +33,7 @@ const MOST: usize = 20;
 /// # Errors
 /// The refusal of the plan, where the order does not ask for it or the operator does not allow it; or that too much waits already.
 pub async fn prepare(app: &App, order: &Order, refused: PlanRefused) -> Result<Prepared, Refusal> {
-    let wanted = if order.from_source { wanted(app, order, &refused) } else { None };
+    let wanted = if order.from_source { wanted(app, &refused) } else { None };
     let Some(wanted) = wanted else { return Err(Refusal::NoPlan(refused)) };
     let planned = app.catalogue.unplanned(order, &refused.channel)?;
     let work = work_without(app, order, &refused.explanation).await;
@@ -57,13 +57,13 @@ async fn queue_all(app: &App, wanted: &[Request]) -> Result<Sources, Refusal> {
 }
 
 /// What would have to be built for a plan, if all of it may be.
-fn wanted(app: &App, order: &Order, refused: &PlanRefused) -> Option<Vec<Request>> {
+fn wanted(app: &App, refused: &PlanRefused) -> Option<Vec<Request>> {
     if !refused.from_source {
         return None;
     }
     let lacking = refused.explanation.lacking();
     // What is allowed and yet no package that can be built is refused as if it were not allowed.
-    lacking.map(|wish| Request::of_wish(app, &refused.channel, order, wish).ok()).collect()
+    lacking.map(|wish| Request::of_wish(app, &refused.channel, wish).ok()).collect()
 }
 
 /// What there will be to do, as far as can be told from the same order without what it lacks.
@@ -154,7 +154,7 @@ async fn plan(app: &App, row: &LackingRow, planned: Planned) -> Result<(), Refus
 
 /// What was built was not all that it lacks.
 async fn build_more(app: &App, row: &LackingRow, needs: &[NeedRow], refused: &PlanRefused) -> Result<(), Refusal> {
-    let Some(wanted) = wanted(app, &row.order, refused) else { return fail(app, row, unplannable(&refused.to_string())).await };
+    let Some(wanted) = wanted(app, refused) else { return fail(app, row, unplannable(&refused.to_string())).await };
     let known = |request: &&Request| needs.iter().any(|need| request.is(&need.source));
     if let Some(again) = wanted.iter().find(known) {
         let why = format!("{} was built from source, and the plan lacks it all the same.\n{refused}", again.title());

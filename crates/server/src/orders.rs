@@ -174,7 +174,7 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
             let unmet = &refused.explanation.unmet_wishes;
             app.db.count_wishes(&refused.channel, unmet).await?;
             demands::note(app, &refused.channel, order, unmet).await?;
-            if let Err(error) = source_builds::ask_unasked(app, &refused.channel, order, unmet).await {
+            if let Err(error) = source_builds::ask_unasked(app, &refused.channel, unmet).await {
                 tracing::warn!(%error, "what an order lacked is not built");
             }
             lacking::prepare(app, order, refused).await?

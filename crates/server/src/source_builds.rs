@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use binhost::openpgp::{Keyring, SigningKey};
 use binhost::{AddError, Added, Asked, OwnBinhost};
+use contract::Step;
 use contract::lease::SourceLimits;
-use contract::{Order, Step};
 use gentoo::Atom;
 use queue::{Part, Work};
 use resolver::{Explanation, Wish};
@@ -235,19 +235,12 @@ impl Request {
         Ok(Request { channel: channel.to_owned(), arch, atom, package, flags })
     }
 
-    /// What an order lacks. Of a package that nobody has, the wish has no flags: they are those that the order names.
+    /// What an order lacks.
     ///
     /// # Errors
     /// When it may not or cannot be built.
-    pub fn of_wish(app: &App, channel: &str, order: &Order, wish: &Wish) -> Result<Request, NotBuilt> {
-        let cp = |atom: Atom| atom.cp();
-        let name = Atom::parse(&wish.package).map(cp).ok();
-        let named = order.packages.iter().filter_map(|text| Atom::parse(text).ok()).find(|atom| Some(atom.cp()) == name);
-        let flags = match named.filter(|_| wish.flags.is_empty()) {
-            Some(atom) => advice::Wish::from(&atom).flag_words(),
-            None => wish.flags.clone(),
-        };
-        Request::new(app, channel, &wish.package, &flags)
+    pub fn of_wish(app: &App, channel: &str, wish: &Wish) -> Result<Request, NotBuilt> {
+        Request::new(app, channel, &wish.package, &wish.flags)
     }
 
     /// What people call it: `app-editors/vim[python]`.
@@ -288,12 +281,12 @@ pub async fn place(app: &App, request: &Request, for_orders: bool) -> Result<Str
 }
 
 /// What an order lacked is built where the operator has said so. Returns what will be.
-pub async fn ask_unasked(app: &App, channel: &str, order: &Order, unmet: &[Wish]) -> Result<Vec<String>, NotBuilt> {
+pub async fn ask_unasked(app: &App, channel: &str, unmet: &[Wish]) -> Result<Vec<String>, NotBuilt> {
     let Some(own) = app.source_builds.0.get(channel) else { return Ok(Vec::new()) };
     let mut asked = Vec::new();
     for wish in unmet {
         if own.config.lists(&own.config.unasked, wish) {
-            asked.push(place(app, &Request::of_wish(app, channel, order, wish)?, false).await?);
+            asked.push(place(app, &Request::of_wish(app, channel, wish)?, false).await?);
         }
     }
     Ok(asked)

@@ -4,7 +4,7 @@ use gentoo::Atom;
 use gentoo::atom::Operator;
 use gentoo::useflags::UseDepKind;
 
-use super::words::{did_you_mean, either, is_or_are, list, similar_names, slots_text, unique, wished_package};
+use super::words::{did_you_mean, either, is_or_are, list, similar_names, slots_text, unique, wished_flags};
 use super::{AFTER_BOOT, Explainer, Trouble, TroubleKind, Wish, trouble};
 use crate::depstring::Item;
 use crate::graph::{Graph, Parent};
@@ -66,7 +66,7 @@ impl Explainer<'_> {
         let name = atom.cp();
         let all: Vec<PkgId> = self.u.name(&name).map(|cp| self.u.names[cp as usize].available.clone()).unwrap_or_default();
         if all.is_empty() {
-            wishes.push(Wish { package: name.clone(), flags: Vec::new(), nearest: None });
+            wishes.push(Wish::of(atom));
             let advice = did_you_mean(&similar_names(self.u, &name), "Ask the operator of the binhost to build it.");
             return trouble(TroubleKind::UnknownPackage, atom.to_string(), format!("No binhost has {name}."), advice);
         }
@@ -90,7 +90,7 @@ impl Explainer<'_> {
     }
 
     pub(super) fn no_version(&self, atom: &Atom, all: &[PkgId], wishes: &mut Vec<Wish>) -> Trouble {
-        wishes.push(Wish { package: wished_package(atom), flags: Vec::new(), nearest: None });
+        wishes.push(Wish::of(atom));
         let versions = self.versions(all);
         let what = match &atom.version {
             Some((Operator::Less, v)) => format!("a version below {v}"),
@@ -126,7 +126,7 @@ impl Explainer<'_> {
     }
 
     pub(super) fn no_slot(&self, atom: &Atom, found: &[PkgId], wishes: &mut Vec<Wish>) -> Trouble {
-        wishes.push(Wish { package: wished_package(atom), flags: Vec::new(), nearest: None });
+        wishes.push(Wish::of(atom));
         let slot = atom.slot.as_deref().unwrap_or_default();
         let in_slot = self.keep(found, |p| self.u.entry(p).slot == slot);
         if let (Some(subslot), false) = (&atom.subslot, in_slot.is_empty()) {
@@ -178,14 +178,9 @@ impl Explainer<'_> {
             return trouble(TroubleKind::Use, atom.to_string(), format!("No binhost has {}.", atom.cp()), "");
         };
         let differing = self.differing_flags(atom, nearest);
-        let mut flags: Vec<String> = atom
-            .use_deps
-            .iter()
-            .map(|d| format!("{}{}", if d.kind == UseDepKind::Disabled { "-" } else { "" }, d.flag))
-            .collect();
-        flags.sort();
         let build = self.build_text(nearest);
-        wishes.push(Wish { package: wished_package(atom), flags, nearest: Some((build.clone(), differing.clone())) });
+        let flags = wished_flags(atom, &differing);
+        wishes.push(Wish { flags, nearest: Some((build.clone(), differing.clone())), ..Wish::of(atom) });
         let pick = |sign: char| -> Option<String> {
             let flags: Vec<String> = differing.iter().filter_map(|f| f.strip_prefix(sign)).map(str::to_owned).collect();
             (!flags.is_empty()).then(|| list(&flags))

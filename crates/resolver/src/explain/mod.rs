@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use gentoo::Atom;
+
 use crate::Source;
 use crate::graph::{Arg, Graph, Parent};
 use crate::order::find_cycles;
@@ -102,10 +104,17 @@ pub enum TroubleKind {
 pub struct Wish {
     /// `category/package`, with version and slot where they were asked for.
     pub package: String,
-    /// The flags wished for, `-` before unwanted ones, sorted; empty when the package itself is missing.
+    /// The flags wished for, `-` before unwanted ones, sorted.
     pub flags: Vec<String>,
     /// The build that comes nearest, with the flags that differ: `+` for those it lacks, `-` for those it has.
     pub nearest: Option<(String, Vec<String>)>,
+}
+
+impl Wish {
+    /// A build that an atom would take, where none comes near.
+    fn of(atom: &Atom) -> Wish {
+        Wish { package: words::wished_package(atom), flags: words::wished_flags(atom, &[]), nearest: None }
+    }
 }
 
 impl fmt::Display for Explanation {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use gentoo::useflags::{UseDep, UseDepKind};
 use gentoo::{Atom, Cpv};
 
 use super::NAMED;
@@ -13,6 +14,17 @@ pub(super) fn cp_of(cpv: &str) -> String {
 
 pub(super) fn wished_package(atom: &Atom) -> String {
     Atom { use_deps: Vec::new(), blocker: None, ..atom.clone() }.to_string()
+}
+
+/// The flags of an atom as they are wished for, `-` before those that have to be off, sorted. `differing` are those that the nearest build has
+/// otherwise; what a build without the flag would do for is wished for only if it is among them.
+pub(super) fn wished_flags(atom: &Atom, differing: &[String]) -> Vec<String> {
+    let wanted = |dep: &UseDep| dep.kind != UseDepKind::Disabled;
+    let differs = |dep: &UseDep| differing.iter().any(|flag| flag.get(1..) == Some(dep.flag.as_str()));
+    let wished = atom.use_deps.iter().filter(|dep| dep.default != Some(wanted(dep)) || differs(dep));
+    let mut flags: Vec<String> = wished.map(|dep| format!("{}{}", if wanted(dep) { "" } else { "-" }, dep.flag)).collect();
+    flags.sort();
+    flags
 }
 
 pub(super) fn slots_text(slots: &[String]) -> String {
