@@ -30,6 +30,20 @@ fn prepare(dir: &Path, whole: &Path) {
     std::fs::create_dir(dir.join("presets")).expect("a folder");
 }
 
+/// The chapters' own site, as it was carried there from the one that runs: what it was, its database and its tokens.
+fn carry(whole: &Path, chapters: &Path) {
+    let dir = chapters.join("carried");
+    prepare(&dir, whole);
+    user::give(&dir);
+    let running = whole.join("hatchery.toml");
+    for (command, config, folder) in [("backup", running.as_path(), "backup"), ("restore", Path::new("hatchery.toml"), "backup")]
+    {
+        let output = user::command(&hatchery()).args([command, "--config"]).arg(config).arg(folder).current_dir(&dir).output();
+        let output = output.expect("hatchery runs");
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
 /// The blocks of a chapter; those of a story as one script that tells where it is.
 fn blocks_of(name: &str, text: &str) -> Vec<Block> {
     let found = blocks(text);
@@ -95,6 +109,7 @@ fn the_commands_of_the_book_run() {
     let site = Site::start(whole.path(), "");
     let chapters = tempfile::tempdir().expect("a folder");
     user::give(chapters.path());
+    carry(whole.path(), chapters.path());
     let mut run = 0;
     let mut files: Vec<_> = std::fs::read_dir(workspace().join("docs")).expect("docs/").flatten().map(|e| e.path()).collect();
     files.sort();

@@ -60,14 +60,14 @@ fn a_wish_is_built_from_source_and_then_ordered() {
         Worker::start_with(user::command(&hatchery()), &site.url, &path.join("data/worker.token"), &path.join("worker"), &words);
     let operator = Operator::of(&site, path);
 
-    // Nobody has it; what was lacking is told to the operator, who has it built.
+    // Nobody has it; what was lacking is told to the operator, who has it built, without the flag to begin with.
     let order = json!({ "arch": "amd64", "channel": "own", "packages": ["app-misc/greeting[loud]"], "formats": ["tar.zst"] });
     let other = operator.source("app-misc/needy");
     let (status, answer) = site.order(&order);
     assert_eq!(status, 422, "{answer}");
     let page = operator.page("GET", "/operator", &[]);
-    let button = "name=\"package\" value=\"app-misc/greeting\"><input type=\"hidden\" name=\"flags\" value=\"\">";
-    assert!(page.contains("<code>app-misc/greeting</code>") && page.contains(button), "{page}");
+    let button = "name=\"package\" value=\"app-misc/greeting\"><input type=\"hidden\" name=\"flags\" value=\"loud\">";
+    assert!(page.contains("<code>app-misc/greeting[loud]</code>") && page.contains(button), "{page}");
     operator.page("POST", "/operator/source", &[("channel", "own"), ("package", "app-misc/greeting"), ("flags", "")]);
     assert!(site.text("/queue").contains("app-misc/greeting"), "the queue shows what is built");
     let build = wait_for("the package to be built", LIMIT, || operator.ended("app-misc/greeting"));

@@ -61,6 +61,15 @@ fn a_preinst_changes_the_image_and_variables_live_on() {
 }
 
 #[test]
+fn scripts_are_told_nothing_of_the_machine_that_they_run_on() {
+    let pack = Pack::new("x/a-1").phases(
+        "pkg_setup () \n{ \n elog \"$(uname -snr)\"; elog \"$(uname -a)\"; elog \"$(uname -m)\"; KV_FULL=$(uname -r)\n}\n",
+    );
+    let (_, root, _) = merged(&[pack]);
+    assert_eq!(root.messages, ["x/a-1: Linux localhost 6.1.0\nLinux localhost 6.1.0 #1 SMP x86_64 GNU/Linux\nx86_64"]);
+}
+
+#[test]
 fn phases_before_bash_wait_for_it() {
     let early = Pack::new("x/early-1")
         .item("usr/share/early", text("x"))

@@ -15,13 +15,15 @@ pub const PORTAGE: &str = "portage";
 pub const TEMPS: &str = "temps";
 
 /// What bubblewrap is asked for in every case. Capabilities are those of the namespace; these suffice to own files and change users.
-pub const ISOLATION: [&str; 44] = [
+pub const ISOLATION: [&str; 46] = [
     "--die-with-parent",
     "--new-session",
     "--unshare-pid",
     "--unshare-net",
     "--unshare-ipc",
     "--unshare-uts",
+    "--hostname",
+    "localhost",
     "--unshare-cgroup-try",
     "--clearenv",
     "--cap-drop",

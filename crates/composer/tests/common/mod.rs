@@ -239,7 +239,7 @@ impl Bench {
 /// Bash, the C library and some tools of this machine as a package.
 pub fn base_system() -> Pack {
     let tools = "bash cat chmod chown cp cut date env find grep head id install ln ls mkdir mv readlink rm sed sleep sort stat touch tr true \
-                 getent setcap groupadd useradd usermod ldconfig";
+                 uname getent setcap groupadd useradd usermod ldconfig";
     host_tools("app-shells/bash-5.2", tools)
         .item("usr/bin/sh", Item::Link("bash".into()))
         .item("etc/passwd", text("root:x:0:0:root:/root:/bin/bash\n"))

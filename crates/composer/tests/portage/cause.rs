@@ -166,7 +166,18 @@ const OURS: [&str; 20] = [
     "ver_test ()",
 ];
 /// That both have and say differently: the machine's.
-const CHANGED: [&str; 5] = ["FEATURES", "PORTAGE_FEATURES", "LANG", "LC_COLLATE", "LC_MESSAGES"];
+const CHANGED: [&str; 10] = [
+    "FEATURES",
+    "PORTAGE_FEATURES",
+    "LANG",
+    "LC_COLLATE",
+    "LC_MESSAGES",
+    "KV_EXTRA",
+    "KV_FULL",
+    "KV_MAJOR",
+    "KV_MINOR",
+    "KV_PATCH",
+];
 /// What such scripts make, by the beginning of paths, and what they give to others.
 const MADE_INSIDE: [&str; 5] =
     ["/etc/ssl/certs/", "/etc/udev/hwdb.bin", "/usr/lib/udev/hwdb.bin", "/var/cache/fontconfig/", "/var/lib/systemd/catalog"];
