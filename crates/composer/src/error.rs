@@ -9,6 +9,8 @@ pub struct ComposeError {
     pub package: Option<String>,
     /// The phase that failed, like `pkg_postinst`, where there is one.
     pub phase: Option<Box<str>>,
+    /// The field of the order that is at fault, like `system.timezone`, where there is one.
+    pub setting: Option<&'static str>,
     /// The last lines that the phase or tool printed, oldest first.
     pub output: Vec<String>,
     /// What happened and why.
@@ -25,6 +27,7 @@ impl ComposeError {
         ComposeError {
             package: None,
             phase: None,
+            setting: None,
             output: Vec::new(),
             message: message.into(),
             advice: advice.into(),
@@ -51,6 +54,13 @@ impl ComposeError {
         self
     }
 
+    /// The same failure, laid to a field of the order; an earlier, nearer one is kept.
+    #[must_use]
+    pub fn about(mut self, setting: &'static str) -> Self {
+        self.setting.get_or_insert(setting);
+        self
+    }
+
     /// The same failure with the last lines of output.
     #[must_use]
     pub fn with_output(mut self, output: Vec<String>) -> Self {
@@ -65,7 +75,7 @@ impl fmt::Display for ComposeError {
             (Some(package), Some(phase)) => write!(f, "{package}, {phase}: ")?,
             (Some(package), None) => write!(f, "{package}: ")?,
             (None, Some(phase)) => write!(f, "{phase}: ")?,
-            (None, None) => {}
+            (None, None) => self.setting.iter().try_for_each(|setting| write!(f, "{setting}: "))?,
         }
         f.write_str(&self.message)
     }

@@ -208,6 +208,27 @@ fn install_mask_leaves_files_out_and_is_recorded() {
 }
 
 #[test]
+fn a_mask_that_takes_away_what_scripts_need_is_named() {
+    let failed = |mask: &str, phase: &str| {
+        let pack = Pack::new("x/a-1").item("usr/bin/a", script("a")).phases(phase);
+        let mut plan = plan(vec![planned("app-shells/bash-5.2"), planned("x/a-1")]);
+        plan.install_mask = mask.into();
+        Bench::new().merge_plan(&plan, &[base_system(), pack], &Log::default()).unwrap_err()
+    };
+    let fine = "pkg_postinst () \n{ \n    sed -n p /etc/passwd || die\n}\n";
+    let error = failed("/usr/share/doc /usr", fine);
+    assert!(error.message.contains("no bash that starts, as INSTALL_MASK leaves out /usr/bin/bash and "), "{error}");
+    assert!(error.message.contains("programs and libraries (“/usr”)"), "{error}");
+    assert!(error.advice.contains("Take the pattern out of install_mask"), "{}", error.advice);
+    assert_eq!(error.setting, Some("install_mask"));
+    let error = failed("/usr/bin/sed", fine);
+    assert!(error.message.contains("; INSTALL_MASK leaves out /usr/bin/sed (“/usr/bin/sed”), which may be why"), "{error}");
+    assert_eq!((error.setting, error.package.as_deref()), (Some("install_mask"), Some("x/a-1")));
+    let error = failed("/usr/share/doc", "pkg_postinst () \n{ \n    die no\n}\n");
+    assert!(error.setting.is_none() && !error.message.contains("INSTALL_MASK"), "{error}");
+}
+
+#[test]
 fn what_is_blocked_goes_after_the_merge_and_leaves_what_others_need() {
     let tell = |names: &[&str]| -> String {
         let body = |name: &&str| format!("pkg_{name} () \n{{ \n    echo \"{name} $P [$REPLACED_BY_VERSION]\" >> /order\n}}\n");

@@ -219,6 +219,9 @@ pub struct Failure {
     /// The package at fault (CPV), where there is one.
     #[serde(default)]
     pub package: Option<String>,
+    /// The field of the order at fault, like `install_mask`, where it is known to be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setting: Option<String>,
     /// What happened and why.
     pub message: String,
     /// What to do about it.

@@ -88,6 +88,9 @@ pub struct User {
     pub ssh_keys: Vec<String>,
 }
 
+/// What is said of an image that would let nobody in.
+pub const NOBODY_CAN_LOG_IN: &str = "Nobody can log in to this image: no password and no SSH key was given, so root is locked.";
+
 /// Upper bounds, generous for people and tight for floods.
 const MAX_USERS: usize = 64;
 const MAX_KEYS: usize = 64;
@@ -182,6 +185,17 @@ impl System {
 
 impl User {
     fn check(&self) -> Result<(), OrderError> {
+        match self.name.as_str() {
+            "root" => {
+                let message = "every image has the account “root”: give its password as root_password_hash and its keys as \
+                               root_ssh_keys (the form has fields for both), and choose another name for this user";
+                return Err(OrderError::new("system.users", message));
+            }
+            "nobody" => {
+                return Err(OrderError::new("system.users", "every image has the account “nobody”: choose another name"));
+            }
+            _ => {}
+        }
         if !is_account_name(&self.name) {
             return Err(OrderError::new(
                 "system.users",
@@ -351,6 +365,20 @@ echo hello
         assert_eq!(system.files[0].permissions(), Some(0o755));
         let json = serde_json::to_string(&system).unwrap();
         assert_eq!(serde_json::from_str::<System>(&json).unwrap(), system);
+    }
+
+    #[test]
+    fn accounts_that_every_image_has_are_no_users() {
+        let users = |names: &[&str]| {
+            let tables: String = names.iter().map(|name| format!("[[system.users]]\nname = '{name}'\n")).collect();
+            read(&tables).map(drop)
+        };
+        users(&["ada", "rooty"]).unwrap();
+        let root = users(&["ada", "root"]).unwrap_err();
+        assert_eq!(root.field, "system.users");
+        assert!(root.message.contains("root_password_hash") && root.message.contains("root_ssh_keys"), "{root}");
+        assert!(users(&["nobody"]).unwrap_err().message.contains("every image"));
+        assert!(users(&["ada", "ada"]).unwrap_err().message.contains("named twice"));
     }
 
     #[test]

@@ -69,6 +69,7 @@ fn lost_too_often(step: Step) -> Failure {
     Failure {
         step,
         package: None,
+        setting: None,
         message: format!("The worker that built this image was lost {MAX_ATTEMPTS} times, so the build was given up."),
         advice:
             "Order again with fewer packages, to see whether one of them is the cause. If it happens again, tell the operator \

@@ -12,6 +12,8 @@ pub enum Remedy {
     /// Another package needs it: which one is on the page of the packages.
     SeeWhoNeedsIt,
     ChangeSettings,
+    /// What the order leaves out of packages took away what the build needs.
+    ChangeMask,
     OtherFormats,
     /// Nothing that the user can do helps.
     Report,
@@ -24,6 +26,9 @@ pub fn remedies(failure: &Failure, named: Option<&str>) -> Vec<Remedy> {
         (Some(_), None) => Some(Remedy::SeeWhoNeedsIt),
         (None, _) => None,
     };
+    if failure.setting.as_deref() == Some("install_mask") {
+        return vec![Remedy::ChangeMask, Remedy::Report];
+    }
     let others = match failure.step {
         Step::Fetch | Step::Upload => vec![Remedy::BuildAgain],
         Step::Merge if without.is_some() => Vec::new(),
@@ -45,9 +50,13 @@ mod tests {
         let failed = |step, package: Option<&str>| Failure {
             step,
             package: package.map(str::to_owned),
+            setting: None,
             message: "no".into(),
             advice: "none".into(),
         };
+        let masked = Failure { setting: Some("install_mask".into()), ..failed(Step::Merge, None) };
+        assert_eq!(remedies(&masked, None), [Remedy::ChangeMask, Remedy::Report]);
+        assert_eq!(remedies(&failed(Step::Merge, None), None), [Remedy::BuildAgain, Remedy::Report]);
         let vim = Some("app-editors/vim-9");
         assert_eq!(remedies(&failed(Step::Fetch, vim), None), [Remedy::BuildAgain, Remedy::SeeWhoNeedsIt, Remedy::Report]);
         assert_eq!(remedies(&failed(Step::Merge, vim), Some("vim")), [Remedy::LeaveOut("vim".into()), Remedy::Report]);

@@ -110,7 +110,13 @@ mod tests {
             id: id.into(),
             build: "b".into(),
             made: 0,
-            failure: Failure { step, package: package.map(str::to_owned), message: message.into(), advice: String::new() },
+            failure: Failure {
+                step,
+                package: package.map(str::to_owned),
+                setting: None,
+                message: message.into(),
+                advice: String::new(),
+            },
             words: String::new(),
             answer: answer.map(str::to_owned),
         };

@@ -161,6 +161,7 @@ fn open_stage3(
     let access = job.stage3.as_ref().ok_or_else(|| Failure {
         step: Step::Fetch,
         package: None,
+        setting: None,
         message: format!("the plan is built on {}, and this job does not say where that is", stage3.path),
         advice: "Use a channel with a stage3, or make a new plan.".into(),
     })?;
@@ -240,6 +241,7 @@ fn gnupg_home(job: &Job) -> Result<Option<binhost::openpgp::GnupgHome>, Failure>
     home.map(Some).map_err(|error| Failure {
         step: Step::Configure,
         package: None,
+        setting: None,
         message: format!("the binhosts' keys cannot be put into the image: {error}"),
         advice: "Tell the operator: the channel's keyring has to be mended.".into(),
     })
@@ -315,6 +317,7 @@ fn describe(path: &Path, name: String, format: Format) -> Result<Artifact, Failu
     let Digests { size, sha256, sha512, blake2b } = read.map_err(|e| Failure {
         step: Step::Write,
         package: None,
+        setting: None,
         message: format!("{name} could not be read back: {e}"),
         advice: "The worker's disk may be failing or full; order again or tell the operator.".into(),
     })?;
@@ -329,6 +332,7 @@ fn lookup<'a>(access: &HashMap<&str, &'a BinhostAccess>, name: &str, cpv: &str) 
     access.get(name).copied().ok_or_else(|| Failure {
         step: Step::Fetch,
         package: Some(cpv.to_owned()),
+        setting: None,
         message: format!("{cpv} is to come from the binhost “{name}”, which this job does not describe"),
         advice: "Name that binhost (its address and key) and build again.".into(),
     })
@@ -341,19 +345,27 @@ fn stop_if_cancelled(watch: &dyn Watch, step: Step) -> Result<(), Failure> {
     Err(Failure {
         step,
         package: None,
+        setting: None,
         message: "the build was cancelled".into(),
         advice: "Order again when you want it.".into(),
     })
 }
 
 fn fetch_failure(cpv: &str, error: &BinhostError) -> Failure {
-    Failure { step: Step::Fetch, package: Some(cpv.to_owned()), message: error.to_string(), advice: error.advice().into() }
+    Failure {
+        step: Step::Fetch,
+        package: Some(cpv.to_owned()),
+        setting: None,
+        message: error.to_string(),
+        advice: error.advice().into(),
+    }
 }
 
 fn store_failure(error: &image::StoreError) -> Failure {
     Failure {
         step: Step::Fetch,
         package: None,
+        setting: None,
         message: error.to_string(),
         advice: "The worker's disk needs room or care; then order again.".into(),
     }
@@ -364,7 +376,13 @@ pub(crate) fn compose_failure(step: Step, error: &ComposeError) -> Failure {
     if !error.output.is_empty() {
         message += &format!("\nIts last words were:\n{}", error.output.join("\n"));
     }
-    Failure { step, package: error.package.clone(), message, advice: error.advice.clone() }
+    Failure {
+        step,
+        package: error.package.clone(),
+        setting: error.setting.map(str::to_owned),
+        message,
+        advice: error.advice.clone(),
+    }
 }
 
 /// The composer's view of whoever watches: its progress belongs to one step.

@@ -26,6 +26,7 @@ fn control_file(file: &BuiltFile) -> Result<EvidenceFile, Failure> {
     write(file, &path).map_err(|error| Failure {
         step: Step::Write,
         package: None,
+        setting: None,
         message: format!("{name} could not be written: {error}"),
         advice: "The worker's disk needs room or care; then order again.".into(),
     })?;

@@ -80,6 +80,7 @@ impl Source<'_> {
         written.map(|report| report.notes).map_err(|e| Failure {
             step: Step::Write,
             package: None,
+            setting: None,
             message: format!("{format} could not be written: {e}"),
             advice: advice(&e).into(),
         })
@@ -102,6 +103,7 @@ impl Source<'_> {
         start(format).and_then(|start| self.boot.get(&start)).ok_or_else(|| Failure {
             step: Step::Write,
             package: None,
+            setting: None,
             message: format!("{format} was to be written, but nothing was prepared to boot it"),
             advice: "This is a fault of Hatchery itself; please report it.".into(),
         })

@@ -188,6 +188,7 @@ fn build_from_source(
         failed(Failure {
             step: Step::Upload,
             package: Some(job.package.clone()),
+            setting: None,
             message: format!("what was built of {} did not get into the binhost: {error}", job.package),
             advice: "Look at the binhost's folder and the server's log, and have it built again.".into(),
         })
@@ -210,6 +211,7 @@ fn build_and_upload(
             failed(Failure {
                 step: Step::Upload,
                 package: None,
+                setting: None,
                 message: format!("{name} could not be stored: {error}"),
                 advice: "Order again; if it fails again, the operator should look at the server's disk and log.".into(),
             })

@@ -108,6 +108,7 @@ fn run(
     let shown = root.shown().map_err(|e| Failure {
         step: Step::Merge,
         package: None,
+        setting: None,
         message: format!("the build root {} cannot be read: {e}", root.dir().display()),
         advice: "The operator names it with `--build-root CHANNEL=FOLDER`; the worker's user and others must be able to read it."
             .into(),
@@ -172,7 +173,7 @@ fn failure(source: Option<&SourceJob>, why: &str, tail: &[String]) -> Failure {
         "What the package needs to be built must be installed in the worker's build root, and its sources among the distfiles \
                   there; see “Packages built from source” in the book."
             .into();
-    Failure { step: Step::Merge, package, message, advice }
+    Failure { step: Step::Merge, package, setting: None, message, advice }
 }
 
 /// Passes emerge's words on.

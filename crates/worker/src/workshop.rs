@@ -33,6 +33,7 @@ impl Workshop {
         let unusable = |e: &dyn std::fmt::Display| Failure {
             step: Step::Fetch,
             package: None,
+            setting: None,
             message: format!("the work folder {} cannot be used: {e}", dir.display()),
             advice: "Choose a folder that can be written, on a disk with room.".into(),
         };
@@ -47,6 +48,7 @@ impl Workshop {
         tempfile::Builder::new().prefix("build-").tempdir_in(&self.scratch.dir).map_err(|e| Failure {
             step: Step::Fetch,
             package: None,
+            setting: None,
             message: format!("no scratch folder could be made in {}: {e}", self.dir.display()),
             advice: "Make room on the worker's disk and order again.".into(),
         })

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use contract::{System, User};
 
+use super::faults::Faults;
 use super::files::Files;
 use crate::ComposeError;
 
@@ -42,12 +43,12 @@ const BASE_GROUPS: &[(&str, u32)] = &[
 /// Makes the accounts of an order. Root has no password unless the order gives a hash of one.
 ///
 /// # Errors
-/// A user of the order that a package has already made, or no number left.
-pub(super) fn set_up(files: &mut Files, system: &System) -> Result<(), ComposeError> {
+/// A user of the order that a package has already made, or no number left, is one of the `faults`.
+pub(super) fn set_up(files: &mut Files, system: &System, faults: &mut Faults) -> Result<(), ComposeError> {
     let mut accounts = Accounts::read(files)?;
     accounts.set_up_root(files, system)?;
     for user in &system.users {
-        accounts.add_user(files, user)?;
+        faults.keep(accounts.add_user(files, user))?;
     }
     accounts.lock_empty_passwords(files);
     accounts.write(files)?;
@@ -109,7 +110,8 @@ impl Accounts {
             return Err(ComposeError::new(
                 format!("The account “{name}” cannot be made: a package of the image has already made one of that name."),
                 "Choose another user name.",
-            ));
+            )
+            .about("system.users"));
         }
         let uid = self.free_id()?;
         let gid = match self.group.number_of(name) {
@@ -133,9 +135,9 @@ impl Accounts {
     /// A number that is free both as a user's and as a group's.
     fn free_id(&self) -> Result<u32, ComposeError> {
         let taken: BTreeSet<u32> = self.passwd.numbers().union(&self.group.numbers()).copied().collect();
-        (FIRST_ID..LAST_ID)
-            .find(|id| !taken.contains(id))
-            .ok_or_else(|| ComposeError::new("There is no user number left between 1000 and 60000.", "Order fewer users."))
+        (FIRST_ID..LAST_ID).find(|id| !taken.contains(id)).ok_or_else(|| {
+            ComposeError::new("There is no user number left between 1000 and 60000.", "Order fewer users.").about("system.users")
+        })
     }
 
     fn add_group(&mut self, name: &str, gid: u32) {
@@ -217,7 +219,7 @@ fn say_who_can_log_in(files: &mut Files, system: &System) {
     let user_in = system.users.iter().any(|user| user.password_hash.is_some() || !user.ssh_keys.is_empty());
     let keys = !system.root_ssh_keys.is_empty() || system.users.iter().any(|user| !user.ssh_keys.is_empty());
     if !root_in && !user_in {
-        files.say("Nobody can log in to this image: no password and no SSH key was given, so root is locked.");
+        files.say(contract::NOBODY_CAN_LOG_IN);
     } else if system.root_password_hash.is_none() && system.root_ssh_keys.is_empty() {
         files.say("Root's password is locked: none was given.");
     }

@@ -118,6 +118,17 @@ impl<'a> Files<'a> {
         self.tree.children(&real).into_iter().filter_map(|(name, _)| String::from_utf8(name.to_vec()).ok()).collect()
     }
 
+    /// The paths of all that is below a folder but folders, relative to it; none for anything but a folder.
+    pub(super) fn files_below(&self, dir: &str) -> impl Iterator<Item = String> {
+        let real = self.tree.resolve(dir).unwrap_or_default();
+        let below = if real.is_empty() { Vec::new() } else { self.tree.below(&real) };
+        let start = real.len() + 1;
+        below
+            .into_iter()
+            .filter(|(_, entry)| !entry.is_dir())
+            .filter_map(move |(path, _)| String::from_utf8(path.get(start..)?.to_vec()).ok())
+    }
+
     /// Copies all that is in a folder into another and gives it this owner. What is there already is kept.
     pub(super) fn copy_dir(&mut self, from: &str, to: &str, (uid, gid): (u32, u32)) -> Result<(), ComposeError> {
         let (Ok(from), Ok(to)) = (self.tree.resolve(from), self.tree.resolve(to)) else { return Ok(()) };

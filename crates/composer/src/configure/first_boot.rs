@@ -33,7 +33,8 @@ pub(super) fn run_script(files: &mut Files, init: Option<Init>, script: Option<&
         return Err(ComposeError::new(
             "The image has neither OpenRC nor systemd, so nothing could run the first-boot script.",
             "Add sys-apps/openrc or sys-apps/systemd, or leave the script out.",
-        ));
+        )
+        .about("system.first_boot"));
     };
     // Text from a browser's form has the line ends of its protocol.
     let mut text = script.replace("\r\n", "\n");

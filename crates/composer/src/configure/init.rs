@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use contract::nearest::did_you_mean;
+
 use super::files::Files;
 use crate::ComposeError;
 
@@ -250,12 +252,14 @@ fn install_words(text: &str, key: &str) -> Vec<String> {
 
 fn unknown_service(service: &str, known: Vec<String>) -> ComposeError {
     let known: BTreeSet<String> = known.into_iter().filter(|name| !name.contains(".sh") && name != "README").collect();
+    let advice = match did_you_mean(service, known.iter().map(String::as_str)) {
+        Some(question) => format!("{question} Or add the package that brings “{service}”."),
+        None => format!("Choose one of those, or add the package that brings “{service}”."),
+    };
     let list = match known.is_empty() {
         true => "There are no services in the image.".to_string(),
         false => format!("The image has these services: {}.", known.into_iter().collect::<Vec<_>>().join(", ")),
     };
-    ComposeError::new(
-        format!("There is no service “{service}” in the image, so it cannot be started at boot. {list}"),
-        format!("Choose one of those, or add the package that brings “{service}”."),
-    )
+    ComposeError::new(format!("There is no service “{service}” in the image, so it cannot be started at boot. {list}"), advice)
+        .about("system.services")
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use contract::nearest::did_you_mean;
 use image::{Kind, Tree};
 
+use super::faults::Faults;
 use super::files::Files;
 use crate::ComposeError;
 use crate::sandbox::Ran;
@@ -39,12 +41,14 @@ const UNNEEDED: &[&str] = &[
 /// Where nothing in the image can generate locales, one that is absent is not set, because every program would complain.
 ///
 /// # Errors
-/// A locale that the image's definitions do not have, or that its localedef fails on.
+/// A locale that the image's definitions do not have, or that its localedef fails on, is one of the `faults`. Where there are any, nothing is
+/// generated.
 pub(super) fn set_up(
     files: &mut Files,
     place: Workplace<'_>,
     first: Option<&str>,
     others: &[String],
+    faults: &mut Faults,
 ) -> Result<(), ComposeError> {
     let first = first.unwrap_or(DEFAULT_LOCALE);
     let wanted: BTreeSet<&str> = others.iter().map(String::as_str).chain([first]).collect();
@@ -55,9 +59,10 @@ pub(super) fn set_up(
         }
     }
     list_for_locale_gen(files, &wanted)?;
+    let field = |locale: &str| if locale == first { "system.locale" } else { "system.locales" };
     if !absent.is_empty() {
         match can_generate(files) {
-            true => generate(files, place, &absent)?,
+            true => generate(files, place, &absent, &field, faults)?,
             false => files.say(format!(
                 "The image has no locale {} and nothing to generate it with; programs use {DEFAULT_LOCALE} instead. \
                  Choose a build of sys-libs/glibc that brings it, or localedef and /usr/share/i18n.",
@@ -86,8 +91,22 @@ fn can_generate(files: &Files) -> bool {
 }
 
 /// Runs localedef for each, and takes over the archive it makes.
-fn generate(files: &mut Files, place: Workplace<'_>, locales: &[&str]) -> Result<(), ComposeError> {
-    let commands = locales.iter().map(|locale| localedef(files, locale)).collect::<Result<Vec<_>, _>>()?;
+/// `field` tells which field of the order a locale is in.
+fn generate(
+    files: &mut Files,
+    place: Workplace<'_>,
+    locales: &[&str],
+    field: &dyn Fn(&str) -> &'static str,
+    faults: &mut Faults,
+) -> Result<(), ComposeError> {
+    let mut commands = Vec::new();
+    for locale in locales {
+        let command = localedef(files, locale).map(|command| commands.push(command));
+        faults.keep(command.map_err(|error| error.about(field(locale))))?;
+    }
+    if !faults.is_empty() {
+        return Ok(());
+    }
     let mut scratch = scratch_of(files.tree)?;
     place.observer.log(&format!("generating {}", locales.join(", ")));
     let ran = target_tool::run(place, &mut scratch, &commands, LIMIT)?;
@@ -104,11 +123,11 @@ fn generate(files: &mut Files, place: Workplace<'_>, locales: &[&str]) -> Result
     for (index, locale) in locales.iter().enumerate() {
         if !has_locale(files, locale)? {
             let output = ran.get(index).map_or(&nothing, |Ran { tail, .. }| tail);
-            return Err(ComposeError::new(
+            let error = ComposeError::new(
                 format!("The locale {locale} could not be generated with the image's own localedef."),
                 "Name another locale; those that can be are in /usr/share/i18n/SUPPORTED of a Gentoo system.",
-            )
-            .with_output(output.clone()));
+            );
+            faults.keep(Err(error.about(field(locale)).with_output(output.clone())))?;
         }
     }
     Ok(())
@@ -119,19 +138,22 @@ fn localedef(files: &Files, locale: &str) -> Result<Vec<String>, ComposeError> {
     let (rest, modifier) = locale.split_once('@').map_or((locale, None), |(rest, modifier)| (rest, Some(modifier)));
     let language = rest.split('.').next().unwrap_or(rest);
     let definition = modifier.map_or(language.to_owned(), |modifier| format!("{language}@{modifier}"));
-    let unknown = |what: &str| {
+    let unknown = |what: &str, kind: &str| {
+        let known: Vec<String> = files.names(&format!("{DEFINITIONS}/{kind}"));
+        let known =
+            known.iter().map(|name| name.strip_suffix(".gz").unwrap_or(name)).filter(|name| !name.starts_with("translit"));
         ComposeError::new(
             format!("There is no locale {locale}: the image's definitions know no {what}."),
-            "Name one like de_DE.UTF-8: language, country and codeset.",
+            did_you_mean(what, known).unwrap_or_else(|| "Name one like de_DE.UTF-8: language, country and codeset.".to_owned()),
         )
     };
     if !files.has_file(&format!("{DEFINITIONS}/locales/{definition}")) {
-        return Err(unknown(&definition));
+        return Err(unknown(&definition, "locales"));
     }
     let charmap = charmap(files, locale)?;
     let has_charmap = |end: &str| files.has_file(&format!("{DEFINITIONS}/charmaps/{charmap}{end}"));
     match (has_charmap(""), has_charmap(".gz")) {
-        (false, false) => return Err(unknown(&charmap)),
+        (false, false) => return Err(unknown(&charmap, "charmaps")),
         // localedef has gzip unpack it, and else says that there is no such charmap.
         (false, true) if !GZIP.iter().any(|path| files.has(path)) => {
             return Err(ComposeError::new(

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod console;
+mod faults;
 mod files;
 mod first_boot;
 mod identity;
@@ -20,6 +21,7 @@ use std::path::Path;
 use contract::System;
 use image::{Store, Tree};
 
+use self::faults::Faults;
 use self::files::Files;
 use self::init::Init;
 pub use self::portage::{TrustedKeys, configure_portage};
@@ -66,7 +68,7 @@ const FSTAB: &str =
 /// Puts the settings in. Returns what the person who ordered should be told, sentence by sentence.
 ///
 /// # Errors
-/// A setting that the image cannot have (a service, time zone, locale or keymap that is not there); the message says what there is.
+/// Settings that the image cannot have (a service, time zone, locale or keymap that is not there); the message names each with what there is.
 pub fn configure(tree: &mut Tree, request: &ConfigureRequest<'_>, observer: &dyn Observer) -> Result<Vec<String>, ComposeError> {
     let ConfigureRequest { store, system, .. } = *request;
     system.check().map_err(|e| ComposeError::new(format!("The order's settings cannot be used: {e}."), "Correct the order."))?;
@@ -76,22 +78,25 @@ pub fn configure(tree: &mut Tree, request: &ConfigureRequest<'_>, observer: &dyn
     let init = Init::of(&files);
     let services = network::services(&mut files, request.services, &system.services);
 
+    let mut faults = Faults::default();
+
     make_base(&mut files, &system.fstab)?;
-    accounts::set_up(&mut files, system)?;
+    accounts::set_up(&mut files, system, &mut faults)?;
     network::set_hostname(&mut files, system.hostname.as_deref(), init)?;
-    locales::set_up(&mut files, place, system.locale.as_deref(), &system.locales)?;
-    region::set_timezone(&mut files, system.timezone.as_deref())?;
-    region::set_keymap(&mut files, system.keymap.as_deref(), init)?;
-    enable_services(&mut files, init, &services)?;
-    network::set_up_network(&mut files, init, &services, system.network.as_ref())?;
+    faults.keep(region::set_timezone(&mut files, system.timezone.as_deref()))?;
+    faults.keep(region::set_keymap(&mut files, system.keymap.as_deref(), init))?;
+    enable_services(&mut files, init, &services, &mut faults)?;
+    faults.keep(network::set_up_network(&mut files, init, &services, system.network.as_ref()))?;
     console::set_up_logins(&mut files, init)?;
     identity::take_out_identity(&mut files, init)?;
     identity::make_ssh_keys_at_boot(&mut files, init)?;
     identity::say_origin(&mut files, request.notice, request.image_name)?;
     identity::add_ready_service(&mut files, init)?;
     first_boot::grow_root(&mut files, init)?;
-    first_boot::run_script(&mut files, init, system.first_boot.as_deref())?;
-    own_files::put_in(&mut files, &system.files)?;
+    faults.keep(first_boot::run_script(&mut files, init, system.first_boot.as_deref()))?;
+    locales::set_up(&mut files, place, system.locale.as_deref(), &system.locales, &mut faults)?;
+    own_files::put_in(&mut files, &system.files, &mut faults)?;
+    faults.end()?;
     Ok(files.messages)
 }
 
@@ -121,19 +126,20 @@ fn make_base(files: &mut Files, fstab: &[String]) -> Result<(), ComposeError> {
     files.write("etc/fstab", &format!("{FSTAB}{lines}"), 0o644)
 }
 
-fn enable_services(files: &mut Files, init: Option<Init>, services: &[String]) -> Result<(), ComposeError> {
+fn enable_services(files: &mut Files, init: Option<Init>, services: &[String], faults: &mut Faults) -> Result<(), ComposeError> {
     match init {
         Some(init) => {
             if init == Init::OpenRc {
                 init::fill_runlevels(files)?;
             }
-            services.iter().try_for_each(|service| init.enable(files, service))
+            services.iter().try_for_each(|service| faults.keep(init.enable(files, service)))
         }
         None if services.is_empty() => Ok(()),
-        None => Err(ComposeError::new(
+        None => faults.keep(Err(ComposeError::new(
             format!("The image has neither OpenRC nor systemd, so nothing could start {}.", services.join(", ")),
             "Add sys-apps/openrc or sys-apps/systemd, or leave the services out.",
-        )),
+        )
+        .about("system.services"))),
     }
 }
 

@@ -101,7 +101,8 @@ pub(super) fn set_up_network(
             Some(_) => Err(ComposeError::new(
                 "Nothing in the image could give it the addresses that were ordered.",
                 "Add sys-apps/iproute2 or net-misc/dhcpcd.",
-            )),
+            )
+            .about("system.network")),
         };
     };
     let interface = network.and_then(|network| network.interface.as_deref()).unwrap_or("eth0");
@@ -231,7 +232,8 @@ fn dhcpcd(network: &Network) -> Result<String, ComposeError> {
             return Err(ComposeError::new(
                 format!("dhcpcd, which brings up this image's network, cannot give an interface a second address ({second})."),
                 "Order one address of each kind, or a system with NetworkManager or systemd-networkd.",
-            ));
+            )
+            .about("system.network"));
         }
     }
     let routers: Vec<_> = network.gateways.iter().filter(|g| g.is_ipv4()).collect();

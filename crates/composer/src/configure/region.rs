@@ -1,8 +1,15 @@
 //! Time zone and keyboard.
 
+use std::collections::BTreeSet;
+
+use contract::nearest::did_you_mean;
+
 use super::files::Files;
 use super::init::Init;
 use crate::ComposeError;
+
+const ZONES: &str = "usr/share/zoneinfo";
+const KEYMAP_ENDS: [&str; 5] = [".map.gz", ".map", ".kmap.gz", ".map.zst", ".map.xz"];
 
 /// Sets the time zone; UTC needs no data.
 ///
@@ -10,18 +17,9 @@ use crate::ComposeError;
 /// A zone that the image's time zone data does not have.
 pub(super) fn set_timezone(files: &mut Files, timezone: Option<&str>) -> Result<(), ComposeError> {
     let zone = timezone.unwrap_or("UTC");
-    let known = files.has_file(&format!("usr/share/zoneinfo/{zone}"));
+    let known = files.has_file(&format!("{ZONES}/{zone}"));
     if !known && zone != "UTC" {
-        return Err(match files.has("usr/share/zoneinfo") {
-            true => ComposeError::new(
-                format!("There is no time zone “{zone}” in the image's time zone data."),
-                "Name one like Europe/Berlin, with capitals as in the tz database.",
-            ),
-            false => ComposeError::new(
-                format!("The time zone “{zone}” needs time zone data, and the image has none."),
-                "Add sys-libs/timezone-data, or leave the time zone at UTC.",
-            ),
-        });
+        return Err(no_timezone(files, zone).about("system.timezone"));
     }
     files.write("etc/timezone", &format!("{zone}\n"), 0o644)?;
     match known {
@@ -29,6 +27,26 @@ pub(super) fn set_timezone(files: &mut Files, timezone: Option<&str>) -> Result<
         // Without the file, libc uses UTC.
         false => files.remove("etc/localtime"),
     }
+}
+
+/// What of the data is a zone's name, and not a table or a zone in another reckoning of time.
+fn is_zone(path: &str) -> bool {
+    !path.contains('.') && !path.starts_with("posix/") && !path.starts_with("right/")
+}
+
+fn no_timezone(files: &Files, zone: &str) -> ComposeError {
+    if !files.has(ZONES) {
+        return ComposeError::new(
+            format!("The time zone “{zone}” needs time zone data, and the image has none."),
+            "Add sys-libs/timezone-data, or leave the time zone at UTC.",
+        );
+    }
+    let zones: Vec<String> = files.files_below(ZONES).filter(|zone| is_zone(zone)).collect();
+    let advice = did_you_mean(zone, zones.iter().map(String::as_str));
+    ComposeError::new(
+        format!("There is no time zone “{zone}” in the image's time zone data."),
+        advice.unwrap_or_else(|| "Name one like Europe/Berlin, with capitals as in the tz database.".to_owned()),
+    )
 }
 
 /// Sets the console's keymap for OpenRC and systemd.
@@ -41,13 +59,19 @@ pub(super) fn set_keymap(files: &mut Files, keymap: Option<&str>, init: Option<I
     if keymap.is_some_and(|keymap| keymap != "us") {
         match folder {
             None => files.say(format!("The keymap “{wanted}” is set, but nothing in the image can load it: add sys-apps/kbd.")),
-            Some(folder) if !has_keymap(files, folder, wanted) => {
-                return Err(ComposeError::new(
-                    format!("There is no console keymap “{wanted}” in the image."),
-                    "Name one of those in /usr/share/keymaps, such as de, fr, us or dvorak.",
-                ));
+            Some(folder) => {
+                let known = keymaps(files, folder);
+                if !known.contains(wanted) {
+                    let advice = did_you_mean(wanted, known.iter().map(String::as_str));
+                    return Err(ComposeError::new(
+                        format!("There is no console keymap “{wanted}” in the image."),
+                        advice.unwrap_or_else(|| {
+                            "Name one of those in /usr/share/keymaps, such as de, fr, us or dvorak.".to_owned()
+                        }),
+                    )
+                    .about("system.keymap"));
+                }
             }
-            Some(_) => {}
         }
     }
     match init {
@@ -57,12 +81,11 @@ pub(super) fn set_keymap(files: &mut Files, keymap: Option<&str>, init: Option<I
     }
 }
 
-fn has_keymap(files: &Files, folder: &str, keymap: &str) -> bool {
-    let Ok(folder) = files.tree.resolve(folder) else { return false };
-    files.tree.below(&folder).into_iter().any(|(path, _)| {
-        let file = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        [".map.gz", ".map", ".kmap.gz", ".map.zst", ".map.xz"]
-            .iter()
-            .any(|end| file.strip_suffix(end.as_bytes()) == Some(keymap.as_bytes()))
-    })
+/// The names of the keymaps below a folder.
+fn keymaps(files: &Files, folder: &str) -> BTreeSet<String> {
+    let name = |path: String| {
+        let file = path.rsplit('/').next().unwrap_or_default();
+        KEYMAP_ENDS.iter().find_map(|end| file.strip_suffix(end)).map(str::to_owned)
+    };
+    files.files_below(folder).filter_map(name).collect()
 }

@@ -2,11 +2,21 @@
 
 use image::Tree;
 
+use super::package::shown;
 use crate::ComposeError;
 
 /// Patterns, in the order given: a later one that starts with `-` takes back what an earlier one masks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InstallMask(Vec<Pattern>);
+
+/// A program or library that was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Masked {
+    /// The pattern that did it.
+    pub pattern: String,
+    /// Its path, absolute and for people.
+    pub path: String,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
@@ -26,29 +36,47 @@ impl InstallMask {
         InstallMask(value.split_whitespace().map(pattern).collect())
     }
 
-    /// Takes what is masked out of an image: files, then the directories that are masked and empty.
-    pub fn apply(&self, image: &mut Tree) -> Result<(), ComposeError> {
+    /// Takes what is masked out of an image: files, then the directories that are masked and empty. Returns the programs and libraries
+    /// among the files, each with the pattern that masks it.
+    pub fn apply(&self, image: &mut Tree) -> Result<Vec<Masked>, ComposeError> {
+        let mut masked = Vec::new();
         if self.0.is_empty() {
-            return Ok(());
+            return Ok(masked);
         }
         let paths: Vec<(Vec<u8>, bool)> =
             image.iter().filter(|(path, _)| !path.is_empty()).map(|(path, entry)| (path.to_vec(), entry.is_dir())).collect();
-        for (path, _) in paths.iter().filter(|(path, is_dir)| !is_dir && self.matches(path)) {
+        for (path, _) in paths.iter().filter(|(_, is_dir)| !is_dir) {
+            let Some(pattern) = self.decides(path).filter(|pattern| pattern.masks) else { continue };
             image.remove(path)?;
+            if is_program_or_library(path) {
+                masked.push(Masked { pattern: String::from_utf8_lossy(&pattern.text).into_owned(), path: shown(path) });
+            }
         }
         for (path, _) in paths.iter().rev().filter(|(path, is_dir)| *is_dir && self.matches(&[path, b"/".as_slice()].concat())) {
             if image.children(path).is_empty() {
                 image.remove(path)?;
             }
         }
-        Ok(())
+        Ok(masked)
     }
 
     /// Whether a path, relative to the root and with a closing slash for a directory, is masked. The last pattern that fits decides.
     fn matches(&self, path: &[u8]) -> bool {
-        let fits = self.0.iter().rev().find(|pattern| pattern.fits(path));
-        fits.is_some_and(|pattern| pattern.masks)
+        self.decides(path).is_some_and(|pattern| pattern.masks)
     }
+
+    fn decides(&self, path: &[u8]) -> Option<&Pattern> {
+        self.0.iter().rev().find(|pattern| pattern.fits(path))
+    }
+}
+
+/// Whether a program or a library is lost with it: what is in a folder of programs, a shared object, or a link in the place of such a folder.
+fn is_program_or_library(path: &[u8]) -> bool {
+    let parts: Vec<&[u8]> = path.split(|b| *b == b'/').collect();
+    let Some((name, folders)) = parts.split_last() else { return false };
+    let is_folder = |part: &[u8]| part == b"bin" || part == b"sbin";
+    let is_system_link = folders.is_empty() && (is_folder(name) || name.starts_with(b"lib"));
+    is_system_link || folders.last().is_some_and(|part| is_folder(part)) || name.windows(3).any(|part| part == b".so")
 }
 
 impl Pattern {
@@ -173,6 +201,18 @@ mod tests {
         ] {
             assert_eq!(InstallMask::parse(mask).matches(path.as_bytes()), masked, "{mask:?} and {path}");
         }
+    }
+
+    #[test]
+    fn programs_and_libraries_that_go_are_told_of() {
+        let mut tree = Tree::new();
+        for path in ["usr/bin/bash", "usr/lib64/libc.so.6", "usr/share/doc/README", "usr/lib/liba.la", "etc/passwd"] {
+            tree.insert(path, image::Entry::symlink("x")).unwrap();
+        }
+        let masked = InstallMask::parse("/usr/share *.la /usr/lib64 /usr/*").apply(&mut tree).unwrap();
+        let told: Vec<(&str, &str)> = masked.iter().map(|m| (m.pattern.as_str(), m.path.as_str())).collect();
+        assert_eq!(told, [("/usr/*", "/usr/bin/bash"), ("/usr/*", "/usr/lib64/libc.so.6")]);
+        assert!(is_program_or_library(b"lib64") && is_program_or_library(b"sbin") && !is_program_or_library(b"usr/lib/x"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::protect::Replaced;
 use super::removal::{Removed, Unmerge};
 use super::scripts::Phase;
 use super::vdb::{self, Record, Vdb};
-use super::{Merger, Package};
+use super::{ESSENTIAL, Merger, Package};
 use crate::ComposeError;
 
 impl Merger<'_> {
@@ -74,7 +74,10 @@ impl Merger<'_> {
         let mask = self.request.plan.install_mask.as_str();
         if !mask.is_empty() {
             package.metadata.insert("INSTALL_MASK".into(), format!("{mask}\n").into_bytes());
-            InstallMask::parse(mask).apply(&mut package.image.tree)?;
+            let masked = InstallMask::parse(mask).apply(&mut package.image.tree)?;
+            if ESSENTIAL.contains(&package.cpv.cp().as_str()) {
+                self.masked.extend(masked);
+            }
         }
         Ok(())
     }

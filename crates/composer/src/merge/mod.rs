@@ -11,6 +11,7 @@ mod info;
 mod install_mask;
 mod intake;
 mod linkage;
+mod masked;
 mod meter;
 mod onlook;
 mod own_accounts;
@@ -40,6 +41,7 @@ use crate::sandbox::PhaseHost;
 use crate::{ComposeError, Observer};
 use ahead::{Opened, read_ahead};
 use files::{Merged, Owners};
+use install_mask::Masked;
 pub(crate) use package::{Devices, Image, TarRules};
 use pretend::Pretenders;
 use scripts::Scripts;
@@ -112,7 +114,7 @@ pub fn merge<E: Into<FetchError>>(
     }
     let total = request.plan.packages.len() as u64;
     let mut done = 0;
-    read_ahead(&in_order(request.plan), request.store, fetch, &mut |planned, package| {
+    let merged = read_ahead(&in_order(request.plan), request.store, fetch, &mut |planned, package| {
         if observer.cancelled() {
             return Err(ComposeError::cancelled());
         }
@@ -120,9 +122,11 @@ pub fn merge<E: Into<FetchError>>(
         done += 1;
         merger.package(planned, package).map_err(|error| error.for_package(&planned.cpv))?;
         merger.uninstall_after(planned)
-    })?;
+    });
+    merged.map_err(|error| masked::blame(&merger.masked, error))?;
     observer.progress(total, total, "");
-    merger.finish()
+    let masked = merger.masked.clone();
+    merger.finish().map_err(|error| masked::blame(&masked, error))
 }
 
 fn no_package(planned: &PlannedPackage, error: FetchError) -> ComposeError {
@@ -176,6 +180,8 @@ struct Merger<'a> {
     libraries_changed: bool,
     /// Folders (real paths) whose info pages changed.
     info_changed: BTreeSet<Vec<u8>>,
+    /// Programs and libraries of essential packages that INSTALL_MASK left out.
+    masked: Vec<Masked>,
 }
 
 impl<'a> Merger<'a> {
@@ -203,6 +209,7 @@ impl<'a> Merger<'a> {
             image_on_disk: false,
             libraries_changed: false,
             info_changed: BTreeSet::new(),
+            masked: Vec::new(),
         })
     }
 
@@ -241,8 +248,7 @@ impl<'a> Merger<'a> {
         self.missing.clear();
         if !self.waiting.is_empty() && !self.is_ready()? {
             let names: Vec<String> = self.waiting.iter().map(|package| package.cpv.to_string()).collect();
-            let message = format!("{} would run scripts, and the image has no bash that starts", names.join(", "));
-            return Err(ComposeError::new(message, "Add app-shells/bash (or the whole @system) to the order."));
+            return Err(masked::no_bash(&self.masked, &names.join(", ")));
         }
         self.read_disk_thoroughly()?;
         self.tree.set_time(self.request.plan.newest_build_time());

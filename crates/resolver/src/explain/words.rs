@@ -81,7 +81,7 @@ pub(crate) fn similar_names(u: &Universe, wanted: &str) -> Vec<String> {
     let mut found: BTreeMap<(usize, &str), ()> = BTreeMap::new();
     for name in u.names.iter().filter(|n| n.available.iter().any(|p| u.pkg(*p).mask.is_none())) {
         let own = name.text.rsplit_once('/').map_or(name.text.as_str(), |(_, p)| p).to_ascii_lowercase();
-        let distance = edit_distance(&package, &own, limit);
+        let distance = contract::nearest::edit_distance(&package, &own, limit);
         if distance <= limit {
             found.insert((distance, &name.text), ());
         } else if package.len() >= 4 && own.split(['-', '_']).any(|word| word == package) {
@@ -89,23 +89,4 @@ pub(crate) fn similar_names(u: &Universe, wanted: &str) -> Vec<String> {
         }
     }
     found.into_keys().take(3).map(|(_, name)| name.to_owned()).collect()
-}
-
-/// Levenshtein's distance, given up above `limit`.
-pub(super) fn edit_distance(a: &str, b: &str, limit: usize) -> usize {
-    let (a, b): (Vec<u8>, Vec<u8>) = (a.bytes().take(64).collect(), b.bytes().take(64).collect());
-    if a.len().abs_diff(b.len()) > limit {
-        return limit + 1;
-    }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (above + 1).min(row[j] + 1).min(diagonal + usize::from(x != y));
-            diagonal = above;
-        }
-    }
-    row.last().copied().unwrap_or(limit + 1)
 }

@@ -176,7 +176,7 @@ fn plan() -> Plan {
 }
 
 fn failure() -> Failure {
-    Failure { step: Step::Merge, package: None, message: "no".into(), advice: "order less".into() }
+    Failure { step: Step::Merge, package: None, setting: None, message: "no".into(), advice: "order less".into() }
 }
 
 fn report(how: How) -> EndReport {

@@ -131,6 +131,7 @@ fn access(app: &App, leased: &Leased) -> Result<Access, Failure> {
     let failure = |message: String| Failure {
         step: Step::Fetch,
         package: None,
+        setting: None,
         message,
         advice: "The operator changed the site's channels while the order waited. Order again.".into(),
     };

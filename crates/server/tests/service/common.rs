@@ -413,6 +413,7 @@ pub fn failed() -> EndReport {
         failure: Failure {
             step: Step::Merge,
             package: Some("app-shells/bash-5.2_p15".into()),
+            setting: None,
             message: "its pkg_postinst ended with status 1".into(),
             advice: "Leave the package out.".into(),
         },

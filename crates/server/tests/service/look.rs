@@ -40,6 +40,7 @@ fn why_a_build_failed_is_told_in_the_readers_language() {
     let failure = Failure {
         step: Step::Merge,
         package: Some("dev-vcs/git-2.40.1".into()),
+        setting: None,
         message: "dev-vcs/git-2.40.1, pkg_postinst: its script failed\nIts last words were:\nit is <not> there".into(),
         advice: "The package was built for another layout of /usr: take another build.".into(),
     };

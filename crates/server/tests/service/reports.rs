@@ -87,6 +87,7 @@ fn operators_read_why_builds_failed_in_their_language() {
     let failure = Failure {
         step: Step::Merge,
         package: Some("app-shells/bash-5.2_p15".into()),
+        setting: None,
         message: "app-shells/bash-5.2_p15, pkg_postinst: its script failed\nIts last words were:\nno".into(),
         advice: "Order again.".into(),
     };

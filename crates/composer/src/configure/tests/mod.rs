@@ -229,6 +229,46 @@ fn what_the_image_lacks_is_an_error_or_a_message_never_a_broken_setting() {
 }
 
 #[test]
+fn all_that_is_wrong_is_told_at_once_with_the_nearest_names() {
+    let mut root = Root::openrc();
+    for path in ["usr/share/zoneinfo/Europe/Berlin", "usr/share/zoneinfo/posix/Europe/Berlin", "usr/share/zoneinfo/tzdata.zi"] {
+        root.put(path, "TZif");
+    }
+    for path in ["usr/share/keymaps/i386/qwertz/sg-latin1.map.gz", "usr/bin/localedef", "usr/share/i18n/locales/de_DE"] {
+        root.put(path, "");
+    }
+    root.put("usr/share/i18n/charmaps/UTF-8", "");
+    let system = System {
+        users: vec![user("sshd"), user("ada")],
+        timezone: Some("Europe/Berln".into()),
+        keymap: Some("sg-latin2".into()),
+        locale: Some("de_DW.UTF-8".into()),
+        locales: vec!["de_DE.UTF-9".into()],
+        services: vec!["ngnix".into(), "nothing-like-it".into()],
+        files: vec![ExtraFile { path: "/etc".into(), ..ExtraFile::default() }],
+        ..System::default()
+    };
+    let error = root.configure(&system, &[]).unwrap_err();
+    let lines: Vec<&str> = error.message.lines().collect();
+    let told = [
+        ("system.users: ", "“sshd”"),
+        ("system.timezone: ", "Did you mean Europe/Berlin?"),
+        ("system.keymap: ", "Did you mean sg-latin1?"),
+        ("system.services: ", "Did you mean nginx? Or add the package that brings “ngnix”."),
+        ("system.services: ", "Choose one of those, or add the package that brings “nothing-like-it”."),
+        ("system.locales: ", "Did you mean UTF-8?"),
+        ("system.locale: ", "Did you mean de_DE?"),
+        ("system.files: ", "is a folder in the image"),
+    ];
+    assert_eq!(lines.len(), told.len(), "{lines:#?}");
+    for (line, (field, words)) in lines.iter().zip(told) {
+        assert!(line.starts_with(field) && line.contains(words), "{line}");
+    }
+    let one = root.configure(&System { services: Vec::new(), ..System::default() }, &["ngnix"]).unwrap_err();
+    assert!(one.to_string().starts_with("system.services: There is no service “ngnix”"), "{one}");
+}
+
+#[test]
 fn a_script_runs_once_and_own_files_come_last() {
     let file = |path: &str, owner: Option<&str>| ExtraFile {
         path: path.into(),
