@@ -157,6 +157,32 @@ impl BinhostError {
         }
     }
 
+    /// The same for those who have no business with this machine's folders: none of their paths, while addresses on the web stay.
+    pub fn without_paths(&self) -> String {
+        let is_here = |address: &str| !address.starts_with("http://") && !address.starts_with("https://");
+        match self {
+            BinhostError::Address { binhost, uri, why } if is_here(uri) => {
+                format!("the address of the binhost {binhost} cannot be used: {why}")
+            }
+            BinhostError::Unreachable { binhost, url, .. } | BinhostError::Redirect { binhost, url, .. } if is_here(url) => {
+                format!("the binhost {binhost} cannot be reached")
+            }
+            BinhostError::Refused { binhost, url, .. } if is_here(url) => format!("the binhost {binhost} cannot be reached"),
+            BinhostError::NoIndex { binhost, uri } if is_here(uri) => format!("the binhost {binhost} has no Packages index"),
+            BinhostError::Gone { binhost, package, url }
+            | BinhostError::Truncated { binhost, package, url, .. }
+            | BinhostError::TooLong { binhost, package, url, .. }
+            | BinhostError::Altered { binhost, package, url, .. }
+                if is_here(url) =>
+            {
+                format!("the file of {package} cannot be had from the binhost {binhost}")
+            }
+            BinhostError::DiskFull { what, .. } => format!("the disk is full: no room for {what}"),
+            BinhostError::Cache { source, .. } => format!("the cache cannot be used: {source}"),
+            other => other.to_string(),
+        }
+    }
+
     /// An error of the cache's disk.
     pub(crate) fn disk(folder: &Path, what: &str, source: io::Error) -> BinhostError {
         match source.kind() {

@@ -86,6 +86,8 @@ pub fn plan(config: &Config, order: &Order) -> anyhow::Result<Result<Planned, se
     match runtime.block_on(catalogue.plan(order)) {
         Ok(planned) => Ok(Ok(planned)),
         Err(Refusal::NoPlan(refused)) => Ok(Err(refused)),
+        // Whoever plans here is the operator.
+        Err(Refusal::Unavailable { in_full, .. }) => Err(anyhow::anyhow!(in_full)),
         Err(other) => Err(other.into()),
     }
 }

@@ -15,6 +15,7 @@ use crate::config::{Config, ConfigError};
 use crate::orders::Refusal;
 use crate::planner;
 use crate::presets::{Preset, Presets};
+use crate::settings;
 
 /// The channels and presets of a site.
 pub struct Catalogue {
@@ -60,6 +61,7 @@ impl Catalogue {
     /// Checks and plans an order without keeping it.
     pub async fn plan(&self, order: &Order) -> Result<Planned, Refusal> {
         order.check()?;
+        settings::check_names(&order.system)?;
         let preset = self.find_preset(order)?;
         let channel = self.find_channel(order, preset.as_ref()).await?;
         check_prefix(order, &channel)?;
@@ -71,10 +73,11 @@ impl Catalogue {
         let snapshot = channel.snapshot().await.map_err(|reason| self.unavailable(order, preset.as_ref(), &reason))?;
         let title = preset.as_ref().map_or_else(own_choice, |p| p.title.clone());
         let _turn = self.planning.acquire().await.map_err(|e| Refusal::Internal(Box::new(e)))?;
-        let (for_planner, order) = (channel.clone(), order.clone());
-        let plan = tokio::task::spawn_blocking(move || planner::plan(&for_planner, &snapshot, &order, preset.as_ref()))
+        let (for_planner, for_plan) = (channel.clone(), order.clone());
+        let plan = tokio::task::spawn_blocking(move || planner::plan(&for_planner, &snapshot, &for_plan, preset.as_ref()))
             .await
             .map_err(|e| Refusal::Internal(Box::new(e)))??;
+        settings::check_by_plan(&order.system, &plan)?;
         Ok(Planned { channel, plan, title })
     }
 
@@ -160,13 +163,13 @@ impl Catalogue {
         if let Some(channel) = self.channels.default_for(&order.arch, order.prefix.is_some()).await {
             return Ok(channel.clone());
         }
-        let reasons: Vec<String> = self
+        let reasons: Vec<Unavailable> = self
             .channels
             .all()
             .iter()
             .filter(|c| c.config.arch == order.arch && c.config.prefix.is_some() == order.prefix.is_some())
             .filter_map(|c| match c.availability() {
-                Availability::Unavailable(reason) => Some(reason.to_string()),
+                Availability::Unavailable(reason) => Some(reason),
                 Availability::Unknown | Availability::Available(_) => None,
             })
             .collect();
@@ -174,14 +177,17 @@ impl Catalogue {
             let kind = if order.prefix.is_some() { " with packages for a prefix" } else { "" };
             return Err(OrderError::new("arch", format!("this site has no channel for “{}”{kind}", order.arch)).into());
         }
-        Err(Refusal::Unavailable { reason: reasons.join("; "), advice: None })
+        let all = |of: fn(&Unavailable) -> String| reasons.iter().map(of).collect::<Vec<_>>().join("; ");
+        Err(Refusal::Unavailable { reason: all(ToString::to_string), advice: None, in_full: all(Unavailable::in_full) })
     }
 
     /// Says which channel works instead.
     fn unavailable(&self, order: &Order, preset: Option<&Preset>, reason: &Unavailable) -> Refusal {
         let good = self.channels.known_good(&order.arch, preset);
         let advice = good.map(|c| format!("The channel “{}” works; order from it.", c.config.name));
-        Refusal::Unavailable { reason: format!("{reason}."), advice }
+        let Unavailable { channel, reason: why, .. } = reason;
+        let told = format!("the channel “{channel}” cannot be read now: {why}.");
+        Refusal::Unavailable { reason: told, advice, in_full: reason.in_full() }
     }
 }
 

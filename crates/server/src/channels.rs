@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
-use binhost::{Client, IndexSnapshot};
+use binhost::{BinhostError, Client, IndexSnapshot};
 use contract::lease::BinhostAccess;
 use contract::{BinhostRef, Stage3};
 use gentoo::keywords::AcceptKeywords;
-use gentoo::profile::Profile;
+use gentoo::profile::{Profile, ProfileError};
 
 use crate::config::{BinhostConfig, ChannelConfig, Config, ConfigError};
 use crate::mirrors::{Index, Mirror, MirrorView};
@@ -72,7 +72,47 @@ pub struct Snapshot {
 #[error("the channel “{channel}” cannot be read now: {reason}")]
 pub struct Unavailable {
     pub channel: String,
+    /// For everybody: without paths of this machine.
     pub reason: String,
+    /// For the operator and the log.
+    pub in_full: String,
+}
+
+impl Unavailable {
+    /// The sentence, for the operator.
+    pub fn in_full(&self) -> String {
+        format!("the channel “{}” cannot be read now: {}", self.channel, self.in_full)
+    }
+}
+
+/// Why something of a channel cannot be read, for everybody and in full.
+struct Why {
+    reason: String,
+    in_full: String,
+}
+
+impl From<BinhostError> for Why {
+    fn from(error: BinhostError) -> Self {
+        Why { reason: error.without_paths(), in_full: error.to_string() }
+    }
+}
+
+impl From<ConfigError> for Why {
+    fn from(error: ConfigError) -> Self {
+        Why { reason: error.without_paths(), in_full: error.to_string() }
+    }
+}
+
+impl From<ProfileError> for Why {
+    fn from(error: ProfileError) -> Self {
+        let reason = match &error {
+            ProfileError::Io { source, .. } => format!("its profile cannot be read: {source}"),
+            ProfileError::Syntax { .. } | ProfileError::Structure { .. } => {
+                "its profile is damaged or newer than what is understood; its operator has to look after it".to_owned()
+            }
+        };
+        Why { reason, in_full: error.to_string() }
+    }
 }
 
 /// What is known of a channel without asking anybody.
@@ -171,7 +211,7 @@ impl Channel {
         };
         match &outcome {
             Ok(snapshot) => tracing::info!(channel = %self.config.name, packages = snapshot.package_count, "channel read"),
-            Err(reason) => tracing::warn!(channel = %self.config.name, reason = %reason.reason, "channel cannot be read"),
+            Err(reason) => tracing::warn!(channel = %self.config.name, reason = %reason.in_full, "channel cannot be read"),
         }
         let reading = Reading { when: Instant::now(), outcome: outcome.clone() };
         *self.last.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(reading);
@@ -188,8 +228,14 @@ impl Channel {
         (last.when.elapsed() < valid_for).then_some(last.outcome)
     }
 
+    /// A reason that names no path.
     fn unavailable(&self, reason: String) -> Unavailable {
-        Unavailable { channel: self.config.name.clone(), reason }
+        self.cannot_read(Why { in_full: reason.clone(), reason })
+    }
+
+    fn cannot_read(&self, why: impl Into<Why>) -> Unavailable {
+        let Why { reason, in_full } = why.into();
+        Unavailable { channel: self.config.name.clone(), reason, in_full }
     }
 
     /// Reads every index of the channel. All must be there: a plan made without the best binhost would silently be another one. The others are
@@ -231,18 +277,18 @@ impl Channel {
 
     /// The index of a binhost, with the paths that it lists and its folder does not have.
     fn index(&self, binhost: &BinhostConfig, mirror: &Mirror) -> Result<(IndexSnapshot, BTreeSet<String>), Unavailable> {
-        let read = || {
-            let access = binhost.access().map_err(|e| e.to_string())?;
-            let index = self.client.index(&access).map_err(|e| e.to_string())?;
-            let absent = self.client.absent(&access, &index.packages).map_err(|e| e.to_string())?;
+        let read = || -> Result<_, Why> {
+            let access = binhost.access()?;
+            let index = self.client.index(&access)?;
+            let absent = self.client.absent(&access, &index.packages)?;
             Ok((index, absent))
         };
         let read = read();
         let seen = |(index, absent): &(IndexSnapshot, BTreeSet<String>)| {
             Index::read_now(index.timestamp, index.packages.entries.len(), absent.len())
         };
-        mirror.note(&read.as_ref().map(seen).map_err(String::clone));
-        read.map_err(|reason| self.unavailable(reason))
+        mirror.note(&read.as_ref().map(seen).map_err(|why| why.in_full.clone()));
+        read.map_err(|why| self.cannot_read(why))
     }
 
     /// How each binhost does, best first, as far as this server knows.
@@ -254,16 +300,15 @@ impl Channel {
     /// The newest stage3 with what it has installed. It is fetched and read when its list names another than before.
     fn base(&self) -> Result<Option<Arc<Base>>, Unavailable> {
         let Some(config) = &self.config.base else { return Ok(None) };
-        let unavailable = |error: &dyn std::fmt::Display| self.unavailable(error.to_string());
-        let (access, list) = config.access().map_err(|e| unavailable(&e))?;
-        let stage3 = self.client.latest_stage3(&access, &list).map_err(|e| unavailable(&e))?;
+        let (access, list) = config.access().map_err(|e| self.cannot_read(e))?;
+        let stage3 = self.client.latest_stage3(&access, &list).map_err(|e| self.cannot_read(e))?;
         let mut known = self.base.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(base) = known.as_ref().filter(|base| base.stage3 == stage3) {
             return Ok(Some(base.clone()));
         }
         tracing::info!(channel = %self.config.name, stage3 = %stage3.path, "fetching the stage3");
-        let verified = self.client.stage3(&access, &stage3, &mut |_| {}).map_err(|e| unavailable(&e))?;
-        let installed = verified.installed().map_err(|e| unavailable(&e))?.into();
+        let verified = self.client.stage3(&access, &stage3, &mut |_| {}).map_err(|e| self.cannot_read(e))?;
+        let installed = verified.installed().map_err(|e| self.cannot_read(e))?.into();
         let base = Arc::new(Base { stage3, installed });
         *known = Some(base.clone());
         Ok(Some(base))
@@ -274,7 +319,7 @@ impl Channel {
         if let Some(keywords) = &self.config.accept_keywords {
             profile.accept_keywords = AcceptKeywords::parse(keywords);
         }
-        for atom in self.config.denied().map_err(|e| self.unavailable(e.to_string()))? {
+        for atom in self.config.denied().map_err(|e| self.cannot_read(e))? {
             profile.masks.mask(atom, "the operator of this site does not offer it");
         }
         if let Some(licences) = &self.config.accept_license {
@@ -291,9 +336,11 @@ impl Channel {
             return Ok(Profile::minimal(&self.config.arch));
         };
         let Some((repository, _)) = repository_of(path) else {
-            return Err(self.unavailable(format!("the profile {} is not below a folder named “profiles”", path.display())));
+            let reason = "its profile is not below a folder named “profiles”".to_owned();
+            let in_full = format!("the profile {} is not below a folder named “profiles”", path.display());
+            return Err(self.cannot_read(Why { reason, in_full }));
         };
-        Profile::load(path, repository).map_err(|e| self.unavailable(e.to_string()))
+        Profile::load(path, repository).map_err(|e| self.cannot_read(e))
     }
 
     /// The name of the profile; that of its repository is what it says itself (PMS 4.4).

@@ -170,6 +170,17 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The same for those who have no business with this machine's folders: none of their paths.
+    pub(crate) fn without_paths(&self) -> String {
+        match self {
+            ConfigError::Unreadable { key, source, .. } => format!("{key} cannot be read: {source}"),
+            ConfigError::Invalid(text) if !text.contains('/') => self.to_string(),
+            ConfigError::Invalid(_) | ConfigError::Syntax(_) | ConfigError::InFile { .. } => {
+                "its operator has to correct the configuration".to_owned()
+            }
+        }
+    }
+
     /// What to do with the error of reading a file that the configuration names as `key`.
     pub(crate) fn unreadable(key: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> ConfigError {
         let path = path.to_owned();

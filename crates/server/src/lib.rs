@@ -42,6 +42,7 @@ mod remedy;
 mod reports;
 mod secret;
 mod server;
+mod settings;
 mod sizes;
 mod source_builds;
 mod status;

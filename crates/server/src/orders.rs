@@ -24,7 +24,12 @@ pub enum Refusal {
     #[error(transparent)]
     Invalid(#[from] OrderError),
     #[error("{reason}{}", advice.as_deref().map(|a| format!(" {a}")).unwrap_or_default())]
-    Unavailable { reason: String, advice: Option<String> },
+    Unavailable {
+        reason: String,
+        advice: Option<String>,
+        /// The reason with the paths of this machine, for its operator.
+        in_full: String,
+    },
     #[error(transparent)]
     NoPlan(#[from] PlanRefused),
     #[error("{waiting} images wait to be built already, which is all this site takes; please order again later")]

@@ -298,7 +298,7 @@ async fn site(app: &App) -> crate::db::Result<SiteView> {
     let channels = app.catalogue.channels.all().iter().map(|channel| ChannelView {
         name: channel.config.name.clone(),
         trouble: match channel.availability() {
-            Availability::Unavailable(unavailable) => Some(unavailable.reason),
+            Availability::Unavailable(unavailable) => Some(unavailable.in_full),
             Availability::Available(_) | Availability::Unknown => None,
         },
         mirrors: channel.mirrors(),

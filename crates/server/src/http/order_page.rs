@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use contract::{Failure, Format};
+use contract::{Failure, Format, NOBODY_CAN_LOG_IN};
 
 use super::form::FormInput;
 use super::order_form::changed_form;
@@ -163,6 +163,17 @@ impl OrderPage<'_> {
     /// It was not replaced by a newer one.
     fn may_be_kept_fresh(&self) -> bool {
         self.status.fresh.as_ref().is_none_or(|fresh| fresh.newest.is_none())
+    }
+
+    /// Whether an image of the order would start on a machine, and let nobody in.
+    fn lets_nobody_in(&self) -> bool {
+        let starts = self.status.artifacts.iter().any(|file| file.artifact.format.is_bootable());
+        starts && self.status.messages.iter().any(|message| message == NOBODY_CAN_LOG_IN)
+    }
+
+    /// What is said of the image, but for what stands further up.
+    fn messages(&self) -> Vec<&String> {
+        self.status.messages.iter().filter(|message| *message != NOBODY_CAN_LOG_IN).collect()
     }
 
     fn is_final(&self) -> bool {

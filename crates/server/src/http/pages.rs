@@ -70,7 +70,7 @@ pub fn channel_view(channel: &crate::channels::Channel) -> ChannelView {
         Availability::Unknown => (None, say!("is being looked at")),
         Availability::Available(snapshot) => (Some(true), say_n!(snapshot.package_count, "{n} package", "{n} packages")),
         Availability::Unavailable(unavailable) => {
-            (Some(false), say!("It cannot be read now: {reason}", reason = unavailable.reason))
+            (Some(false), say!("It cannot be read now: {reason}", reason = words::heard(&unavailable.reason)))
         }
     };
     ChannelView {

@@ -1,10 +1,11 @@
 //! Orders: how they are taken, joined, refused, followed and downloaded.
 
-use contract::Format;
+use contract::lease::EndReport;
+use contract::{Format, Order};
 use serde_json::json;
 
 use crate::backend::on_s3;
-use crate::common::{Setup, Site, artifact, content, folder, order};
+use crate::common::{Setup, Site, artifact, content, folder, operator_token, order, ready};
 
 #[test]
 fn equal_orders_share_a_build_and_personal_ones_do_not() {
@@ -86,6 +87,51 @@ fn refusals_say_what_to_do() {
 }
 
 #[test]
+fn settings_that_no_image_of_the_order_could_have_are_refused_at_once() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let refused = |system: contract::System, field: &str, words: &str| {
+        let answer = site.post_json("/api/v1/orders", &Order { system, ..order(&["app-shells/bash"], &[Format::Zip]) });
+        assert_eq!((answer.status, answer.json()["field"].as_str()), (422, Some(field)), "{}", answer.text());
+        assert!(answer.text().contains(words), "{}", answer.text());
+    };
+    let system = contract::System::default;
+    let zone = |name: &str| contract::System { timezone: Some(name.into()), ..system() };
+    refused(zone("Europe/Berln"), "system.timezone", "Did you mean Europe/Berlin?");
+    refused(zone("Europe/Berlin"), "system.timezone", "Add sys-libs/timezone-data");
+    refused(contract::System { services: vec!["sshd".into()], ..system() }, "system.services", "Add sys-apps/openrc");
+    let root = contract::User { name: "root".into(), ..contract::User::default() };
+    refused(contract::System { users: vec![root], ..system() }, "system.users", "root_password_hash");
+    let german = [("Content-Type", "application/x-www-form-urlencoded"), ("Accept-Language", "de")];
+    let page = |fields: &str| site.post_with("/orders/parts", fields, &german).text();
+    let shown = page("packages=app-shells/bash&formats=zip&timezone=Europe/Berln");
+    assert!(shown.contains("Eine Zeitzone „Europe/Berln“ gibt es nicht. Meintest du Europe/Berlin?"), "{shown}");
+    let shown = page("packages=../../etc&formats=zip");
+    assert!(shown.contains("„../../etc“ kann nicht bestellt werden: „..“ ist keine Kategorie."), "{shown}");
+    site.stop();
+}
+
+#[test]
+fn that_nobody_can_log_in_is_said_above_the_downloads() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    for (format, is_told) in [(Format::Iso, true), (Format::Zip, false)] {
+        let id = site.order(&order(&["app-shells/bash"], &[format]));
+        let lease = site.lease().unwrap();
+        assert_eq!(site.upload(&lease, &artifact(&lease, format).name, &content(format)), 204);
+        let EndReport::Ready { artifacts, plan, mut messages, evidence } = ready(&lease) else { unreachable!() };
+        messages.push(contract::NOBODY_CAN_LOG_IN.into());
+        assert_eq!(site.end(&lease, &EndReport::Ready { artifacts, plan, messages, evidence }).status, 204);
+        let page = site.get(&id.replace("/api/v1", "")).text();
+        assert!(!page.contains(contract::NOBODY_CAN_LOG_IN) && page.contains("bash says hello"), "{page}");
+        let note = page.find("Nobody will be able to log in");
+        assert_eq!(note.is_some(), is_told, "{format}: {page}");
+        assert!(note.is_none_or(|note| note < page.find("id=\"downloads\"").unwrap()), "{page}");
+    }
+    site.stop();
+}
+
+#[test]
 fn a_channel_that_cannot_be_read_says_so_and_names_one_that_works() {
     let (_dir, path) = folder();
     let away = "[[channel]]\nname='away'\ntitle='Away'\narch='amd64'\n[[channel.binhost]]\nname='b'\nuri='file:///nonexistent/binhost'\nallow_unsigned=true\n\
@@ -100,11 +146,28 @@ fn a_channel_that_cannot_be_read_says_so_and_names_one_that_works() {
         assert_eq!(answer.status, 503, "{}", answer.text());
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains(name) && detail.contains("“test” works"), "{detail}");
+        assert!(!detail.contains("/nonexistent"), "{detail}");
+        let german = [("Content-Type", "application/x-www-form-urlencoded"), ("Accept-Language", "de")];
+        let page =
+            site.post_with("/orders/parts", &format!("channel={name}&packages=app-shells/bash&formats=zip"), &german).text();
+        let told = [
+            "der Binhost b hat kein Verzeichnis Packages",
+            "der Binhost b ist nicht zu erreichen",
+            "keyring_file kann nicht gelesen werden: ",
+        ];
+        assert!(told.iter().any(|told| page.contains(told)) && !page.contains("/nonexistent"), "{page}");
     }
     let channels = site.get("/api/v1/channels").json();
     assert_eq!(channels[0]["available"], true);
     assert_eq!(channels[1]["available"], false);
-    assert!(site.get("/").text().contains("not available"));
+    let (list, page) = (site.get("/api/v1/channels").text(), site.get("/").text());
+    assert!(page.contains("not available") && !page.contains("/nonexistent") && !list.contains("/nonexistent"), "{list}");
+    let authorization = format!("Bearer {}", operator_token(&path));
+    let told = site.get_with("/api/v1/operator/site", &[("Authorization", &authorization)]).text();
+    assert!(
+        told.contains("/nonexistent/binhost") && told.contains("/nonexistent/key.asc"),
+        "the operator is told the paths: {told}"
+    );
     site.stop();
 }
 
