@@ -9,8 +9,8 @@ pub struct ComposeError {
     pub package: Option<String>,
     /// The phase that failed, like `pkg_postinst`, where there is one.
     pub phase: Option<Box<str>>,
-    /// The field of the order that is at fault, like `system.timezone`, where there is one.
-    pub setting: Option<&'static str>,
+    /// The field of the order that is at fault, where there is one.
+    pub setting: Option<Setting>,
     /// The last lines that the phase or tool printed, oldest first.
     pub output: Vec<String>,
     /// What happened and why.
@@ -19,6 +19,39 @@ pub struct ComposeError {
     pub advice: String,
     /// The work was stopped because the observer asked for it.
     pub cancelled: bool,
+}
+
+/// A field of an order that an image may not be able to have as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    Users,
+    Timezone,
+    Keymap,
+    Services,
+    Locale,
+    Locales,
+    Files,
+    FirstBoot,
+    Network,
+    InstallMask,
+}
+
+impl Setting {
+    /// The field as named in the TOML form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Setting::Users => "system.users",
+            Setting::Timezone => "system.timezone",
+            Setting::Keymap => "system.keymap",
+            Setting::Services => "system.services",
+            Setting::Locale => "system.locale",
+            Setting::Locales => "system.locales",
+            Setting::Files => "system.files",
+            Setting::FirstBoot => "system.first_boot",
+            Setting::Network => "system.network",
+            Setting::InstallMask => "install_mask",
+        }
+    }
 }
 
 impl ComposeError {
@@ -56,7 +89,7 @@ impl ComposeError {
 
     /// The same failure, laid to a field of the order; an earlier, nearer one is kept.
     #[must_use]
-    pub fn about(mut self, setting: &'static str) -> Self {
+    pub fn about(mut self, setting: Setting) -> Self {
         self.setting.get_or_insert(setting);
         self
     }
@@ -75,7 +108,7 @@ impl fmt::Display for ComposeError {
             (Some(package), Some(phase)) => write!(f, "{package}, {phase}: ")?,
             (Some(package), None) => write!(f, "{package}: ")?,
             (None, Some(phase)) => write!(f, "{phase}: ")?,
-            (None, None) => self.setting.iter().try_for_each(|setting| write!(f, "{setting}: "))?,
+            (None, None) => self.setting.iter().try_for_each(|setting| write!(f, "{}: ", setting.name()))?,
         }
         f.write_str(&self.message)
     }

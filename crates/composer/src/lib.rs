@@ -11,7 +11,7 @@ mod stage3;
 mod target_tool;
 
 pub use configure::{ConfigureRequest, TrustedKeys, configure, configure_portage};
-pub use error::ComposeError;
+pub use error::{ComposeError, Setting};
 pub use merge::{FetchError, MergeRequest, Root, groups, merge};
 pub use observer::{Observer, Unobserved};
 pub use stage3::read_stage3;

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Bench, Item, Log, Pack, base_system, libraries_of, plan, planned, script, text, which};
-use composer::Root;
+use composer::{Root, Setting};
 use image::Tree;
 
 /// Merges packages, then others over them; `change` is what an administrator does in between.
@@ -220,10 +220,10 @@ fn a_mask_that_takes_away_what_scripts_need_is_named() {
     assert!(error.message.contains("no bash that starts, as INSTALL_MASK leaves out /usr/bin/bash and "), "{error}");
     assert!(error.message.contains("programs and libraries (“/usr”)"), "{error}");
     assert!(error.advice.contains("Take the pattern out of install_mask"), "{}", error.advice);
-    assert_eq!(error.setting, Some("install_mask"));
+    assert_eq!(error.setting, Some(Setting::InstallMask));
     let error = failed("/usr/bin/sed", fine);
     assert!(error.message.contains("; INSTALL_MASK leaves out /usr/bin/sed (“/usr/bin/sed”), which may be why"), "{error}");
-    assert_eq!((error.setting, error.package.as_deref()), (Some("install_mask"), Some("x/a-1")));
+    assert_eq!((error.setting, error.package.as_deref()), (Some(Setting::InstallMask), Some("x/a-1")));
     let error = failed("/usr/share/doc", "pkg_postinst () \n{ \n    die no\n}\n");
     assert!(error.setting.is_none() && !error.message.contains("INSTALL_MASK"), "{error}");
 }

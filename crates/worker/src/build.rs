@@ -379,7 +379,7 @@ pub(crate) fn compose_failure(step: Step, error: &ComposeError) -> Failure {
     Failure {
         step,
         package: error.package.clone(),
-        setting: error.setting.map(str::to_owned),
+        setting: error.setting.map(|setting| setting.name().to_owned()),
         message,
         advice: error.advice.clone(),
     }

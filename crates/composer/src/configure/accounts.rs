@@ -7,6 +7,7 @@ use contract::{System, User};
 use super::faults::Faults;
 use super::files::Files;
 use crate::ComposeError;
+use crate::error::Setting;
 
 /// A table of lines with fields between colons. Lines that are not of that shape stay as they are.
 struct Table(Vec<String>);
@@ -111,7 +112,7 @@ impl Accounts {
                 format!("The account “{name}” cannot be made: a package of the image has already made one of that name."),
                 "Choose another user name.",
             )
-            .about("system.users"));
+            .about(Setting::Users));
         }
         let uid = self.free_id()?;
         let gid = match self.group.number_of(name) {
@@ -136,7 +137,7 @@ impl Accounts {
     fn free_id(&self) -> Result<u32, ComposeError> {
         let taken: BTreeSet<u32> = self.passwd.numbers().union(&self.group.numbers()).copied().collect();
         (FIRST_ID..LAST_ID).find(|id| !taken.contains(id)).ok_or_else(|| {
-            ComposeError::new("There is no user number left between 1000 and 60000.", "Order fewer users.").about("system.users")
+            ComposeError::new("There is no user number left between 1000 and 60000.", "Order fewer users.").about(Setting::Users)
         })
     }
 

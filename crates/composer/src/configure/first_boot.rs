@@ -3,6 +3,7 @@
 use super::files::Files;
 use super::init::Init;
 use crate::ComposeError;
+use crate::error::Setting;
 
 const GROW: &str = include_str!("grow-root.sh");
 const GROW_OPENRC: &str = include_str!("grow.initd");
@@ -34,7 +35,7 @@ pub(super) fn run_script(files: &mut Files, init: Option<Init>, script: Option<&
             "The image has neither OpenRC nor systemd, so nothing could run the first-boot script.",
             "Add sys-apps/openrc or sys-apps/systemd, or leave the script out.",
         )
-        .about("system.first_boot"));
+        .about(Setting::FirstBoot));
     };
     // Text from a browser's form has the line ends of its protocol.
     let mut text = script.replace("\r\n", "\n");

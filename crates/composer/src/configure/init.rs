@@ -6,6 +6,7 @@ use contract::nearest::did_you_mean;
 
 use super::files::Files;
 use crate::ComposeError;
+use crate::error::Setting;
 
 /// What runs the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,5 +262,5 @@ fn unknown_service(service: &str, known: Vec<String>) -> ComposeError {
         false => format!("The image has these services: {}.", known.into_iter().collect::<Vec<_>>().join(", ")),
     };
     ComposeError::new(format!("There is no service “{service}” in the image, so it cannot be started at boot. {list}"), advice)
-        .about("system.services")
+        .about(Setting::Services)
 }

@@ -8,6 +8,7 @@ use image::{Kind, Tree};
 use super::faults::Faults;
 use super::files::Files;
 use crate::ComposeError;
+use crate::error::Setting;
 use crate::sandbox::Ran;
 use crate::target_tool::{self, Workplace};
 
@@ -59,7 +60,7 @@ pub(super) fn set_up(
         }
     }
     list_for_locale_gen(files, &wanted)?;
-    let field = |locale: &str| if locale == first { "system.locale" } else { "system.locales" };
+    let field = |locale: &str| if locale == first { Setting::Locale } else { Setting::Locales };
     if !absent.is_empty() {
         match can_generate(files) {
             true => generate(files, place, &absent, &field, faults)?,
@@ -96,7 +97,7 @@ fn generate(
     files: &mut Files,
     place: Workplace<'_>,
     locales: &[&str],
-    field: &dyn Fn(&str) -> &'static str,
+    field: &dyn Fn(&str) -> Setting,
     faults: &mut Faults,
 ) -> Result<(), ComposeError> {
     let mut commands = Vec::new();

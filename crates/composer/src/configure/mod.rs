@@ -25,6 +25,7 @@ use self::faults::Faults;
 use self::files::Files;
 use self::init::Init;
 pub use self::portage::{TrustedKeys, configure_portage};
+use crate::error::Setting;
 use crate::target_tool::Workplace;
 use crate::{ComposeError, Observer};
 
@@ -139,7 +140,7 @@ fn enable_services(files: &mut Files, init: Option<Init>, services: &[String], f
             format!("The image has neither OpenRC nor systemd, so nothing could start {}.", services.join(", ")),
             "Add sys-apps/openrc or sys-apps/systemd, or leave the services out.",
         )
-        .about("system.services"))),
+        .about(Setting::Services))),
     }
 }
 

@@ -5,6 +5,7 @@ use contract::{InterfaceAddress, Network};
 use super::files::Files;
 use super::init::Init;
 use crate::ComposeError;
+use crate::error::Setting;
 
 /// OpenRC and busybox alone: starts a DHCP client on every interface that is not the loopback.
 const UDHCPC_SERVICE: &str = include_str!("udhcpc.initd");
@@ -102,7 +103,7 @@ pub(super) fn set_up_network(
                 "Nothing in the image could give it the addresses that were ordered.",
                 "Add sys-apps/iproute2 or net-misc/dhcpcd.",
             )
-            .about("system.network")),
+            .about(Setting::Network)),
         };
     };
     let interface = network.and_then(|network| network.interface.as_deref()).unwrap_or("eth0");
@@ -233,7 +234,7 @@ fn dhcpcd(network: &Network) -> Result<String, ComposeError> {
                 format!("dhcpcd, which brings up this image's network, cannot give an interface a second address ({second})."),
                 "Order one address of each kind, or a system with NetworkManager or systemd-networkd.",
             )
-            .about("system.network"));
+            .about(Setting::Network));
         }
     }
     let routers: Vec<_> = network.gateways.iter().filter(|g| g.is_ipv4()).collect();

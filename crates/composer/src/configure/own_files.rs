@@ -5,6 +5,7 @@ use contract::ExtraFile;
 use super::faults::Faults;
 use super::files::Files;
 use crate::ComposeError;
+use crate::error::Setting;
 
 /// Puts the files in, last of all, so that they are what the person gets. Links on the way are followed within the root only.
 ///
@@ -23,7 +24,7 @@ fn put(files: &mut Files, file: &ExtraFile) -> Result<(), ComposeError> {
             format!("{} of the order is a folder in the image, so no file can take its place.", file.path),
             "Name a file in it, or another path.",
         )
-        .about("system.files"));
+        .about(Setting::Files));
     }
     if let Some((folder, _)) = path.rsplit_once('/') {
         files.dir_if_absent(folder, 0o755)?;
@@ -45,6 +46,6 @@ fn owner(files: &Files, file: &ExtraFile) -> Result<(u32, u32), ComposeError> {
             format!("{} of the order is to belong to “{name}”, and there is no such user in the image.", file.path),
             "Order the user too, or the package that makes the account.",
         )
-        .about("system.files")
+        .about(Setting::Files)
     })
 }

@@ -7,6 +7,7 @@ use contract::nearest::did_you_mean;
 use super::files::Files;
 use super::init::Init;
 use crate::ComposeError;
+use crate::error::Setting;
 
 const ZONES: &str = "usr/share/zoneinfo";
 const KEYMAP_ENDS: [&str; 5] = [".map.gz", ".map", ".kmap.gz", ".map.zst", ".map.xz"];
@@ -19,7 +20,7 @@ pub(super) fn set_timezone(files: &mut Files, timezone: Option<&str>) -> Result<
     let zone = timezone.unwrap_or("UTC");
     let known = files.has_file(&format!("{ZONES}/{zone}"));
     if !known && zone != "UTC" {
-        return Err(no_timezone(files, zone).about("system.timezone"));
+        return Err(no_timezone(files, zone).about(Setting::Timezone));
     }
     files.write("etc/timezone", &format!("{zone}\n"), 0o644)?;
     match known {
@@ -69,7 +70,7 @@ pub(super) fn set_keymap(files: &mut Files, keymap: Option<&str>, init: Option<I
                             "Name one of those in /usr/share/keymaps, such as de, fr, us or dvorak.".to_owned()
                         }),
                     )
-                    .about("system.keymap"));
+                    .about(Setting::Keymap));
                 }
             }
         }

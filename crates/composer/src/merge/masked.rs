@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::install_mask::Masked;
 use crate::ComposeError;
+use crate::error::Setting;
 
-const SETTING: &str = "install_mask";
 const ADVICE: &str =
     "Take the pattern out of install_mask, or write one that spares programs and libraries, like /usr/share/doc.";
 
@@ -16,7 +16,7 @@ pub(super) fn no_bash(masked: &[Masked], names: &str) -> ComposeError {
         return ComposeError::new(message, "Add app-shells/bash (or the whole @system) to the order.");
     };
     let message = format!("{names} would run scripts, and the image has no bash that starts, as INSTALL_MASK leaves out {what}");
-    ComposeError::new(message, ADVICE).about(SETTING)
+    ComposeError::new(message, ADVICE).about(Setting::InstallMask)
 }
 
 /// A phase that failed, with what the essential packages were left without.
@@ -24,7 +24,8 @@ pub(super) fn blame(masked: &[Masked], error: ComposeError) -> ComposeError {
     match left_out(masked).filter(|_| error.phase.is_some() && !error.cancelled) {
         Some(what) => {
             let message = format!("{}; INSTALL_MASK leaves out {what}, which may be why", error.message);
-            ComposeError { message, advice: format!("{ADVICE} {}", error.advice).trim_end().to_owned(), ..error }.about(SETTING)
+            ComposeError { message, advice: format!("{ADVICE} {}", error.advice).trim_end().to_owned(), ..error }
+                .about(Setting::InstallMask)
         }
         None => error,
     }
