@@ -124,7 +124,7 @@ fn that_nobody_can_log_in_is_said_above_the_downloads() {
         assert_eq!(site.end(&lease, &EndReport::Ready { artifacts, plan, messages, evidence }).status, 204);
         let page = site.get(&id.replace("/api/v1", "")).text();
         assert!(!page.contains(contract::NOBODY_CAN_LOG_IN) && page.contains("bash says hello"), "{page}");
-        let note = page.find("Nobody will be able to log in");
+        let note = page.find("nobody can log in, unless");
         assert_eq!(note.is_some(), is_told, "{format}: {page}");
         assert!(note.is_none_or(|note| note < page.find("id=\"downloads\"").unwrap()), "{page}");
     }
