@@ -107,7 +107,7 @@ impl Subject<'_> {
             RunEnd::Cancelled => "was stopped".to_owned(),
         };
         let advice = "The package's own script failed. Its last lines say why: often a tool is missing that the package forgot to depend on \
-                      (add it to the order), or the package is not meant for an image (leave it out).";
+                      (add it to the order, or @system, which has what scripts take for granted), or the package is not meant for an image (leave it out).";
         ComposeError::new(format!("its script {how}"), advice).for_package(self.cpv.to_string())
     }
 
