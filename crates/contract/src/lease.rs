@@ -228,6 +228,19 @@ pub struct Failure {
     pub advice: String,
 }
 
+impl Failure {
+    /// A failure that is laid to no package and no field of the order.
+    pub fn new(step: Step, message: impl Into<String>, advice: impl Into<String>) -> Failure {
+        Failure { step, package: None, setting: None, message: message.into(), advice: advice.into() }
+    }
+
+    /// The same, laid to a package (CPV).
+    #[must_use]
+    pub fn for_package(self, cpv: impl Into<String>) -> Failure {
+        Failure { package: Some(cpv.into()), ..self }
+    }
+}
+
 /// How a build ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "end", rename_all = "kebab-case", deny_unknown_fields)]

@@ -92,7 +92,7 @@ fn reports(lease: &Lease) -> [EndReport; 2] {
         blake2b: sums,
     };
     let (plan, messages) = (Box::new(lease.job.plan.clone()), Vec::new());
-    let failure = Failure { step: Step::Merge, package: None, setting: None, message: "no".into(), advice: "order less".into() };
+    let failure = Failure::new(Step::Merge, "no", "order less");
     [EndReport::Ready { artifacts: vec![artifact], plan, messages, evidence: Vec::new() }, EndReport::Failed { failure }]
 }
 

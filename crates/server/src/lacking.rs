@@ -188,16 +188,10 @@ fn of_need(need: &NeedRow) -> Failure {
     };
     let advice =
         "Order without this package or these flags, or have it tried again; the operator sees what happened, and can mend it.";
-    Failure { step: Step::Merge, package: Some(need.source.package.clone()), setting: None, message, advice: advice.into() }
+    Failure::new(Step::Merge, message, advice).for_package(need.source.package.clone())
 }
 
 fn unplannable(why: &str) -> Failure {
     let advice = "Change the order by what is said above, and order anew.";
-    Failure {
-        step: Step::Fetch,
-        package: None,
-        setting: None,
-        message: format!("The order cannot be planned.\n{why}"),
-        advice: advice.into(),
-    }
+    Failure::new(Step::Fetch, format!("The order cannot be planned.\n{why}"), advice)
 }

@@ -66,16 +66,12 @@ async fn leases(app: Arc<App>) {
 }
 
 fn lost_too_often(step: Step) -> Failure {
-    Failure {
+    Failure::new(
         step,
-        package: None,
-        setting: None,
-        message: format!("The worker that built this image was lost {MAX_ATTEMPTS} times, so the build was given up."),
-        advice:
-            "Order again with fewer packages, to see whether one of them is the cause. If it happens again, tell the operator \
-                 of this site the build's number; the workers' logs say more."
-                .into(),
-    }
+        format!("The worker that built this image was lost {MAX_ATTEMPTS} times, so the build was given up."),
+        "Order again with fewer packages, to see whether one of them is the cause. If it happens again, tell the operator \
+                 of this site the build's number; the workers' logs say more.",
+    )
 }
 
 /// Reads all channels once at the start, so that the first visitor sees what is available.

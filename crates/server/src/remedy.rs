@@ -47,13 +47,8 @@ mod tests {
 
     #[test]
     fn what_to_try_depends_on_where_it_failed() {
-        let failed = |step, package: Option<&str>| Failure {
-            step,
-            package: package.map(str::to_owned),
-            setting: None,
-            message: "no".into(),
-            advice: "none".into(),
-        };
+        let failed =
+            |step, package: Option<&str>| Failure { package: package.map(str::to_owned), ..Failure::new(step, "no", "none") };
         let masked = Failure { setting: Some("install_mask".into()), ..failed(Step::Merge, None) };
         assert_eq!(remedies(&masked, None), [Remedy::ChangeMask, Remedy::Report]);
         assert_eq!(remedies(&failed(Step::Merge, None), None), [Remedy::BuildAgain, Remedy::Report]);

@@ -110,13 +110,7 @@ mod tests {
             id: id.into(),
             build: "b".into(),
             made: 0,
-            failure: Failure {
-                step,
-                package: package.map(str::to_owned),
-                setting: None,
-                message: message.into(),
-                advice: String::new(),
-            },
+            failure: Failure { package: package.map(str::to_owned), ..Failure::new(step, message, "") },
             words: String::new(),
             answer: answer.map(str::to_owned),
         };

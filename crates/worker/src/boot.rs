@@ -136,7 +136,7 @@ fn start_one(image_name: &str, start: &Start, out_dir: &Path, watch: &dyn Watch)
 }
 
 fn failure(message: String, advice: &str) -> Failure {
-    Failure { step: Step::Write, package: None, setting: None, message, advice: advice.into() }
+    Failure::new(Step::Write, message, advice)
 }
 
 #[cfg(test)]

@@ -158,12 +158,12 @@ fn open_stage3(
     workshop: &Workshop,
     progress: &mut dyn FnMut(u64),
 ) -> Result<VerifiedStage3, Failure> {
-    let access = job.stage3.as_ref().ok_or_else(|| Failure {
-        step: Step::Fetch,
-        package: None,
-        setting: None,
-        message: format!("the plan is built on {}, and this job does not say where that is", stage3.path),
-        advice: "Use a channel with a stage3, or make a new plan.".into(),
+    let access = job.stage3.as_ref().ok_or_else(|| {
+        Failure::new(
+            Step::Fetch,
+            format!("the plan is built on {}, and this job does not say where that is", stage3.path),
+            "Use a channel with a stage3, or make a new plan.",
+        )
     })?;
     workshop.client.stage3(access, stage3, progress).map_err(|e| fetch_failure(&stage3.path, &e))
 }
@@ -238,12 +238,12 @@ fn gnupg_home(job: &Job) -> Result<Option<binhost::openpgp::GnupgHome>, Failure>
         return Ok(None);
     }
     let home = Keyring::from_armored(&keyrings.join("\n")).and_then(|keyring| keyring.to_gnupg());
-    home.map(Some).map_err(|error| Failure {
-        step: Step::Configure,
-        package: None,
-        setting: None,
-        message: format!("the binhosts' keys cannot be put into the image: {error}"),
-        advice: "Tell the operator: the channel's keyring has to be mended.".into(),
+    home.map(Some).map_err(|error| {
+        Failure::new(
+            Step::Configure,
+            format!("the binhosts' keys cannot be put into the image: {error}"),
+            "Tell the operator: the channel's keyring has to be mended.",
+        )
     })
 }
 
@@ -314,12 +314,12 @@ fn groups(job: &Job, root: &Root, workshop: &Workshop) -> Result<Groups, Failure
 /// Size and hashes of a finished file.
 fn describe(path: &Path, name: String, format: Format) -> Result<Artifact, Failure> {
     let read = File::open(path).and_then(|mut file| Digests::read(&mut file));
-    let Digests { size, sha256, sha512, blake2b } = read.map_err(|e| Failure {
-        step: Step::Write,
-        package: None,
-        setting: None,
-        message: format!("{name} could not be read back: {e}"),
-        advice: "The worker's disk may be failing or full; order again or tell the operator.".into(),
+    let Digests { size, sha256, sha512, blake2b } = read.map_err(|e| {
+        Failure::new(
+            Step::Write,
+            format!("{name} could not be read back: {e}"),
+            "The worker's disk may be failing or full; order again or tell the operator.",
+        )
     })?;
     Ok(Artifact { name, format, size, sha256, sha512, blake2b })
 }
@@ -329,12 +329,13 @@ fn access_by_name(job: &Job) -> HashMap<&str, &BinhostAccess> {
 }
 
 fn lookup<'a>(access: &HashMap<&str, &'a BinhostAccess>, name: &str, cpv: &str) -> Result<&'a BinhostAccess, Failure> {
-    access.get(name).copied().ok_or_else(|| Failure {
-        step: Step::Fetch,
-        package: Some(cpv.to_owned()),
-        setting: None,
-        message: format!("{cpv} is to come from the binhost “{name}”, which this job does not describe"),
-        advice: "Name that binhost (its address and key) and build again.".into(),
+    access.get(name).copied().ok_or_else(|| {
+        Failure::new(
+            Step::Fetch,
+            format!("{cpv} is to come from the binhost “{name}”, which this job does not describe"),
+            "Name that binhost (its address and key) and build again.",
+        )
+        .for_package(cpv)
     })
 }
 
@@ -342,33 +343,15 @@ fn stop_if_cancelled(watch: &dyn Watch, step: Step) -> Result<(), Failure> {
     if !watch.cancelled() {
         return Ok(());
     }
-    Err(Failure {
-        step,
-        package: None,
-        setting: None,
-        message: "the build was cancelled".into(),
-        advice: "Order again when you want it.".into(),
-    })
+    Err(Failure::new(step, "the build was cancelled", "Order again when you want it."))
 }
 
 fn fetch_failure(cpv: &str, error: &BinhostError) -> Failure {
-    Failure {
-        step: Step::Fetch,
-        package: Some(cpv.to_owned()),
-        setting: None,
-        message: error.to_string(),
-        advice: error.advice().into(),
-    }
+    Failure::new(Step::Fetch, error.to_string(), error.advice()).for_package(cpv)
 }
 
 fn store_failure(error: &image::StoreError) -> Failure {
-    Failure {
-        step: Step::Fetch,
-        package: None,
-        setting: None,
-        message: error.to_string(),
-        advice: "The worker's disk needs room or care; then order again.".into(),
-    }
+    Failure::new(Step::Fetch, error.to_string(), "The worker's disk needs room or care; then order again.")
 }
 
 pub(crate) fn compose_failure(step: Step, error: &ComposeError) -> Failure {

@@ -23,12 +23,12 @@ pub(crate) fn control_files(files: &[BuiltFile]) -> Result<Vec<EvidenceFile>, Fa
 fn control_file(file: &BuiltFile) -> Result<EvidenceFile, Failure> {
     let name = format!("{}.zsync", file.artifact.name);
     let path = file.path.with_file_name(&name);
-    write(file, &path).map_err(|error| Failure {
-        step: Step::Write,
-        package: None,
-        setting: None,
-        message: format!("{name} could not be written: {error}"),
-        advice: "The worker's disk needs room or care; then order again.".into(),
+    write(file, &path).map_err(|error| {
+        Failure::new(
+            Step::Write,
+            format!("{name} could not be written: {error}"),
+            "The worker's disk needs room or care; then order again.",
+        )
     })?;
     let evidence = Evidence { name, kind: EvidenceKind::Zsync, format: file.artifact.format, firmware: String::new() };
     Ok(EvidenceFile { evidence, path })

@@ -77,13 +77,9 @@ impl Source<'_> {
             Format::Netboot => image::write_netboot(tree, store, self.boot(format)?, options, path, progress),
             Format::Oci => self.write_oci(job, path, progress),
         };
-        written.map(|report| report.notes).map_err(|e| Failure {
-            step: Step::Write,
-            package: None,
-            setting: None,
-            message: format!("{format} could not be written: {e}"),
-            advice: advice(&e).into(),
-        })
+        written
+            .map(|report| report.notes)
+            .map_err(|e| Failure::new(Step::Write, format!("{format} could not be written: {e}"), advice(&e)))
     }
 
     fn write_oci(&self, job: &Job, path: &Path, progress: image::Progress) -> Result<WriteReport, image::Error> {
@@ -100,12 +96,12 @@ impl Source<'_> {
     }
 
     fn boot(&self, format: Format) -> Result<&BootMedia, Failure> {
-        start(format).and_then(|start| self.boot.get(&start)).ok_or_else(|| Failure {
-            step: Step::Write,
-            package: None,
-            setting: None,
-            message: format!("{format} was to be written, but nothing was prepared to boot it"),
-            advice: "This is a fault of Hatchery itself; please report it.".into(),
+        start(format).and_then(|start| self.boot.get(&start)).ok_or_else(|| {
+            Failure::new(
+                Step::Write,
+                format!("{format} was to be written, but nothing was prepared to boot it"),
+                "This is a fault of Hatchery itself; please report it.",
+            )
         })
     }
 }

@@ -185,13 +185,14 @@ fn build_from_source(
     let package = package.map_err(|failure| not_built(workshop, failure))?;
     reporter.progress(Step::Upload, 0, 1, &job.package);
     client.upload_package(lease, &package, || !reporter.cancelled()).map_err(|error| {
-        failed(Failure {
-            step: Step::Upload,
-            package: Some(job.package.clone()),
-            setting: None,
-            message: format!("what was built of {} did not get into the binhost: {error}", job.package),
-            advice: "Look at the binhost's folder and the server's log, and have it built again.".into(),
-        })
+        failed(
+            Failure::new(
+                Step::Upload,
+                format!("what was built of {} did not get into the binhost: {error}", job.package),
+                "Look at the binhost's folder and the server's log, and have it built again.",
+            )
+            .for_package(job.package.clone()),
+        )
     })?;
     reporter.progress(Step::Upload, 1, 1, "");
     let plan = Box::new(lease.job.plan.clone());
@@ -208,13 +209,11 @@ fn build_and_upload(
     let built = build(&lease.job, workshop, out_dir.path(), reporter).map_err(|failure| not_built(workshop, failure))?;
     let upload = |name: &str, path: &Path| {
         client.upload(lease, name, path, || !reporter.cancelled()).map_err(|error| {
-            failed(Failure {
-                step: Step::Upload,
-                package: None,
-                setting: None,
-                message: format!("{name} could not be stored: {error}"),
-                advice: "Order again; if it fails again, the operator should look at the server's disk and log.".into(),
-            })
+            failed(Failure::new(
+                Step::Upload,
+                format!("{name} could not be stored: {error}"),
+                "Order again; if it fails again, the operator should look at the server's disk and log.",
+            ))
         })
     };
     let total: u64 = built.files.iter().map(|f| f.artifact.size).sum();

@@ -105,13 +105,12 @@ fn run(
     listener: &mut dyn Listener,
 ) -> Result<Ran, Failure> {
     let sandbox = |error: SandboxError| compose_failure(Step::Merge, &ComposeError::from(error));
-    let shown = root.shown().map_err(|e| Failure {
-        step: Step::Merge,
-        package: None,
-        setting: None,
-        message: format!("the build root {} cannot be read: {e}", root.dir().display()),
-        advice: "The operator names it with `--build-root CHANNEL=FOLDER`; the worker's user and others must be able to read it."
-            .into(),
+    let shown = root.shown().map_err(|e| {
+        Failure::new(
+            Step::Merge,
+            format!("the build root {} cannot be read: {e}", root.dir().display()),
+            "The operator names it with `--build-root CHANNEL=FOLDER`; the worker's user and others must be able to read it.",
+        )
     })?;
     let fixed = [
         ("PATH", SEARCH_PATH),
@@ -169,11 +168,9 @@ fn failure(source: Option<&SourceJob>, why: &str, tail: &[String]) -> Failure {
     if !tail.is_empty() {
         message += &format!("\nIts last words were:\n{}", tail.join("\n"));
     }
-    let advice =
-        "What the package needs to be built must be installed in the worker's build root, and its sources among the distfiles \
-                  there; see “Packages built from source” in the book."
-            .into();
-    Failure { step: Step::Merge, package, setting: None, message, advice }
+    let advice = "What the package needs to be built must be installed in the worker's build root, and its sources among the distfiles \
+                  there; see “Packages built from source” in the book.";
+    Failure { package, ..Failure::new(Step::Merge, message, advice) }
 }
 
 /// Passes emerge's words on.

@@ -30,12 +30,12 @@ pub struct Workshop {
 impl Workshop {
     /// Opens or makes the folders below `dir`, and removes what killed builds left behind.
     pub fn open(dir: &Path) -> Result<Self, Failure> {
-        let unusable = |e: &dyn std::fmt::Display| Failure {
-            step: Step::Fetch,
-            package: None,
-            setting: None,
-            message: format!("the work folder {} cannot be used: {e}", dir.display()),
-            advice: "Choose a folder that can be written, on a disk with room.".into(),
+        let unusable = |e: &dyn std::fmt::Display| {
+            Failure::new(
+                Step::Fetch,
+                format!("the work folder {} cannot be used: {e}", dir.display()),
+                "Choose a folder that can be written, on a disk with room.",
+            )
         };
         let scratch = Scratch::open(&dir.join("scratch")).map_err(|e| unusable(&e))?;
         composer::sandbox::check(&scratch.dir).map_err(|e| compose_failure(Step::Merge, &e.into()))?;
@@ -45,12 +45,12 @@ impl Workshop {
 
     /// A fresh folder that is removed when dropped.
     pub fn scratch(&self) -> Result<TempDir, Failure> {
-        tempfile::Builder::new().prefix("build-").tempdir_in(&self.scratch.dir).map_err(|e| Failure {
-            step: Step::Fetch,
-            package: None,
-            setting: None,
-            message: format!("no scratch folder could be made in {}: {e}", self.dir.display()),
-            advice: "Make room on the worker's disk and order again.".into(),
+        tempfile::Builder::new().prefix("build-").tempdir_in(&self.scratch.dir).map_err(|e| {
+            Failure::new(
+                Step::Fetch,
+                format!("no scratch folder could be made in {}: {e}", self.dir.display()),
+                "Make room on the worker's disk and order again.",
+            )
         })
     }
 

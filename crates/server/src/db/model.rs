@@ -176,7 +176,7 @@ fn plan() -> Plan {
 }
 
 fn failure() -> Failure {
-    Failure { step: Step::Merge, package: None, setting: None, message: "no".into(), advice: "order less".into() }
+    Failure::new(Step::Merge, "no", "order less")
 }
 
 fn report(how: How) -> EndReport {

@@ -128,12 +128,8 @@ async fn next_lease(app: &App, name: &str, request: &LeaseRequest) -> Result<Opt
 
 /// Where the binhosts of a plan are now. The configuration may have changed since the order was placed.
 fn access(app: &App, leased: &Leased) -> Result<Access, Failure> {
-    let failure = |message: String| Failure {
-        step: Step::Fetch,
-        package: None,
-        setting: None,
-        message,
-        advice: "The operator changed the site's channels while the order waited. Order again.".into(),
+    let failure = |message: String| {
+        Failure::new(Step::Fetch, message, "The operator changed the site's channels while the order waited. Order again.")
     };
     let channel = app
         .catalogue

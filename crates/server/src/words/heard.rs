@@ -346,6 +346,7 @@ mod tests {
             for start in [
                 "ComposeError::new(",
                 "Failure {",
+                "Failure::new(",
                 "#[error(",
                 "fn advice(error: &image::Error) -> &'static str {",
                 "-> Failure {",

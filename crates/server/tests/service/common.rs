@@ -410,13 +410,8 @@ pub fn ready(lease: &Lease) -> EndReport {
 
 pub fn failed() -> EndReport {
     EndReport::Failed {
-        failure: Failure {
-            step: Step::Merge,
-            package: Some("app-shells/bash-5.2_p15".into()),
-            setting: None,
-            message: "its pkg_postinst ended with status 1".into(),
-            advice: "Leave the package out.".into(),
-        },
+        failure: Failure::new(Step::Merge, "its pkg_postinst ended with status 1", "Leave the package out.")
+            .for_package("app-shells/bash-5.2_p15"),
     }
 }
 

@@ -37,13 +37,12 @@ fn why_a_build_failed_is_told_in_the_readers_language() {
     let (_dir, path) = folder();
     let site = Site::start(&path);
     let page = site.order(&order(&["app-shells/bash", "dev-vcs/git"], &[Format::Zip])).replace("/api/v1", "");
-    let failure = Failure {
-        step: Step::Merge,
-        package: Some("dev-vcs/git-2.40.1".into()),
-        setting: None,
-        message: "dev-vcs/git-2.40.1, pkg_postinst: its script failed\nIts last words were:\nit is <not> there".into(),
-        advice: "The package was built for another layout of /usr: take another build.".into(),
-    };
+    let failure = Failure::new(
+        Step::Merge,
+        "dev-vcs/git-2.40.1, pkg_postinst: its script failed\nIts last words were:\nit is <not> there",
+        "The package was built for another layout of /usr: take another build.",
+    )
+    .for_package("dev-vcs/git-2.40.1");
     assert_eq!(site.end(&site.lease().unwrap(), &EndReport::Failed { failure }).status, 204);
     let german = [("Accept-Language", "de")];
     for address in [page.clone(), format!("{page}/feed.atom")] {

@@ -84,13 +84,12 @@ fn operators_read_why_builds_failed_in_their_language() {
     let (_dir, path) = folder();
     let site = Site::start_with(&path, &Setup::default());
     let api = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
-    let failure = Failure {
-        step: Step::Merge,
-        package: Some("app-shells/bash-5.2_p15".into()),
-        setting: None,
-        message: "app-shells/bash-5.2_p15, pkg_postinst: its script failed\nIts last words were:\nno".into(),
-        advice: "Order again.".into(),
-    };
+    let failure = Failure::new(
+        Step::Merge,
+        "app-shells/bash-5.2_p15, pkg_postinst: its script failed\nIts last words were:\nno",
+        "Order again.",
+    )
+    .for_package("app-shells/bash-5.2_p15");
     assert_eq!(site.end(&site.lease().unwrap(), &EndReport::Failed { failure }).status, 204);
     assert_eq!(
         site.post(&format!("{}/report", api.replace("/api/v1", "")), "application/x-www-form-urlencoded", "words=x").status,
