@@ -65,14 +65,19 @@ pub fn free_port() -> u16 {
 }
 
 /// Asks until `ask` has an answer; panics with `what` after `limit`.
-pub fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, limit: Duration, ask: impl FnMut() -> Option<T>) -> T {
+    wait_closely_for(what, limit, Duration::from_millis(200), ask)
+}
+
+/// The same with another pause between two questions, for what passes quickly.
+pub fn wait_closely_for<T>(what: &str, limit: Duration, pause: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
         assert!(start.elapsed() < limit, "waited {} s for {what}", limit.as_secs());
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(pause);
     }
 }
 

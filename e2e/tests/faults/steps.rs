@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use e2e::processes::{self, Running, descendants};
-use e2e::wait_for;
+use e2e::{wait_closely_for, wait_for};
 use serde_json::{Value, json};
 
 use super::shared::{LIMIT, Shared, Victim};
@@ -178,13 +178,6 @@ fn stop_sandbox(shared: &Shared, id: &str, step: &str, worker: u32) -> Vec<u32> 
 }
 
 /// As [`wait_for`], for what passes quickly.
-fn at_once<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(start.elapsed() < LIMIT, "waited {} s until {what}", LIMIT.as_secs());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+fn at_once<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    wait_closely_for(what, LIMIT, Duration::from_millis(5), ask)
 }
