@@ -24,6 +24,11 @@ pub const PROTOCOL: u32 = 2;
 /// The oldest version that a server still works with.
 pub const OLDEST_PROTOCOL: u32 = 1;
 
+/// Whether a text can stand behind `Authorization: Bearer`: a single word of visible ASCII.
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// A worker asking for work. What it says of itself is kept as its abilities.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use contract::Order;
+use contract::lease::is_token;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -62,7 +63,7 @@ impl Site {
 
     /// The same site for whoever holds this token.
     pub fn with_token(self, token: Option<String>) -> anyhow::Result<Self> {
-        if token.as_ref().is_some_and(|token| token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+        if token.as_ref().is_some_and(|token| !is_token(token)) {
             bail!("the token is no single word: name a file that holds the token and nothing else");
         }
         Ok(Site { authorization: token.map(|token| format!("Bearer {token}")), ..self })

@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use contract::lease::is_token;
+
 use crate::config::Config;
 use crate::secret;
 use crate::server::ServerError;
@@ -40,7 +42,7 @@ fn kept(configured: Option<&str>, path: PathBuf) -> Result<String, ServerError> 
             Err(error) => return Err(wrong(error.to_string())),
         },
     };
-    if token.len() < 16 || !token.bytes().all(|b| b.is_ascii_graphic()) {
+    if token.len() < 16 || !is_token(&token) {
         return Err(wrong(
             "it must have at least 16 characters and no spaces; remove it and a new one is made at the start".into(),
         ));

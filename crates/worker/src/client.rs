@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use contract::Lease;
-use contract::lease::{EndReport, EventAnswer, EventBatch, LeaseRequest};
+use contract::lease::{EndReport, EventAnswer, EventBatch, LeaseRequest, is_token};
 
 /// Why a worker could not work.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ impl ServerClient {
         if !server.starts_with("http://") && !server.starts_with("https://") {
             return Err(WorkerError::Unfit(format!("“{server}” is not an address: give one like http://127.0.0.1:8480")));
         }
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !is_token(token) {
             let why =
                 "the token is no single word: give the file that holds the worker token of the site's operator and nothing else";
             return Err(WorkerError::Unfit(why.into()));
