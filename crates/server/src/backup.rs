@@ -112,7 +112,7 @@ pub async fn restore(config: &Config, from: &Path) -> Result<(), BackupError> {
     if let Some(there) = in_the_way.into_iter().find(|path| path.exists()) {
         return Err(BackupError::InTheWay(there));
     }
-    crate::server::make_private_folder(&config.data_dir).map_err(|e| at(&config.data_dir)(io::Error::other(e)))?;
+    crate::storage::make_private_folder(&config.data_dir).map_err(at(&config.data_dir))?;
     if from.join(ARTIFACTS).exists() {
         copy_tree(&from.join(ARTIFACTS), &artifacts).map_err(at(&artifacts))?;
     }

@@ -9,7 +9,7 @@ use contract::lease::LeaseRequest;
 use crate::app::App;
 use crate::db::{self, Gate};
 use crate::kept::Kept;
-use crate::turns::may_make;
+use crate::turns::none_can_make;
 
 /// What other servers changed may be heard of so much later; what this one changed counts at once.
 const KEPT: Duration = Duration::from_secs(1);
@@ -61,9 +61,8 @@ impl App {
         }
         let outlook = self.outlook().await?;
         let turn = outlook.turns().iter().find(|turn| turn.build == build);
-        let gate = self.config.boot_gate;
-        let nobody = turn.is_some_and(|turn| !found.abilities.iter().any(|abilities| may_make(abilities, turn, gate)));
-        Ok(nobody.then_some(HeldUp::NoneCan))
+        let none_can = turn.is_some_and(|turn| none_can_make(&found.abilities, turn, self.config.boot_gate));
+        Ok(none_can.then_some(HeldUp::NoneCan))
     }
 
     async fn what_holds_up(&self) -> db::Result<Arc<Found>> {

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::clock::exact_now;
 use crate::db::{self, QueueRows, step_seconds};
 use crate::reconcile::wait;
-use crate::turns::may_make;
+use crate::turns::none_can_make;
 
 /// An outlook older than this is worked out anew, changes or not.
 const STALE: Duration = Duration::from_secs(5);
@@ -187,10 +187,8 @@ type Hands = (Vec<(String, LeaseRequest)>, bool);
 
 fn work_out(mut rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, (workers, boot_gate): Hands) -> Outlook {
     // Nobody waits for what no worker can make.
-    let is_stuck = |row: &db::WaitingRow| {
-        let turn = Turn::of(row);
-        !workers.is_empty() && !workers.iter().any(|(_, abilities)| may_make(abilities, &turn, boot_gate))
-    };
+    let is_stuck =
+        |row: &db::WaitingRow| none_can_make(workers.iter().map(|(_, abilities)| abilities), &Turn::of(row), boot_gate);
     let (stuck, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut rows.waiting).into_iter().partition(is_stuck);
     rows.waiting = waiting;
     let mut users = Users::default();

@@ -32,7 +32,7 @@ use crate::outlook::Outlooks;
 use crate::preview::PresetPlans;
 use crate::secret::{self, NoRandomness};
 use crate::source_builds::SourceBuilds;
-use crate::storage::Storage;
+use crate::storage::{Storage, make_private_folder};
 use crate::workers::Workers;
 use crate::{http, reconcile, tokens};
 
@@ -75,7 +75,7 @@ impl Server {
     /// Opens everything the configuration names and starts to listen.
     pub async fn bind(config: Config) -> Result<Server, ServerError> {
         config.check()?;
-        make_private_folder(&config.data_dir)?;
+        make_data_folder(&config.data_dir)?;
         let address = app::database_address(&config);
         if !db::is_shared_address(&address) {
             make_private_file(Path::new(&address))?;
@@ -260,18 +260,12 @@ fn public_url(config: &Config, addr: SocketAddr) -> String {
 fn make_private_file(path: &Path) -> Result<(), ServerError> {
     use std::os::unix::fs::OpenOptionsExt;
     if let Some(folder) = path.parent() {
-        make_private_folder(folder)?;
+        make_data_folder(folder)?;
     }
     let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path);
     made.map(drop).map_err(|source| ServerError::Folder { path: path.to_owned(), source })
 }
 
-/// Only the server's own user may look into the folder: orders and password hashes are in it.
-pub fn make_private_folder(path: &Path) -> Result<(), ServerError> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| ServerError::Folder { path: path.to_owned(), source })
+fn make_data_folder(path: &Path) -> Result<(), ServerError> {
+    make_private_folder(path).map_err(|source| ServerError::Folder { path: path.to_owned(), source })
 }

@@ -245,13 +245,18 @@ impl Request {
 
     /// What people call it: `app-editors/vim[python]`.
     pub fn title(&self) -> String {
-        if self.flags.is_empty() { self.package.clone() } else { format!("{}[{}]", self.package, self.flags.join(",")) }
+        title(&self.package, &self.flags)
     }
 
     /// Whether this build is of the same.
     pub fn is(&self, build: &SourceBuild) -> bool {
         (&self.package, &self.flags) == (&build.package, &build.flags)
     }
+}
+
+/// What people call a package with flags, `-` before those that are off: `app-editors/vim[python,-X]`.
+pub fn title(package: &str, flags: &[String]) -> String {
+    if flags.is_empty() { package.to_owned() } else { format!("{package}[{}]", flags.join(",")) }
 }
 
 /// Has a package built for a channel, with these flags; the build. One that waits or runs already is joined.

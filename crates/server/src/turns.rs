@@ -93,9 +93,11 @@ fn seconds(outlook: &Outlook, worker: &str, row: &CandidateRow, known: &Known) -
     outlook.build_seconds(&row.work.left_to(known, &row.sketch)) * outlook.speed(worker)
 }
 
-/// Whether a worker can make a build, as far as is known: one that is known by its reports alone has not said yet what it can.
-pub fn may_make(abilities: &LeaseRequest, turn: &Turn, boot_gate: bool) -> bool {
-    *abilities == LeaseRequest::default() || can_make(abilities, turn, boot_gate)
+/// Whether there are workers and, by what they can, none for a build. One that is known by its reports alone has not said yet what it can.
+pub fn none_can_make<'a>(workers: impl IntoIterator<Item = &'a LeaseRequest>, turn: &Turn, boot_gate: bool) -> bool {
+    let may = |abilities: &LeaseRequest| *abilities == LeaseRequest::default() || can_make(abilities, turn, boot_gate);
+    let mut workers = workers.into_iter().peekable();
+    workers.peek().is_some() && !workers.any(may)
 }
 
 /// Whether a worker can make a build: it runs the architecture, writes the formats, and has the memory.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
 use attest::{Digests, Hasher};
@@ -14,7 +14,7 @@ use super::{
 use crate::app::database_address;
 use crate::config::Config;
 use crate::db::{Db, NEWEST};
-use crate::server::make_private_folder;
+use crate::storage::make_private_folder;
 use crate::storage::{Storage, is_plain_name};
 use crate::tokens;
 
@@ -45,7 +45,7 @@ pub async fn import(config: &Config, from: &mut (dyn Read + Send)) -> Result<Imp
     if carried.exists() {
         return Err(CarryError::InTheWay(format!("{} exists", carried.display())));
     }
-    make_private_folder(&config.data_dir).map_err(|e| at(&config.data_dir)(io::Error::other(e)))?;
+    make_private_folder(&config.data_dir).map_err(at(&config.data_dir))?;
     let db = Db::connect(&database_address(config)).await?;
     if !db.tables().await?.is_empty() && !db.is_unused().await? {
         return Err(CarryError::InTheWay("orders are in the database".into()));

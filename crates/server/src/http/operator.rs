@@ -24,7 +24,7 @@ use crate::db::{BuildState, Cause, CountedWish, Gate, Role, Turn, step_number};
 use crate::held_up::HeldUp;
 use crate::mirrors::{MirrorState, MirrorView};
 use crate::secret;
-use crate::source_builds::SourceBuilds;
+use crate::source_builds::{self, SourceBuilds};
 use crate::words;
 
 /// Days of wishes looked at where none are named.
@@ -431,7 +431,7 @@ impl OperatorPage<'_> {
     }
 
     fn wished(&self, wish: &CountedWish) -> String {
-        if wish.flags.is_empty() { wish.package.clone() } else { format!("{}[{}]", wish.package, wish.flags.join(",")) }
+        source_builds::title(&wish.package, &wish.flags)
     }
 
     /// Whether it can be built from source for the channel's own binhost.

@@ -20,9 +20,7 @@ pub struct Incoming {
 
 impl Disk {
     pub fn open(root: PathBuf) -> io::Result<Disk> {
-        use std::os::unix::fs::DirBuilderExt;
-        // Passwords' hashes are in images.
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
+        super::make_private_folder(&root)?;
         Ok(Disk { root })
     }
 

@@ -5,12 +5,18 @@ mod disk;
 mod s3;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use attest::Hasher;
 
 use crate::config::{Config, ConfigError};
 use crate::db::{FilesToKeep, Upload};
+
+/// Makes a folder that only the server's own user may look into: orders and hashes of passwords are in what it keeps.
+pub fn make_private_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
 
 /// The place of images.
 pub enum Storage {
