@@ -90,6 +90,10 @@ const TRUSTED: Duration = Duration::from_millis(100);
 const SQLITE_PRAGMAS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 15000";
 
+/// What every new connection to PostgreSQL is told. A plan that a connection keeps for a statement is from when it first had it: that of a new
+/// site, whose tables were empty, reads thousands of rows one by one a minute later.
+const POSTGRES_SETTINGS: &str = "SET plan_cache_mode = force_custom_plan";
+
 /// The number under which writers of one PostgreSQL database wait for each other; any that no other program uses.
 const WRITERS: i64 = 0x6861_7463_6865_7279;
 
@@ -136,6 +140,9 @@ impl Db {
         let pool = match system {
             System::Postgres => {
                 let pool = pool.max_connections(POSTGRES_CONNECTIONS).acquire_timeout(POSTGRES_PATIENCE);
+                let pool = pool.after_connect(|connection, _| {
+                    Box::pin(async move { sqlx::raw_sql(POSTGRES_SETTINGS).execute(connection).await.map(drop) })
+                });
                 pool.before_acquire(|connection, meta| {
                     Box::pin(async move {
                         if meta.idle_for > TRUSTED {
