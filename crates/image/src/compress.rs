@@ -65,13 +65,13 @@ impl Compression {
 
     /// How long the pieces are that images share. Longer ones compress better, and a change compresses more anew.
     pub(crate) fn piece_lengths(self) -> Lengths {
-        let lengths = |group, mean| Lengths { group, least: mean / 2, mean, most: 2 * mean, stretch: mean };
         match self {
-            Compression::Gzip => lengths(64 << 10, 256 << 10),
+            Compression::Gzip => Lengths::around(256 << 10),
             // One block of level 9, which holds 19 bytes less than 900,000.
-            Compression::Bzip2 => Lengths { group: 100_000, least: 500_000, mean: 700_000, most: 899_900, stretch: 899_900 },
-            Compression::Xz => lengths(12 << 20, 24 << 20),
-            Compression::Zstd => lengths(400_000, 8 << 20),
+            Compression::Bzip2 => Lengths { least: 500_000, mean: 700_000, most: 899_900, stretch: 899_900 },
+            // Shorter than `xz -T0` has them, so that no thread is left with a long one at the end.
+            Compression::Xz => Lengths { least: 8 << 20, mean: 12 << 20, most: 16 << 20, stretch: 12 << 20 },
+            Compression::Zstd => Lengths::around(8 << 20),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Work on several cores with results in order: what makes compression parallel and its output the same for any number of threads.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
 use crate::write::Error;
@@ -12,8 +12,8 @@ const AHEAD: usize = 256;
 
 /// What is emitted.
 pub(crate) enum Job<J, R> {
-    /// Something to work on.
-    Open(J),
+    /// Something to work on, and about how long it takes beside others.
+    Open(J, u64),
     /// Something that needs no work: it takes its turn, and no other thread is asked.
     Done(R),
 }
@@ -24,6 +24,51 @@ enum Turn<R> {
     Later(Receiver<Result<R, Error>>),
 }
 
+/// Open jobs. The longest is taken first, so that no thread is left alone with a long one at the end; of those as long, the oldest.
+struct Queue<T> {
+    /// The jobs with their lengths, and whether there will be no more.
+    state: Mutex<(Vec<(u64, T)>, bool)>,
+    changed: Condvar,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Queue<T> {
+        Queue { state: Mutex::new((Vec::new(), false)), changed: Condvar::new() }
+    }
+}
+
+impl<T> Queue<T> {
+    fn open(&self) -> Entrance<'_, T> {
+        Entrance(self)
+    }
+
+    /// Waits for a job; `None` when there will be none.
+    fn take(&self) -> Option<T> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |state: &mut (Vec<(u64, T)>, bool)| state.0.is_empty() && !state.1;
+        let mut state = self.changed.wait_while(state, waiting).unwrap_or_else(PoisonError::into_inner);
+        let longest = state.0.iter().enumerate().max_by_key(|(at, (length, _))| (*length, std::cmp::Reverse(*at))).map(|(at, _)| at);
+        longest.map(|at| state.0.remove(at).1)
+    }
+}
+
+/// What jobs are put through; when it is dropped, be it by a panic, there will be no more.
+struct Entrance<'q, T>(&'q Queue<T>);
+
+impl<T> Entrance<'_, T> {
+    fn put(&self, job: T, length: u64) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).0.push((length, job));
+        self.0.changed.notify_one();
+    }
+}
+
+impl<T> Drop for Entrance<'_, T> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.0.changed.notify_all();
+    }
+}
+
 /// [`mixed`] where everything needs work.
 pub(crate) fn ordered<J: Send, R: Send>(
     threads: usize,
@@ -31,7 +76,7 @@ pub(crate) fn ordered<J: Send, R: Send>(
     work: impl Fn(J) -> Result<R, Error> + Sync,
     consume: impl FnMut(R) -> Result<(), Error> + Send,
 ) -> Result<(), Error> {
-    mixed(threads, |emit| produce(&mut |job| emit(Job::Open(job))), work, consume)
+    mixed(threads, |emit| produce(&mut |job| emit(Job::Open(job, 0))), work, consume)
 }
 
 /// Runs `produce` on the calling thread, `work` on `threads` threads for every open job that it emits, and `consume` on one more thread
@@ -46,17 +91,15 @@ pub(crate) fn mixed<J: Send, R: Send>(
     mut consume: impl FnMut(R) -> Result<(), Error> + Send,
 ) -> Result<(), Error> {
     let threads = threads.max(1);
-    let (job_sender, job_receiver) = sync_channel::<(J, SyncSender<Result<R, Error>>)>(threads);
+    let jobs = Queue::<(J, SyncSender<Result<R, Error>>)>::default();
     let (order_sender, order_receiver) = sync_channel::<Turn<R>>(AHEAD.max(3 * threads));
     // A permit for each open job from its emission until its result is consumed.
     let (permit_sender, permit_receiver) = sync_channel::<()>(3 * threads);
-    let job_receiver = Mutex::new(job_receiver);
     thread::scope(|scope| {
+        let open = jobs.open();
         for _ in 0..threads {
             scope.spawn(|| {
-                loop {
-                    let next = job_receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((job, result)) = next else { break };
+                while let Some((job, result)) = jobs.take() {
                     // Nobody waits for the result when the consumer has failed; that error is the one reported.
                     let _ = result.send(work(job));
                 }
@@ -80,17 +123,19 @@ pub(crate) fn mixed<J: Send, R: Send>(
         let produced = produce(&mut |job| {
             let sent = match job {
                 Job::Done(result) => order_sender.send(Turn::Now(result)).is_ok(),
-                Job::Open(job) => {
+                Job::Open(job, length) => {
                     let (result_sender, result_receiver) = sync_channel(1);
-                    permit_sender.send(()).is_ok()
-                        && order_sender.send(Turn::Later(result_receiver)).is_ok()
-                        && job_sender.send((job, result_sender)).is_ok()
+                    let sent = permit_sender.send(()).is_ok() && order_sender.send(Turn::Later(result_receiver)).is_ok();
+                    if sent {
+                        open.put((job, result_sender), length);
+                    }
+                    sent
                 }
             };
             // The consumer is gone: its own error says why.
             if sent { Ok(()) } else { Err(Error::Cancelled) }
         });
-        drop((order_sender, job_sender, permit_sender));
+        drop((order_sender, open, permit_sender));
         let consumed = consumer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         consumed.and(produced)
     })
@@ -129,7 +174,7 @@ mod tests {
     fn what_is_done_takes_its_turn() {
         let mut got = Vec::new();
         let produce = |emit: &mut dyn FnMut(Job<u64, u64>) -> Result<(), Error>| {
-            (0..300).try_for_each(|n| emit(if n % 3 == 0 { Job::Open(n) } else { Job::Done(n) }))
+            (0..300).try_for_each(|n| emit(if n % 3 == 0 { Job::Open(n, n % 5) } else { Job::Done(n) }))
         };
         let work = |n: u64| {
             (0..(n % 7) * 1000).for_each(|i| _ = std::hint::black_box(i));
@@ -149,7 +194,7 @@ mod tests {
         let (begun, other_has_begun) = sync_channel(1);
         let other_has_begun = Mutex::new(other_has_begun);
         let produce = |emit: &mut dyn FnMut(Job<u64, u64>) -> Result<(), Error>| {
-            (0..100).try_for_each(|n| emit(if n == 10 || n == 90 { Job::Open(n) } else { Job::Done(n) }))
+            (0..100).try_for_each(|n| emit(if n == 10 || n == 90 { Job::Open(n, 1) } else { Job::Done(n) }))
         };
         let work = |n: u64| {
             match n {
@@ -165,6 +210,18 @@ mod tests {
         })
         .unwrap();
         assert_eq!(got, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_longest_is_taken_first_and_the_oldest_of_those_as_long() {
+        let jobs = Queue::default();
+        let open = jobs.open();
+        for (job, length) in [("a", 1), ("b", 7), ("c", 1), ("d", 7)] {
+            open.put(job, length);
+        }
+        drop(open);
+        let taken: Vec<&str> = std::iter::from_fn(|| jobs.take()).collect();
+        assert_eq!(taken, ["b", "d", "a", "c"]);
     }
 
     #[test]

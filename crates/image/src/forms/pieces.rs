@@ -105,9 +105,9 @@ impl<P: Press> Gatherer<'_, P> {
 
     fn send(&mut self) -> Result<(), Error> {
         let batch = std::mem::take(&mut self.batch);
-        let is_open = self.open > 0;
+        let open = self.open;
         (self.kept, self.open) = (0, 0);
-        (self.emit)(if is_open { Job::Open(batch) } else { Job::Done(batch) })
+        (self.emit)(if open > 0 { Job::Open(batch, open) } else { Job::Done(batch) })
     }
 }
 

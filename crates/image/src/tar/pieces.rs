@@ -1,8 +1,9 @@
 //! A compressed tar stream in pieces that other images share.
 //!
 //! The stream is cut where a group begins, and within one where its content says so: after an entry whose path hashes to a small number.
-//! So a change moves no cut but those beside it, and a package that is new leaves the pieces of others as they were. A large file is cut
-//! into stretches of its own. Each piece is compressed by itself and kept as a form, whose key is made of its entries' headers and blobs:
+//! So a package that is new leaves the pieces of all others as they were, and a change within one moves no cut but those beside it. (A small
+//! package costs little more by itself: the files that compress with each other are those of one package.) A large file is cut into
+//! stretches of its own. Each piece is compressed by itself and kept as a form, whose key is made of its entries' headers and blobs:
 //! an image of known pieces reads no raw content.
 
 use std::path::Path;
@@ -15,14 +16,12 @@ use crate::store::Store;
 use crate::write::{Error, Item, Meter, WriteOptions, content_of};
 
 /// Version of the code whose work is kept: of what a piece is and how it is compressed.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// How long pieces are, in raw bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lengths {
-    /// A piece that is shorter goes on with the next group, as it would compress badly alone.
-    pub group: u64,
-    /// A piece that is shorter goes on within its group.
+    /// A piece that is shorter goes on to the end of its group.
     pub least: u64,
     /// The mean of pieces of small files within one group.
     pub mean: u64,
@@ -30,6 +29,15 @@ pub(crate) struct Lengths {
     pub most: u64,
     /// A file from here on gets pieces of its own, of about this length.
     pub stretch: u64,
+}
+
+impl Lengths {
+    /// Directories are of all groups, so that each new package changes some of them. Headers compress well in short pieces, too.
+    const OF_DIRECTORIES: Lengths = Lengths::around(128 << 10);
+
+    pub(crate) const fn around(mean: u64) -> Lengths {
+        Lengths { least: mean / 2, mean, most: 2 * mean, stretch: mean }
+    }
 }
 
 /// What a piece is made from.
@@ -93,15 +101,14 @@ impl<'a> Cutter<'a, '_, '_> {
     }
 
     fn begin_group(&mut self, group: Group) -> Result<(), Error> {
-        let is_new = self.group.replace(group).is_some_and(|last| last != group);
-        match is_new && self.piece.size >= self.lengths.group {
+        match self.group.replace(group).is_some_and(|last| last != group) {
             true => self.cut(),
             false => Ok(()),
         }
     }
 
     fn add_small(&mut self, item: &Item<'a>, content: Option<Stretch<'a>>, options: &WriteOptions) -> Result<(), Error> {
-        let Lengths { least, mean, most, .. } = self.lengths;
+        let Lengths { least, mean, most, .. } = if item.entry.is_dir() { Lengths::OF_DIRECTORIES } else { self.lengths };
         let content_size = content.as_ref().map_or(0, Stretch::length);
         self.meter.add(content_size)?;
         if self.piece.size >= least && self.piece.size + content_size > most {
