@@ -20,7 +20,7 @@ use crate::bus::Bus;
 use crate::catalogue::Catalogue;
 use crate::client::Peer;
 use crate::config::{Config, ConfigError};
-use crate::db::{self, Db, MigrateError};
+use crate::db::{self, Claim, Db, MigrateError};
 use crate::flag_words::FlagWords;
 use crate::held_up::KeptHeldUp;
 use crate::http::{Book, Counters};
@@ -69,6 +69,8 @@ pub struct Server {
     app: Arc<App>,
     book: Book,
     stop: watch::Sender<bool>,
+    /// Held as long as the server works on the database.
+    claim: Claim,
 }
 
 impl Server {
@@ -80,14 +82,13 @@ impl Server {
         if !db::is_shared_address(&address) {
             make_private_file(Path::new(&address))?;
         }
-        let db = open(&config, &address)
-            .await
-            .map_err(|source| ServerError::Database { address: without_password(&address), source })?;
+        let wrong = |source| ServerError::Database { address: without_password(&address), source };
+        let claim = Claim::of(&address).await.map_err(wrong)?;
+        let db = open(&config, &address).await.map_err(wrong)?;
         let (worker_token, operator_token) = (tokens::worker(&config)?, tokens::operator(&config)?);
         let storage = Storage::open(&config)?;
         let fresh = secret::token::<32>()?;
-        let wrong = |source| ServerError::Database { address: without_password(&address), source: MigrateError::from(source) };
-        let secret = db.site_secret(&fresh).await.map_err(wrong)?;
+        let secret = db.site_secret(&fresh).await.map_err(|source| wrong(source.into()))?;
         let listener =
             TcpListener::bind(config.listen).await.map_err(|source| ServerError::Listen { addr: config.listen, source })?;
         let addr = listener.local_addr().map_err(|source| ServerError::Listen { addr: config.listen, source })?;
@@ -120,7 +121,7 @@ impl Server {
             stopping,
             config,
         };
-        Ok(Server { addr, listener, app: Arc::new(app), book: Book::default(), stop })
+        Ok(Server { addr, listener, app: Arc::new(app), book: Book::default(), stop, claim })
     }
 
     /// Serves this book under `/docs`; without it there is none.
@@ -150,7 +151,7 @@ impl Server {
 
     /// Serves until `shutdown` is done; then lets open requests end for a few seconds.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Server { addr, listener, app, book, stop } = self;
+        let Server { addr, listener, app, book, stop, claim } = self;
         tracing::info!(%addr, "listening");
         let mut tasks = reconcile::start(&app);
         tasks.spawn(look_at_storage(app.clone()));
@@ -199,6 +200,7 @@ impl Server {
         }
         while tasks.join_next().await.is_some() {}
         app.db.close().await;
+        drop(claim);
         Ok(())
     }
 }
@@ -215,9 +217,14 @@ async fn look_at_storage(app: Arc<App>) {
     }
 }
 
-/// Brings the tables of a site to a version, forward or back. No server may be running on them.
+/// Brings the tables of a site to a version, forward or back.
+///
+/// # Errors
+/// [`MigrateError::InUse`] where a server works on them.
 pub async fn migrate(config: &Config, version: i64) -> Result<(), MigrateError> {
-    let db = Db::of_site(&app::database_address(config)).await?;
+    let address = app::database_address(config);
+    let db = Db::of_site(&address).await?;
+    let _claim = Claim::of(&address).await?;
     db.migrate(version).await?;
     db.close().await;
     Ok(())

@@ -1,6 +1,7 @@
 //! The tables, as they came to be: forward to the newest form, and back.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 
 use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -30,6 +31,10 @@ pub enum MigrateError {
     Newer(i64),
     #[error("there is no site: {0} is not there. Name the site's configuration with --config")]
     NoSite(String),
+    #[error("another Hatchery works on this database: stop it first, then give the command again. A site beside it needs a `data_dir` of its own")]
+    InUse,
+    #[error("{} cannot be locked: {source}", path.display())]
+    Lock { path: PathBuf, source: std::io::Error },
     #[error("there is no way to version {0} of the tables; this Hatchery knows {OLDEST} to {NEWEST}")]
     NoSuchVersion(i64),
 }
@@ -98,8 +103,11 @@ impl Db {
             return Err(MigrateError::NoSuchVersion(version));
         }
         // Where there are no tables yet, there is no version either.
-        if let Ok(known @ NEWER..) = self.tables_version().await {
-            return Err(MigrateError::Newer(known));
+        match self.tables_version().await {
+            Ok(known @ NEWER..) => return Err(MigrateError::Newer(known)),
+            // Newer servers are started beside older ones; back it goes without any.
+            Ok(known) if known > version => self.is_alone().await?,
+            _ => (),
         }
         let steps = match self.system {
             System::Sqlite => SQLITE,

@@ -7,6 +7,7 @@ mod addresses;
 mod browsers;
 mod builds;
 mod carry;
+mod claim;
 mod demands;
 mod documents;
 mod ending;
@@ -39,6 +40,7 @@ pub use accounts::{AccountRow, Invitation, OwnOrder, Shown};
 pub use addresses::{Address, Word};
 pub use builds::{Build, BuildState, NewBuild, StepProgress};
 pub use carry::LoadError;
+pub use claim::Claim;
 pub use demands::CountedDemand;
 pub use documents::DocumentRow;
 pub use ending::EndError;
@@ -69,7 +71,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions, Connection, Transaction};
 
 use crate::clock;
 
@@ -91,8 +93,12 @@ const SQLITE_PRAGMAS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 15000";
 
 /// What every new connection to PostgreSQL is told. A plan that a connection keeps for a statement is from when it first had it: that of a new
-/// site, whose tables were empty, reads thousands of rows one by one a minute later.
-const POSTGRES_SETTINGS: &str = "SET plan_cache_mode = force_custom_plan";
+/// site, whose tables were empty, reads thousands of rows one by one a minute later. By the name, which is each server's own, it is seen who
+/// works on the database.
+fn postgres_settings() -> String {
+    let since = clock::exact_now();
+    format!("SET plan_cache_mode = force_custom_plan; SET application_name = 'hatchery {} {since}'", std::process::id())
+}
 
 /// The number under which writers of one PostgreSQL database wait for each other; any that no other program uses.
 const WRITERS: i64 = 0x6861_7463_6865_7279;
@@ -140,8 +146,10 @@ impl Db {
         let pool = match system {
             System::Postgres => {
                 let pool = pool.max_connections(POSTGRES_CONNECTIONS).acquire_timeout(POSTGRES_PATIENCE);
-                let pool = pool.after_connect(|connection, _| {
-                    Box::pin(async move { sqlx::raw_sql(POSTGRES_SETTINGS).execute(connection).await.map(drop) })
+                let settings = postgres_settings();
+                let pool = pool.after_connect(move |connection, _| {
+                    let settings = AssertSqlSafe(settings.clone());
+                    Box::pin(async move { sqlx::raw_sql(settings).execute(connection).await.map(drop) })
                 });
                 pool.before_acquire(|connection, meta| {
                     Box::pin(async move {

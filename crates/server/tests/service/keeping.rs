@@ -179,15 +179,32 @@ fn a_backup_is_a_site() {
 }
 
 #[test]
+fn a_file_of_sqlite_is_for_one_server() {
+    if on_s3() {
+        return;
+    }
+    let (_dir, path) = folder();
+    let bind = || block_on(server::Server::bind(config(&path, &Setup::default())));
+    let first = bind().unwrap();
+    let refused = bind().err().unwrap();
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(why.contains("another Hatchery works on this database"), "{refused}: {why}");
+    drop(first);
+    bind().unwrap();
+}
+
+#[test]
 fn the_tables_go_back_and_forward_with_what_is_in_them() {
     let (_dir, path) = folder();
     let site = Site::start(&path);
     let built = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
     site.build(&site.lease().unwrap());
     let waiting = site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
-    site.stop();
     let config = config(&path, &Setup::default());
     let migrate = |to| block_on(server::migrate(&config, to));
+    let told = migrate(5).unwrap_err().to_string();
+    assert!(told.contains("another Hatchery works on this database: stop it first"), "{told}");
+    site.stop();
     migrate(5).unwrap();
     assert!(migrate(4).is_err() && migrate(server::NEWEST_TABLES + 1).is_err());
     migrate(server::NEWEST_TABLES).unwrap();
