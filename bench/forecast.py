@@ -17,6 +17,7 @@ import random
 import statistics
 import tempfile
 import time
+import tomllib
 
 from real_site import SMALL, Site, channel, with_one_bad_package
 
@@ -28,7 +29,7 @@ FORMATS = ["tar.gz", "squashfs", "tar.gz,squashfs"]
 USERS = 12
 
 
-def wishes(count, seconds, choices, chance):
+def wishes(count, seconds, base, choices, chance):
     """Orders as (second, user, wish): most alone, some in bursts of one user, a few that will fail."""
     made, at, earlier, number = [], 0.0, [], 0
     pause = seconds / count
@@ -40,7 +41,8 @@ def wishes(count, seconds, choices, chance):
             # What was built before, under another name.
             packages, formats = chance.choice(earlier)
         else:
-            packages, formats = SMALL + chance.sample(EXTRA, chance.randint(0, 6)), chance.choice(choices)
+            extra = [package for package in EXTRA if package not in base]
+            packages, formats = base + chance.sample(extra, chance.randint(0, 6)), chance.choice(choices)
             earlier.append((packages, formats))
         bad = chance.random() < 0.03
         return {"channel": "broken" if bad else "sample", "packages": packages + [BAD] * bad, "formats": formats, "system": {"hostname": f"h{number}"}}
@@ -109,10 +111,12 @@ def main():
     arguments.add_argument("--between", type=float, default=4.0, help="seconds between orders, on average")
     arguments.add_argument("--workers", type=int, default=2)
     arguments.add_argument("--formats", nargs="+", metavar="A,B", help="what an order may want; tar.xz makes builds longer", default=FORMATS)
+    arguments.add_argument("--preset", type=pathlib.Path, help="what all orders begin with, such as presets/server.toml; otherwise six packages")
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--keep", type=pathlib.Path, help="the folder that the site is kept in, to look at it afterwards")
     given = arguments.parse_args()
     choices = [formats.split(",") for formats in given.formats]
+    base = tomllib.loads(given.preset.read_text())["packages"] if given.preset else SMALL
     sample, seconds = given.sample.resolve(), given.orders * given.between
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.keep or pathlib.Path(temporary)
@@ -124,7 +128,7 @@ def main():
                 site.work(f"worker{number}", number)
             while site.ask("/healthz")["workers"] < given.workers:
                 time.sleep(0.2)
-            took = play(site, wishes(given.orders, seconds, choices, random.Random(given.seed)), seconds)
+            took = play(site, wishes(given.orders, seconds, base, choices, random.Random(given.seed)), seconds)
             stats = site.ask("/api/v1/stats")
             found = promises(site)
             states = dict(site.rows("SELECT state, count(*) FROM builds GROUP BY state"))
