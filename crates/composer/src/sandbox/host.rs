@@ -13,7 +13,7 @@ use super::helper::INSIDE;
 use super::limits::Limits;
 use super::mirror::OnDisk;
 use super::wire::{Area, Reply, Request, RunEnd, RunRequest, Shown, receive, send, to_text};
-use super::{SandboxError, helper_program, idmap};
+use super::{SandboxError, helper_program, idmap, place};
 
 /// How directories of helpers are named in a work directory.
 const PREFIX: &str = "phase-host-";
@@ -329,7 +329,7 @@ impl Onlookers {
 
 /// A fresh directory for a helper, and the lock on it.
 fn directory(work_dir: &Path) -> Result<(PathBuf, File), SandboxError> {
-    let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(work_dir).map_err(|error| broken(work_dir, &error))?.keep();
+    let dir = place::fresh(work_dir, PREFIX).map_err(|error| broken(work_dir, &error))?.keep();
     let lock = File::create(dir.join(LOCK)).map_err(|error| broken(&dir, &error))?;
     lock.lock().map_err(|error| broken(&dir, &error))?;
     Ok((dir, lock))

@@ -12,6 +12,7 @@ mod host;
 mod idmap;
 mod limits;
 mod mirror;
+mod place;
 mod run;
 mod scan;
 mod seccomp;
