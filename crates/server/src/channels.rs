@@ -11,8 +11,8 @@ use contract::{BinhostRef, Stage3};
 use gentoo::keywords::AcceptKeywords;
 use gentoo::profile::{Profile, ProfileError};
 
-use crate::config::{BinhostConfig, ChannelConfig, Config, ConfigError};
-use crate::mirrors::{Index, Mirror, MirrorView};
+use crate::config::{BaseConfig, BinhostConfig, ChannelConfig, Config, ConfigError};
+use crate::mirrors::{self, Index, Mirror, MirrorView};
 use crate::presets::Preset;
 
 /// A channel that could not be read is not asked again for so long.
@@ -36,8 +36,9 @@ pub struct Channel {
     /// Held while the indexes are read, so that they are read once however many ask.
     reading: tokio::sync::Mutex<()>,
     last: RwLock<Option<Reading>>,
-    /// What was seen of each binhost, in the configuration's order.
+    /// What was seen of each binhost, in the configuration's order, and of the stage3.
     mirrors: Vec<Mirror>,
+    base_mirror: Mirror,
     /// The stage3 that was read last.
     base: Mutex<Option<Arc<Base>>>,
 }
@@ -140,6 +141,7 @@ impl Channels {
                     reading: tokio::sync::Mutex::new(()),
                     last: RwLock::new(None),
                     mirrors: channel.binhosts.iter().map(|_| Mirror::default()).collect(),
+                    base_mirror: Mirror::default(),
                     base: Mutex::default(),
                 })
             })
@@ -244,6 +246,7 @@ impl Channel {
         let mut profile = self.profile()?;
         let read: Vec<_> =
             self.config.binhosts.iter().zip(&self.mirrors).map(|(binhost, mirror)| self.index(binhost, mirror)).collect();
+        let base = self.base();
         let mut binhosts = Vec::with_capacity(read.len());
         let (mut gone, mut told) = (BTreeSet::new(), false);
         for (binhost, read) in self.config.binhosts.iter().zip(read) {
@@ -262,7 +265,7 @@ impl Channel {
             };
             binhosts.push(resolver::Binhost { access: reference, index: Arc::new(index.packages) });
         }
-        let base = self.base()?;
+        let base = base?;
         let package_count = binhosts.iter().map(|b| b.index.entries.len()).sum();
         let mut source = resolver::Source::new(binhosts, profile);
         source.arch.clone_from(&self.config.arch);
@@ -285,33 +288,43 @@ impl Channel {
         };
         let read = read();
         let seen = |(index, absent): &(IndexSnapshot, BTreeSet<String>)| {
-            Index::read_now(index.timestamp, index.packages.entries.len(), absent.len())
+            Index::read_now(Some(index.timestamp), index.packages.entries.len(), absent.len())
         };
         mirror.note(&read.as_ref().map(seen).map_err(|why| why.in_full.clone()));
         read.map_err(|why| self.cannot_read(why))
     }
 
-    /// How each binhost does, best first, as far as this server knows.
+    /// How each binhost does, best first, and the mirror of the stage3, as far as this server knows.
     pub fn mirrors(&self) -> Vec<MirrorView> {
         let availability = self.availability();
-        self.config.binhosts.iter().zip(&self.mirrors).map(|(binhost, mirror)| mirror.view(binhost, &availability)).collect()
+        let binhosts = self.config.binhosts.iter().zip(&self.mirrors);
+        let binhosts = binhosts.map(|(binhost, mirror)| mirror.view(&binhost.name, &binhost.uri, &availability));
+        let base = self.config.base.iter().map(|base| self.base_mirror.view("stage3", &base.stage3, &availability));
+        binhosts.chain(base).collect()
     }
 
-    /// The newest stage3 with what it has installed. It is fetched and read when its list names another than before.
+    /// The newest stage3 with what it has installed.
     fn base(&self) -> Result<Option<Arc<Base>>, Unavailable> {
         let Some(config) = &self.config.base else { return Ok(None) };
-        let (access, list) = config.access().map_err(|e| self.cannot_read(e))?;
-        let stage3 = self.client.latest_stage3(&access, &list).map_err(|e| self.cannot_read(e))?;
+        let read = self.newest_base(config);
+        let seen = |base: &Arc<Base>| Index::read_now(mirrors::made(&base.stage3), base.installed.entries.len(), 0);
+        self.base_mirror.note(&read.as_ref().map(seen).map_err(|why| why.in_full.clone()));
+        read.map(Some).map_err(|why| self.cannot_read(why))
+    }
+
+    /// It is fetched and read when its list names another than before.
+    fn newest_base(&self, config: &BaseConfig) -> Result<Arc<Base>, Why> {
+        let (access, list) = config.access()?;
+        let stage3 = self.client.latest_stage3(&access, &list)?;
         let mut known = self.base.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(base) = known.as_ref().filter(|base| base.stage3 == stage3) {
-            return Ok(Some(base.clone()));
+            return Ok(base.clone());
         }
         tracing::info!(channel = %self.config.name, stage3 = %stage3.path, "fetching the stage3");
-        let verified = self.client.stage3(&access, &stage3, &mut |_| {}).map_err(|e| self.cannot_read(e))?;
-        let installed = verified.installed().map_err(|e| self.cannot_read(e))?.into();
+        let installed = self.client.stage3(&access, &stage3, &mut |_| {})?.installed()?.into();
         let base = Arc::new(Base { stage3, installed });
         *known = Some(base.clone());
-        Ok(Some(base))
+        Ok(base)
     }
 
     fn profile(&self) -> Result<Profile, Unavailable> {

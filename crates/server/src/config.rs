@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::accounts::AccountsConfig;
 use crate::limits::Limits;
 
-pub use channel::{BinhostConfig, ChannelConfig, PrefixConfig};
+pub use channel::{BaseConfig, BinhostConfig, ChannelConfig, PrefixConfig};
 pub(crate) use channel::{allows, is_pattern};
 
 /// Configuration of one server.

@@ -1,12 +1,13 @@
-//! What a server knows of each binhost of its channels: when it read the index last, what that holds, and what went wrong.
+//! What a server knows of each binhost of its channels, and of where their stage3 is from: when it read the index last, what that holds, and
+//! what went wrong.
 
 use std::sync::{PoisonError, RwLock};
 
+use contract::Stage3;
 use serde::Serialize;
 
 use crate::channels::Availability;
 use crate::clock;
-use crate::config::BinhostConfig;
 
 /// What was seen of a binhost.
 #[derive(Debug, Default)]
@@ -20,11 +21,11 @@ struct Seen {
     is_failing: bool,
 }
 
-/// An index that was read.
+/// An index that was read, or a stage3.
 #[derive(Clone, Copy, Debug)]
 pub struct Index {
-    /// Its own TIMESTAMP, seconds since the epoch.
-    pub made: u64,
+    /// Its own TIMESTAMP, seconds since the epoch; none where nothing says it.
+    pub made: Option<u64>,
     pub packages: usize,
     /// Of these, those that it lists and its folder does not have.
     pub absent: usize,
@@ -33,7 +34,7 @@ pub struct Index {
 
 impl Index {
     /// An index that has just been read.
-    pub fn read_now(made: u64, packages: usize, absent: usize) -> Index {
+    pub fn read_now(made: Option<u64>, packages: usize, absent: usize) -> Index {
         Index { made, packages, absent, when: clock::now() }
     }
 }
@@ -56,7 +57,7 @@ impl Mirror {
     }
 
     /// For the operator; `channel` is what is known of the channel as a whole.
-    pub fn view(&self, binhost: &BinhostConfig, channel: &Availability) -> MirrorView {
+    pub fn view(&self, name: &str, uri: &str, channel: &Availability) -> MirrorView {
         let Seen { index, failure, is_failing } = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         let state = match channel {
             _ if is_failing => MirrorState::Unreadable,
@@ -65,17 +66,24 @@ impl Mirror {
             Availability::Available(_) | Availability::Unavailable(_) | Availability::Unknown => MirrorState::NotRead,
         };
         MirrorView {
-            name: binhost.name.clone(),
-            uri: binhost.uri.clone(),
+            name: name.to_owned(),
+            uri: uri.to_owned(),
             state,
             read: index.map(|index| index.when),
-            made: index.map(|index| i64::try_from(index.made).unwrap_or(i64::MAX)),
+            made: index.and_then(|index| i64::try_from(index.made?).ok()),
             packages: index.map(|index| index.packages),
             absent: index.map(|index| index.absent),
             failed: failure.as_ref().map(|failure| failure.when),
             failure: failure.map(|failure| failure.message),
         }
     }
+}
+
+/// When a stage3 was made, by the folder that Gentoo's mirrors have it in (`20261115T170105Z`).
+pub fn made(stage3: &Stage3) -> Option<u64> {
+    let stamp = stage3.path.split('/').next()?;
+    let civil = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp).ok()?;
+    u64::try_from(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second()).ok()
 }
 
 /// Whether plans are made with a binhost.
@@ -116,7 +124,7 @@ impl MirrorState {
     }
 }
 
-/// A binhost as this server knows it; times are seconds since the epoch.
+/// A binhost, or a stage3, as this server knows it; times are seconds since the epoch.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Mirror)]
 pub struct MirrorView {
@@ -152,5 +160,17 @@ impl MirrorView {
     /// When and why it could not be read, if that ever was.
     pub fn last_failure(&self) -> Option<(String, &str)> {
         Some((clock::timestamp(self.failed?), self.failure.as_deref()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage3_is_as_old_as_its_folder_says() {
+        let of = |path: &str| made(&Stage3 { path: path.into(), size: 0, sha512: String::new(), blake2b: String::new() });
+        assert_eq!(of("20261115T170105Z/stage3-amd64-openrc-20261115T170105Z.tar.xz"), Some(1_794_762_065));
+        assert_eq!(of("stage3-of-our-own.tar.xz"), None);
     }
 }

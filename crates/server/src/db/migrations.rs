@@ -31,7 +31,9 @@ pub enum MigrateError {
     Newer(i64),
     #[error("there is no site: {0} is not there. Name the site's configuration with --config")]
     NoSite(String),
-    #[error("another Hatchery works on this database: stop it first, then give the command again. A site beside it needs a `data_dir` of its own")]
+    #[error(
+        "another Hatchery works on this database: stop it first, then give the command again. A site beside it needs a `data_dir` of its own"
+    )]
     InUse,
     #[error("{} cannot be locked: {source}", path.display())]
     Lock { path: PathBuf, source: std::io::Error },

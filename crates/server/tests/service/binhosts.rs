@@ -1,4 +1,7 @@
-//! Binhosts that a site gives out, and what its operator offers of them.
+//! Binhosts that a site gives out, and what its operator offers of them and sees of them.
+
+use std::path::Path;
+use std::process::Command;
 
 use contract::Format;
 use serde_json::Value;
@@ -113,5 +116,54 @@ fn the_operator_sees_how_each_binhost_does() {
     ] {
         assert!(metrics.lines().any(|known| known == line), "{line}\n{metrics}");
     }
+    site.stop();
+}
+
+/// An unsigned stage3 with one package, where a mirror has it.
+fn make_stage3(mirror: &Path) {
+    let stamp = "20261115T170105Z";
+    let name = format!("stage3-amd64-openrc-{stamp}.tar.gz");
+    let (root, folder) = (mirror.join("root"), mirror.join(stamp));
+    let package = root.join("var/db/pkg/sys-libs/glibc-2.41-r4");
+    std::fs::create_dir_all(&package).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(package.join("SLOT"), "2.2\n").unwrap();
+    std::fs::write(package.join("CONTENTS"), "dir /usr\n").unwrap();
+    let packed = Command::new("tar").arg("-C").arg(&root).arg("-czf").arg(folder.join(&name)).arg(".").status().unwrap();
+    assert!(packed.success());
+    let sum = |program: &str| {
+        let output = Command::new(program).arg(&name).current_dir(&folder).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let digests = format!("# BLAKE2B HASH\n{}# SHA512 HASH\n{}", sum("b2sum"), sum("sha512sum"));
+    std::fs::write(folder.join(format!("{name}.DIGESTS")), digests).unwrap();
+    let size = std::fs::metadata(folder.join(&name)).unwrap().len();
+    std::fs::write(mirror.join("latest-stage3-amd64-openrc.txt"), format!("{stamp}/{name} {size}\n")).unwrap();
+}
+
+#[test]
+fn the_operator_sees_where_the_stage3_is_from() {
+    let (_dir, path) = folder();
+    let mirror = path.join("autobuilds");
+    let uri = format!("file://{}/latest-stage3-amd64-openrc.txt", mirror.display());
+    let tables = format!("[channel.base]\nstage3 = '{uri}'\nallow_unsigned = true\n");
+    let site = Site::start_with(&path, &Setup { top: "index_ttl_seconds = 1\n".into(), tables, ..Setup::default() });
+    let token = operator_token(&path);
+    let operator = [("Authorization", &*format!("Bearer {token}"))];
+    let mirrors = || site.get_with("/api/v1/operator/site", &operator).json()["channels"][0]["mirrors"].clone();
+    let states = || mirrors().as_array().unwrap().iter().map(|mirror| mirror["state"].clone()).collect::<Vec<Value>>();
+    wait_until("the list is missed", || states() == ["set-aside", "unreadable"]);
+    let seen = mirrors()[1].clone();
+    assert_eq!((&seen["name"], &seen["uri"]), (&"stage3".into(), &uri.into()), "{seen:#}");
+    assert!(seen["failure"].as_str().unwrap().contains("latest-stage3-amd64-openrc.txt"), "{seen:#}");
+
+    make_stage3(&mirror);
+    wait_until("both are used", || {
+        site.get("/api/v1/packages?q=bash");
+        states() == ["used", "used"]
+    });
+    let seen = mirrors()[1].clone();
+    assert_eq!((&seen["packages"], &seen["made"]), (&1.into(), &1_794_762_065.into()), "{seen:#}");
     site.stop();
 }
