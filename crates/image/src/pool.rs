@@ -47,7 +47,8 @@ impl<T> Queue<T> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = |state: &mut (Vec<(u64, T)>, bool)| state.0.is_empty() && !state.1;
         let mut state = self.changed.wait_while(state, waiting).unwrap_or_else(PoisonError::into_inner);
-        let longest = state.0.iter().enumerate().max_by_key(|(at, (length, _))| (*length, std::cmp::Reverse(*at))).map(|(at, _)| at);
+        let longest =
+            state.0.iter().enumerate().max_by_key(|(at, (length, _))| (*length, std::cmp::Reverse(*at))).map(|(at, _)| at);
         longest.map(|at| state.0.remove(at).1)
     }
 }
