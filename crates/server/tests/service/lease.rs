@@ -165,6 +165,42 @@ fn a_crash_of_the_server_loses_nothing() {
     site.stop();
 }
 
+/// Each message was taken and its answer lost: the worker says it again, to the server that was started anew.
+#[test]
+fn a_crash_between_any_two_messages_loses_nothing() {
+    let (_dir, path) = folder();
+    let crash = |site: Site| {
+        site.crash();
+        Site::start(&path)
+    };
+    let site = Site::start(&path);
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let mut site = crash(site);
+    let lease = site.lease().unwrap();
+    site = crash(site);
+    for (sequence, step) in (0..).zip(Step::ALL) {
+        let line = || vec![Event::Log { line: format!("{step:?}") }];
+        assert_eq!(site.events(&lease, sequence, line()), Ok(false));
+        site = crash(site);
+        assert_eq!(site.events(&lease, sequence, line()), Ok(false));
+    }
+    let (name, bytes) = (artifact(&lease, Format::Zip).name, content(Format::Zip));
+    assert_eq!(site.upload(&lease, &name, &bytes), 204);
+    site = crash(site);
+    assert_eq!(site.upload(&lease, &name, &bytes), 204);
+    assert_eq!(site.end(&lease, &ready(&lease)).status, 204);
+    site = crash(site);
+    assert_eq!(site.end(&lease, &ready(&lease)).status, 204);
+
+    let status = site.status(&placed);
+    assert_eq!((&status["state"], &status["attempt"]), (&"ready".into(), &1.into()), "{status}");
+    let log = site.get(&format!("{placed}/log")).text();
+    assert_eq!(log.lines().map(str::to_owned).collect::<Vec<_>>(), Step::ALL.map(|step| format!("{step:?}")), "each line once");
+    assert_eq!(site.get(&format!("{placed}/artifacts/{name}")).body, bytes);
+    assert!(site.lease().is_none(), "nothing is built twice");
+    site.stop();
+}
+
 #[test]
 fn a_failure_names_the_package_and_what_to_do() {
     let (_dir, path) = folder();
