@@ -4,6 +4,7 @@
     target/debug/hatchery sample
     bench/forecast.py target/debug/hatchery --orders 20       # a trial, a minute or two
     bench/forecast.py target/debug/hatchery                   # some 200 builds, about a quarter of an hour
+    bench/forecast.py target/debug/hatchery --preset presets/server.toml --formats tar.bz2 squashfs    # longer ones
 
 Users order different sets of packages from the sample channel, with host names of their own, one by one and in bursts; some order what
 was built before under another name, some a package whose file is broken, so that the build fails. In the middle a worker is killed, and
