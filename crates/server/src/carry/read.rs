@@ -14,8 +14,7 @@ use super::{
 use crate::app::database_address;
 use crate::config::Config;
 use crate::db::{Db, NEWEST};
-use crate::storage::make_private_folder;
-use crate::storage::{Storage, is_plain_name};
+use crate::storage::{Storage, is_plain_name, make_private_folder};
 use crate::tokens;
 
 /// The folder in the data folder that holds what is no table, token or image.

@@ -57,6 +57,15 @@ fn a_binhost_is_given_out_and_its_packages_are_limited() {
     site.stop();
 }
 
+/// The first channel as its operator sees it.
+fn channel_of(site: &Site, token: &str) -> Value {
+    site.get_with("/api/v1/operator/site", &[("Authorization", &format!("Bearer {token}"))]).json()["channels"][0].clone()
+}
+
+fn mirror_states(site: &Site, token: &str) -> Vec<Value> {
+    channel_of(site, token)["mirrors"].as_array().unwrap().iter().map(|mirror| mirror["state"].clone()).collect()
+}
+
 #[test]
 fn the_operator_sees_how_each_binhost_does() {
     let (_dir, path) = folder();
@@ -69,8 +78,7 @@ fn the_operator_sees_how_each_binhost_does() {
     let site = Site::start_with(&path, &setup);
     let token = operator_token(&path);
     let operator = [("Authorization", &*format!("Bearer {token}"))];
-    let channel = || site.get_with("/api/v1/operator/site", &operator).json()["channels"][0].clone();
-    let states = || channel()["mirrors"].as_array().unwrap().iter().map(|mirror| mirror["state"].clone()).collect::<Vec<Value>>();
+    let (channel, states) = (|| channel_of(&site, &token), || mirror_states(&site, &token));
 
     // One that is not there sets the other aside.
     wait_until("the channel was looked at", || states() == ["set-aside", "unreadable"]);
@@ -150,11 +158,9 @@ fn the_operator_sees_where_the_stage3_is_from() {
     let tables = format!("[channel.base]\nstage3 = '{uri}'\nallow_unsigned = true\n");
     let site = Site::start_with(&path, &Setup { top: "index_ttl_seconds = 1\n".into(), tables, ..Setup::default() });
     let token = operator_token(&path);
-    let operator = [("Authorization", &*format!("Bearer {token}"))];
-    let mirrors = || site.get_with("/api/v1/operator/site", &operator).json()["channels"][0]["mirrors"].clone();
-    let states = || mirrors().as_array().unwrap().iter().map(|mirror| mirror["state"].clone()).collect::<Vec<Value>>();
+    let (stage3, states) = (|| channel_of(&site, &token)["mirrors"][1].clone(), || mirror_states(&site, &token));
     wait_until("the list is missed", || states() == ["set-aside", "unreadable"]);
-    let seen = mirrors()[1].clone();
+    let seen = stage3();
     assert_eq!((&seen["name"], &seen["uri"]), (&"stage3".into(), &uri.into()), "{seen:#}");
     assert!(seen["failure"].as_str().unwrap().contains("latest-stage3-amd64-openrc.txt"), "{seen:#}");
 
@@ -163,7 +169,7 @@ fn the_operator_sees_where_the_stage3_is_from() {
         site.get("/api/v1/packages?q=bash");
         states() == ["used", "used"]
     });
-    let seen = mirrors()[1].clone();
+    let seen = stage3();
     assert_eq!((&seen["packages"], &seen["made"]), (&1.into(), &1_794_762_065.into()), "{seen:#}");
     site.stop();
 }
