@@ -63,10 +63,32 @@ impl Range {
     }
 }
 
-/// A range as the forecast had it, before calibration, and what came.
+/// A range as the forecast has it, before calibration.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Foreseen {
+    #[serde(flatten)]
+    pub range: Range,
+    /// It has to wait until a worker is free; otherwise one begins with it at once, or has begun.
+    #[serde(default = "may_be")]
+    pub waits: bool,
+}
+
+/// What earlier versions kept does not say it.
+fn may_be() -> bool {
+    true
+}
+
+impl Foreseen {
+    /// The same when `seconds` have gone by.
+    pub fn after(self, seconds: f64) -> Foreseen {
+        Foreseen { range: self.range.after(seconds), ..self }
+    }
+}
+
+/// What was foreseen, and what came.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Promise {
-    pub forecast: Range,
+    pub forecast: Foreseen,
     /// Seconds it really took.
     pub actual: f64,
 }
@@ -86,14 +108,19 @@ const ALIKE: f64 = 0.5;
 /// Corrections are learnt for so many kinds of forecasts, from the surest to the least sure that was seen.
 const KINDS: usize = 7;
 
-/// How forecasts are to be corrected. One of a build that nobody waits before is sure and wrong for other reasons than one of an order behind
-/// many, so that each is corrected by what became of those that were about as sure (localized conformal prediction: Guan, Localized conformal
-/// prediction: a generalized inference framework for conformal prediction, 2023).
+/// How forecasts are to be corrected. One of a build that begins at once is wrong for other reasons than one of an order that waits, and one
+/// that is sure for others than one that is not. So each is corrected by what became of those that waited, or did not, as well, and were about
+/// as sure (localized conformal prediction: Guan, Localized conformal prediction: a generalized inference framework for conformal prediction,
+/// 2023).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
-    /// Corrections, and the spread of the forecasts that each is for, the least first. Never empty.
-    by_spread: Vec<(f64, Correction)>,
+    at_once: Corrections,
+    waits: Corrections,
 }
+
+/// Corrections, and the spread of the forecasts that each is for, the least first. Never empty.
+#[derive(Clone, Debug, PartialEq)]
+struct Corrections(Vec<(f64, Correction)>);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Correction {
@@ -104,18 +131,31 @@ struct Correction {
     low50: f64,
     high50: f64,
     high90: f64,
+    /// How far from the middle anything came, before and after. Nothing is widened beyond that. Logarithms of factors.
+    farthest: (f64, f64),
 }
 
 impl Calibration {
     /// Learns from promises and what came, oldest first.
     pub fn learn(promises: &[Promise]) -> Calibration {
         let promises = promises.get(promises.len().saturating_sub(MAX_PROMISES)..).unwrap_or_default();
-        let spreads: Vec<f64> = promises.iter().map(|p| spread(&p.forecast)).collect();
+        let (waits, at_once): (Vec<&Promise>, Vec<&Promise>) = promises.iter().partition(|p| p.forecast.waits);
+        Calibration { at_once: Corrections::learn(&at_once), waits: Corrections::learn(&waits) }
+    }
+
+    /// The range to name.
+    pub fn apply(&self, forecast: Foreseen) -> Range {
+        let corrections = if forecast.waits { &self.waits } else { &self.at_once };
+        corrections.at(spread(&forecast.range)).apply(forecast.range)
+    }
+}
+
+impl Corrections {
+    fn learn(promises: &[&Promise]) -> Corrections {
         if promises.len() < FEW {
-            return Calibration {
-                by_spread: vec![(0.0, Correction { shift: 0.0, low90: 1.5, low50: 1.2, high50: 1.2, high90: 1.5 })],
-            };
+            return Corrections(vec![(0.0, Correction::CAUTIOUS)]);
         }
+        let spreads: Vec<f64> = promises.iter().map(|p| spread(&p.forecast.range)).collect();
         let least = spreads.iter().copied().fold(f64::INFINITY, f64::min);
         let most = spreads.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let of_kind = |kind: usize| {
@@ -127,49 +167,48 @@ impl Calibration {
             weights.reverse();
             (at, Correction::learn(promises, &weights))
         };
-        Calibration { by_spread: (0..KINDS).map(of_kind).collect() }
-    }
-
-    /// The range to name.
-    pub fn apply(&self, forecast: Range) -> Range {
-        self.correction(spread(&forecast)).apply(forecast)
+        Corrections((0..KINDS).map(of_kind).collect())
     }
 
     /// The correction for forecasts of this spread, between those of the kinds on both sides.
-    fn correction(&self, spread: f64) -> Correction {
-        let above = self.by_spread.iter().position(|(at, _)| *at >= spread).unwrap_or(self.by_spread.len());
-        let below = self.by_spread.get(above.saturating_sub(1));
-        match (below, self.by_spread.get(above).or(below)) {
+    fn at(&self, spread: f64) -> Correction {
+        let above = self.0.iter().position(|(at, _)| *at >= spread).unwrap_or(self.0.len());
+        let below = self.0.get(above.saturating_sub(1));
+        match (below, self.0.get(above).or(below)) {
             (Some((low, below)), Some((high, above))) => {
                 let share = if high > low { ((spread - low) / (high - low)).clamp(0.0, 1.0) } else { 1.0 };
                 below.towards(above, share)
             }
-            _ => Correction::NONE,
+            _ => Correction::CAUTIOUS,
         }
     }
 }
 
 impl Correction {
-    const NONE: Correction = Correction { shift: 0.0, low90: 1.0, low50: 1.0, high50: 1.0, high90: 1.0 };
+    /// While little was seen: wider than forecast.
+    const CAUTIOUS: Correction =
+        Correction { shift: 0.0, low90: 1.5, low50: 1.2, high50: 1.2, high90: 1.5, farthest: (f64::INFINITY, f64::INFINITY) };
 
     /// Learns from promises that count by these weights.
-    fn learn(promises: &[Promise], weights: &[f64]) -> Correction {
-        let off = |p: &Promise| log(p.actual) - log(p.forecast.middle);
+    fn learn(promises: &[&Promise], weights: &[f64]) -> Correction {
+        let off = |p: &Promise| log(p.actual) - log(p.forecast.range.middle);
         let weighed = |value: &dyn Fn(&Promise) -> f64| -> Vec<(f64, f64)> {
-            promises.iter().map(value).zip(weights.iter().copied()).collect()
+            promises.iter().map(|p| value(p)).zip(weights.iter().copied()).collect()
         };
         let shift = quantile(weighed(&off), 0.5);
         // How far it was from the middle, in units of the distance that was forecast for this end.
         let factor = |end: fn(&Range) -> f64, share: f64| {
             let score = |p: &Promise| {
-                let distance = log(end(&p.forecast)) - log(p.forecast.middle);
-                let sign = if end(&p.forecast) < p.forecast.middle { -1.0 } else { 1.0 };
+                let distance = log(end(&p.forecast.range)) - log(p.forecast.range.middle);
+                let sign = if end(&p.forecast.range) < p.forecast.range.middle { -1.0 } else { 1.0 };
                 sign * (off(p) - shift) / distance.abs().max(LEAST_SPREAD)
             };
             quantile(weighed(&score), share).max(0.05)
         };
+        let offs = || promises.iter().map(|p| off(p) - shift);
         Correction {
             shift,
+            farthest: (offs().fold(0.0, |most, off| most.max(-off)), offs().fold(0.0, f64::max)),
             low90: factor(|r| r.low90, 0.95),
             low50: factor(|r| r.low50, 0.75),
             high50: factor(|r| r.high50.max(r.middle + 1e-6), 0.75),
@@ -181,7 +220,8 @@ impl Correction {
         let middle = log(forecast.middle);
         let end = |time: f64, factor: f64, sign: f64| {
             let distance = (log(time) - middle).abs().max(LEAST_SPREAD);
-            (middle + self.shift + sign * distance * factor).exp()
+            let farthest = if sign < 0.0 { self.farthest.0 } else { self.farthest.1 };
+            (middle + self.shift + sign * (distance * factor).min(distance.max(farthest))).exp()
         };
         let (low50, high50) = (end(forecast.low50, self.low50, -1.0), end(forecast.high50, self.high50, 1.0));
         Range {
@@ -202,6 +242,7 @@ impl Correction {
             low50: between(self.low50, other.low50),
             high50: between(self.high50, other.high50),
             high90: between(self.high90, other.high90),
+            farthest: (self.farthest.0.max(other.farthest.0), self.farthest.1.max(other.farthest.1)),
         }
     }
 }
@@ -235,6 +276,10 @@ mod tests {
     use super::*;
     use crate::Random;
 
+    fn at_once(range: Range) -> Foreseen {
+        Foreseen { range, waits: false }
+    }
+
     /// A forecaster that is half too early and three times too sure of it.
     fn promises(count: usize, random: &mut Random) -> Vec<Promise> {
         (0..count)
@@ -247,7 +292,7 @@ mod tests {
                     high50: truth / 2.0 * (0.674 * sigma).exp(),
                     high90: truth / 2.0 * (1.645 * sigma).exp(),
                 };
-                Promise { forecast: range(0.1), actual: truth * (0.3 * random.normal()).exp() }
+                Promise { forecast: at_once(range(0.1)), actual: truth * (0.3 * random.normal()).exp() }
             })
             .collect()
     }
@@ -262,7 +307,7 @@ mod tests {
         let (in90, in50) = (share(&|(r, a)| r.holds90(*a)), share(&|(r, a)| r.holds50(*a)));
         assert!((0.85..0.95).contains(&in90), "{in90}");
         assert!((0.42..0.58).contains(&in50), "{in50}");
-        let raw = later.iter().filter(|p| p.forecast.holds90(p.actual)).count();
+        let raw = later.iter().filter(|p| p.forecast.range.holds90(p.actual)).count();
         assert!(raw < 200, "the forecast alone was bad: {raw}");
     }
 
@@ -279,16 +324,55 @@ mod tests {
         // Who waits for others waits twice as long as was thought; who does not is served as was thought.
         let promises: Vec<Promise> = (0..300)
             .map(|i| match i % 2 {
-                0 => Promise { forecast: range(50.0, 0.1), actual: 50.0 * (0.1 * random.normal()).exp() },
-                _ => Promise { forecast: range(50.0, 1.0), actual: 100.0 * random.normal().exp() },
+                0 => Promise { forecast: at_once(range(50.0, 0.1)), actual: 50.0 * (0.1 * random.normal()).exp() },
+                _ => Promise { forecast: at_once(range(50.0, 1.0)), actual: 100.0 * random.normal().exp() },
             })
             .collect();
         let calibration = Calibration::learn(&promises);
-        let (sure, unsure) = (calibration.apply(range(50.0, 0.1)), calibration.apply(range(50.0, 1.0)));
+        let (sure, unsure) = (calibration.apply(at_once(range(50.0, 0.1))), calibration.apply(at_once(range(50.0, 1.0))));
         assert!((45.0..55.0).contains(&sure.middle) && sure.high90 < 75.0, "{sure:?}");
         assert!((80.0..130.0).contains(&unsure.middle) && unsure.high90 > 300.0, "{unsure:?}");
         // One that is surer than all that were seen is corrected as the surest.
-        assert!((45.0..55.0).contains(&calibration.apply(range(50.0, 0.01)).middle));
+        assert!((45.0..55.0).contains(&calibration.apply(at_once(range(50.0, 0.01))).middle));
+    }
+
+    #[test]
+    fn who_begins_at_once_is_not_corrected_by_who_waits() {
+        let mut random = Random::new(6);
+        let range = Range { low90: 40.0, low50: 45.0, middle: 50.0, high50: 55.0, high90: 62.0 };
+        let promises: Vec<Promise> = (0..200)
+            .map(|i| {
+                let (waits, factor) = (i % 2 == 0, (0.1 * random.normal()).exp());
+                let actual = if waits { 150.0 * factor } else { 50.0 * factor };
+                Promise { forecast: Foreseen { range, waits }, actual }
+            })
+            .collect();
+        let calibration = Calibration::learn(&promises);
+        let named = |waits| calibration.apply(Foreseen { range, waits });
+        assert!((47.0..53.0).contains(&named(false).middle) && named(false).high90 < 65.0, "{:?}", named(false));
+        assert!((140.0..160.0).contains(&named(true).middle), "{:?}", named(true));
+    }
+
+    #[test]
+    fn nothing_is_widened_beyond_what_was_ever_seen() {
+        let sure = Range { low90: 9.8, low50: 9.9, middle: 10.0, high50: 10.1, high90: 10.2 };
+        let unsure = Range { low90: 5.0, low50: 8.0, middle: 10.0, high50: 50.0, high90: 200.0 };
+        // Those that were sure of it were off by a factor of three, which is sixty times their own distance.
+        let promises = [10.0, 30.0, 10.0, 4.0].repeat(10).into_iter().map(|actual| Promise { forecast: at_once(sure), actual });
+        let calibration = Calibration::learn(&promises.collect::<Vec<_>>());
+        let named = calibration.apply(at_once(sure));
+        assert!((20.0..31.0).contains(&named.high90) && (3.9..7.0).contains(&named.low90), "{named:?}");
+        let named = calibration.apply(at_once(unsure));
+        assert!(named.high90 < 201.0, "{named:?}");
+    }
+
+    #[test]
+    fn what_earlier_versions_kept_can_be_read() {
+        let kept = r#"{"low90":1.0,"low50":2.0,"middle":3.0,"high50":4.0,"high90":5.0}"#;
+        let read: Foreseen = serde_json::from_str(kept).unwrap();
+        assert!(read.waits && read.range.middle == 3.0, "{read:?}");
+        let written = serde_json::to_string(&Foreseen { waits: false, ..read }).unwrap();
+        assert_eq!(serde_json::from_str::<Range>(&written).unwrap(), read.range, "and earlier versions read what is kept now");
     }
 
     #[test]
@@ -297,7 +381,7 @@ mod tests {
         for count in [0, 5, 20, 50] {
             let calibration = Calibration::learn(&promises(count, &mut random));
             let forecast = Range { low90: 1.0, low50: 50.0, middle: 60.0, high50: 60.0, high90: 60.0 };
-            let range = calibration.apply(forecast);
+            let range = calibration.apply(at_once(forecast));
             let all = [range.low90, range.low50, range.middle, range.high50, range.high90];
             assert!(all.is_sorted() && all.iter().all(|t| t.is_finite()), "{range:?}");
         }

@@ -1,14 +1,14 @@
 //! How long a build takes: a rate for each kind of work, learnt from finished builds, and how fast each worker is.
 //!
 //! A build's work is a list of parts, each of one step and kind with an amount (megabytes, packages, times). A step takes the sum of
-//! amount × rate over its parts. The rates are fitted so that the relative errors are least, with multiplicative updates that keep them
-//! positive (Daube-Witherspoon and Muehllehner, 1986), newer samples counting more.
+//! amount × rate over its parts. The rates are fitted so that the relative errors are least, newer samples counting more.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::affinity::{Known, Sketch};
+use crate::least_squares::Normal;
 
 /// One kind of work in one step of a build.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,11 +82,8 @@ impl Sample {
 pub const MAX_SAMPLES: usize = 200;
 /// A sample counts half as much as one that is so many builds newer.
 const HALF_AGE: f64 = 80.0;
-/// How often rates and speeds take turns, and how often the rates are improved in one turn.
-const ROUNDS: usize = 3;
-const ITERATIONS: usize = 20;
-/// A guess counts like so many samples.
-const GUESS_WEIGHT: f64 = 0.5;
+/// How often rates and speeds take turns.
+const ROUNDS: usize = 6;
 /// A worker's speed is taken to be usual as if so many of its builds had shown it.
 const SPEED_WEIGHT: f64 = 1.5;
 /// The deviation of the logarithm of a build's time before anything was seen: within a factor of four, nine times of ten.
@@ -104,8 +101,8 @@ pub struct CostModel {
     rates: BTreeMap<String, f64>,
     /// Factor on the usual time, by worker.
     speeds: BTreeMap<String, f64>,
-    /// Logarithms of actual / predicted time, of the samples.
-    residuals: Vec<f64>,
+    /// Logarithms of actual / predicted time, of the samples, each with the weights of all up to it.
+    residuals: Vec<(f64, f64)>,
 }
 
 impl CostModel {
@@ -115,14 +112,16 @@ impl CostModel {
         let mut fit = Fit::new(samples);
         // Rates and speeds explain each other, so they take turns.
         for _ in 0..ROUNDS {
-            for _ in 0..ITERATIONS {
-                fit.improve_rates();
-            }
+            fit.improve_rates();
             fit.learn_speeds();
         }
         let mut model = fit.model();
-        model.residuals =
-            samples.iter().map(|s| (s.seconds().max(LEAST) / model.seconds(&s.work, Some(&s.worker))).ln()).collect();
+        let mut weights = 0.0;
+        let residuals = samples.iter().enumerate().map(|(index, sample)| {
+            weights += weight(index, samples.len());
+            ((sample.seconds().max(LEAST) / model.seconds(&sample.work, Some(&sample.worker))).ln(), weights)
+        });
+        model.residuals = residuals.collect();
         model
     }
 
@@ -155,7 +154,9 @@ impl CostModel {
         }
         // Samples explain themselves a little too well; and between two that were seen, others are possible.
         let inflate = 1.0 + 2.0 / (n + 1.0);
-        random.pick(&self.residuals, 0.0) * inflate + 0.02 * random.normal()
+        let drawn = random.unit() * self.residuals.last().map_or(0.0, |(_, weights)| *weights);
+        let index = self.residuals.partition_point(|(_, weights)| *weights <= drawn);
+        self.residuals.get(index).map_or(0.0, |(residual, _)| *residual) * inflate + 0.02 * random.normal()
     }
 
     /// How many samples it was learnt from.
@@ -164,10 +165,17 @@ impl CostModel {
     }
 }
 
+/// How much the sample at this place counts, of so many.
+fn weight(index: usize, samples: usize) -> f64 {
+    0.5f64.powf((samples - 1 - index) as f64 / HALF_AGE)
+}
+
 /// The samples with kinds and workers by number, while rates and speeds are fitted.
+#[derive(Default)]
 struct Fit<'a> {
     kinds: BTreeMap<&'a str, usize>,
     workers: BTreeMap<&'a str, usize>,
+    guesses: Vec<f64>,
     rates: Vec<f64>,
     speeds: Vec<f64>,
     samples: Vec<FitSample>,
@@ -183,20 +191,20 @@ struct FitSample {
 
 impl<'a> Fit<'a> {
     fn new(samples: &'a [Sample]) -> Fit<'a> {
-        let mut fit =
-            Fit { kinds: BTreeMap::new(), workers: BTreeMap::new(), rates: Vec::new(), speeds: Vec::new(), samples: Vec::new() };
+        let mut fit = Fit::default();
         for (index, sample) in samples.iter().enumerate() {
             let next = fit.workers.len();
             let worker = *fit.workers.entry(&sample.worker).or_insert(next);
             fit.speeds.resize(fit.workers.len(), 1.0);
             let steps = sample.steps.iter().map(|(step, seconds)| {
                 let parts = sample.work.parts.iter().filter(|p| p.step == *step && p.to_do() > 0.0);
-                (*seconds, parts.map(|p| (kind(&mut fit.kinds, &mut fit.rates, p), p.to_do())).collect())
+                (*seconds, parts.map(|p| (kind(&mut fit.kinds, &mut fit.guesses, p), p.to_do())).collect())
             });
             let steps = steps.collect();
-            let weight = 0.5f64.powf((samples.len() - 1 - index) as f64 / HALF_AGE);
+            let weight = weight(index, samples.len());
             fit.samples.push(FitSample { worker, weight, seconds: sample.seconds().max(LEAST), steps });
         }
+        fit.rates = fit.guesses.clone();
         fit
     }
 
@@ -209,25 +217,20 @@ impl<'a> Fit<'a> {
         self.speeds.get(worker).copied().unwrap_or(1.0)
     }
 
+    /// Finds the rates by which the relative errors are least (weighted least squares), the errors being relative to what was predicted last.
     fn improve_rates(&mut self) {
-        // For each kind, how much its work should have and has taken.
-        let mut sums = vec![(GUESS_WEIGHT * 0.01, GUESS_WEIGHT * 0.01); self.rates.len()];
+        let mut normal = Normal::new(&self.guesses);
         for sample in &self.samples {
             let speed = self.speed(sample.worker);
             for (seconds, parts) in &sample.steps {
                 let predicted = self.step_seconds(parts) * speed;
                 let actual = seconds.clamp(predicted / OUTLIER, predicted * OUTLIER);
-                for (kind, amount) in parts {
-                    let (Some(sum), Some(rate)) = (sums.get_mut(*kind), self.rates.get(*kind)) else { continue };
-                    let share = sample.weight * amount * rate * speed / predicted;
-                    sum.0 += share * actual / predicted;
-                    sum.1 += share;
-                }
+                let relative: Vec<(usize, f64)> =
+                    parts.iter().map(|(kind, amount)| (*kind, amount * speed / predicted)).collect();
+                normal.add(sample.weight, &relative, actual / predicted);
             }
         }
-        for (rate, (should, has)) in self.rates.iter_mut().zip(sums) {
-            *rate = (*rate * should / has).clamp(1e-9, 1e6);
-        }
+        normal.solve(&mut self.rates);
     }
 
     fn learn_speeds(&mut self) {
@@ -240,7 +243,12 @@ impl<'a> Fit<'a> {
                 *weights += sample.weight;
             }
         }
-        self.speeds = seen.into_iter().map(|(sum, weights): (f64, f64)| (sum / (weights + SPEED_WEIGHT)).exp()).collect();
+        // What all have in common is in the rates.
+        let (sum, weights) = seen.iter().fold((0.0, 0.0), |all: (f64, f64), one| (all.0 + one.0, all.1 + one.1));
+        let common = if weights > 0.0 { sum / weights } else { 0.0 };
+        self.rates.iter_mut().for_each(|rate| *rate *= common.exp());
+        let speed = |(sum, weights): (f64, f64)| ((sum - common * weights) / (weights + SPEED_WEIGHT)).exp();
+        self.speeds = seen.into_iter().map(speed).collect();
     }
 
     fn model(self) -> CostModel {
@@ -251,10 +259,10 @@ impl<'a> Fit<'a> {
     }
 }
 
-fn kind<'a>(kinds: &mut BTreeMap<&'a str, usize>, rates: &mut Vec<f64>, part: &'a Part) -> usize {
+fn kind<'a>(kinds: &mut BTreeMap<&'a str, usize>, guesses: &mut Vec<f64>, part: &'a Part) -> usize {
     *kinds.entry(&part.kind).or_insert_with(|| {
-        rates.push(part.guess.max(1e-9));
-        rates.len() - 1
+        guesses.push(part.guess.max(1e-9));
+        guesses.len() - 1
     })
 }
 

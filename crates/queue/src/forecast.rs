@@ -2,10 +2,10 @@
 //! build times out of what was seen, with builds that fail early, and with orders still to come.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use crate::Random;
-use crate::calibration::Range;
+use crate::calibration::{Foreseen, Range};
 use crate::cost::{CostModel, Work};
 use crate::policy::{self, Claim, Waiting};
 
@@ -13,8 +13,12 @@ use crate::policy::{self, Claim, Waiting};
 const DRAWS: usize = 160;
 /// Most builds served in one play, those still to come included.
 const MAX_SERVED: usize = 20_000;
-/// From the end of a build until its worker has the next one. Seconds.
-const HANDOVER: f64 = 0.5;
+/// From the end of a build until its worker has the next one, or from an order until an idle one has it. It asked already, and is answered.
+/// Seconds.
+const HANDOVER: f64 = 0.1;
+/// However many came lately, the workers are not taken to have more of their time taken by newcomers for long: a rush ends, and where it does
+/// not, users or operators do something about it. Without this bound, a rush of minutes would be forecast to last for ever.
+const FULLEST: f64 = 0.8;
 
 /// A build that waits, and what there is to do for it.
 #[derive(Clone, Debug)]
@@ -51,11 +55,23 @@ pub struct Arrivals {
 /// Orders are watched at least so long before they tell how many will come. Seconds.
 const LEAST_WATCHED: f64 = 120.0;
 
+/// A build that came lately.
+#[derive(Clone, Copy, Debug)]
+pub struct Came {
+    /// Who ordered it.
+    pub user: u64,
+    /// How long it takes.
+    pub seconds: f64,
+    /// Seconds of its user's work that were before it.
+    pub work_before: f64,
+}
+
 impl Arrivals {
-    /// What is to be expected after new builds came: the seconds each takes, and the seconds of its user's work that were before it. All that
-    /// came in the last `watched` seconds.
-    pub fn seen(came: impl Iterator<Item = (f64, f64)>, watched: f64) -> Arrivals {
-        let (seconds, work_before): (Vec<f64>, Vec<f64>) = came.unzip();
+    /// What is to be expected after all these came in the last `watched` seconds. Others like them come from the same users, who have got
+    /// `used` since ([`policy::claims`]), or as theirs did from somebody new.
+    pub fn seen(came: impl Iterator<Item = Came>, used: &BTreeMap<u64, f64>, watched: f64) -> Arrivals {
+        let before = |came: &Came| if came.work_before > 0.0 { used.get(&came.user).copied().unwrap_or(0.0) } else { 0.0 };
+        let (seconds, work_before): (Vec<f64>, Vec<f64>) = came.map(|came| (came.seconds, before(&came))).unzip();
         Arrivals { per_second: seconds.len() as f64 / watched.max(LEAST_WATCHED), seconds, work_before }
     }
 }
@@ -79,13 +95,13 @@ pub struct Queue {
 /// The forecast of a whole queue, before calibration.
 #[derive(Clone, Debug, Default)]
 pub struct Forecast {
-    ranges: HashMap<u64, Range>,
+    foreseen: HashMap<u64, Foreseen>,
 }
 
 impl Forecast {
     /// When the build with this id is ready, if it does not fail; none for a build that is not in the queue, or when there is no worker.
-    pub fn range(&self, id: u64) -> Option<Range> {
-        self.ranges.get(&id).copied()
+    pub fn of(&self, id: u64) -> Option<Foreseen> {
+        self.foreseen.get(&id).copied()
     }
 }
 
@@ -106,8 +122,10 @@ pub fn forecast(queue: &Queue, model: &CostModel, seed: u64) -> Forecast {
         play.start(&running, &idle, &mut |id, time| times.entry(id).or_default().push(time));
         play.serve(&line, &mut |id, time| times.entry(id).or_default().push(time));
     }
-    let ranges = times.into_iter().filter_map(|(id, times)| Some((id, Range::of(times)?)));
-    Forecast { ranges: ranges.collect() }
+    // Who is before the idle workers in the line is taken at once.
+    let waits: HashSet<u64> = line.iter().skip(idle.len()).map(|(_, next)| next.id).collect();
+    let foreseen = |(id, times)| Some((id, Foreseen { range: Range::of(times)?, waits: waits.contains(&id) }));
+    Forecast { foreseen: times.into_iter().filter_map(foreseen).collect() }
 }
 
 /// A time that can be sorted.
@@ -162,7 +180,8 @@ impl Play<'_> {
     /// Workers take what is next, until all that waits now was taken.
     fn serve(&mut self, line: &[(Claim, Next)], ready: &mut impl FnMut(u64, f64)) {
         let mut line = line.iter().peekable();
-        let mut to_come = self.random.waiting_time(self.queue.arrivals.per_second);
+        let rate = self.rate();
+        let mut to_come = self.random.waiting_time(rate);
         // Newcomers that have come, best claim first, with the seconds they take.
         let mut newcomers: BinaryHeap<Reverse<(Claim, Time)>> = BinaryHeap::new();
         for _ in 0..MAX_SERVED {
@@ -172,7 +191,7 @@ impl Play<'_> {
                 let before = self.random.pick(&self.queue.arrivals.work_before, 0.0);
                 let seconds = self.random.pick(&self.queue.arrivals.seconds, 0.0);
                 newcomers.push(Reverse((Claim::of_newcomer(self.queue.now + to_come, before), Time(seconds))));
-                to_come += self.random.waiting_time(self.queue.arrivals.per_second);
+                to_come += self.random.waiting_time(rate);
             }
             let seconds = match newcomers.peek() {
                 Some(Reverse((newcomer, Time(seconds)))) if newcomer < claim => {
@@ -191,6 +210,14 @@ impl Play<'_> {
             let ends = self.end_of(seconds);
             self.workers.push(Reverse((Time(time + HANDOVER + ends), worker)));
         }
+    }
+
+    /// How many builds will come in a second: as many as came, but no more than the workers can take on for long.
+    fn rate(&self) -> f64 {
+        let Arrivals { per_second, seconds, .. } = &self.queue.arrivals;
+        let usual = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
+        let capacity: f64 = self.speeds.iter().map(|speed| 1.0 / speed.max(1e-6)).sum();
+        per_second.min(FULLEST * capacity / (usual + HANDOVER))
     }
 
     fn worker_is_free(&mut self, speed: f64, at: f64) {
@@ -276,7 +303,7 @@ mod tests {
     }
 
     fn middle(forecast: &Forecast, id: u64) -> f64 {
-        forecast.range(id).unwrap().middle
+        forecast.of(id).unwrap().range.middle
     }
 
     #[test]
@@ -288,13 +315,13 @@ mod tests {
         let one = forecast(&queue, &model, 1);
         // The other user's order is served second, though it came last.
         for (id, expected) in [(1, 100.0), (5, 200.0), (2, 300.0), (4, 500.0)] {
-            assert!((middle(&one, id) / expected - 1.0f64).abs() < 0.1, "{id}: {:?}", one.range(id));
+            assert!((middle(&one, id) / expected - 1.0f64).abs() < 0.1, "{id}: {:?}", one.of(id));
         }
         queue.idle.push("w2".into());
         let two = forecast(&queue, &model, 1);
-        assert!((middle(&two, 4) / 300.0 - 1.0).abs() < 0.1, "{:?}", two.range(4));
+        assert!((middle(&two, 4) / 300.0 - 1.0).abs() < 0.1, "{:?}", two.of(4));
         queue.idle.clear();
-        assert_eq!(forecast(&queue, &model, 1).range(1), None, "without a worker nothing is promised");
+        assert_eq!(forecast(&queue, &model, 1).of(1), None, "without a worker nothing is promised");
     }
 
     #[test]
@@ -307,16 +334,40 @@ mod tests {
         queue.arrivals = arrivals;
         let busy = forecast(&queue, &model, 1);
         assert!((middle(&busy, 1) / middle(&calm, 1) - 1.0).abs() < 0.1, "who is first stays first");
-        assert!(middle(&busy, 6) > 1.5 * middle(&calm, 6), "{:?} {:?}", calm.range(6), busy.range(6));
+        assert!(middle(&busy, 6) > 1.5 * middle(&calm, 6), "{:?} {:?}", calm.of(6), busy.of(6));
     }
 
     #[test]
     fn a_young_site_does_not_take_an_hour_for_granted() {
-        let came = || (0..30).map(|_| (5.0, 1.0));
-        assert!((Arrivals::seen(came(), 3_600.0).per_second - 30.0 / 3_600.0).abs() < 1e-9);
-        assert!((Arrivals::seen(came(), 300.0).per_second - 0.1).abs() < 1e-9);
-        assert!(Arrivals::seen(came(), 0.0).per_second <= 0.25, "the first moments say little");
-        assert_eq!(Arrivals::seen(came(), 300.0).work_before.len(), 30);
+        let seen = |watched| {
+            let came = (0..30).map(|user| Came { user, seconds: 5.0, work_before: 1.0 });
+            Arrivals::seen(came, &BTreeMap::new(), watched)
+        };
+        assert!((seen(3_600.0).per_second - 30.0 / 3_600.0).abs() < 1e-9);
+        assert!((seen(300.0).per_second - 0.1).abs() < 1e-9);
+        assert!(seen(0.0).per_second <= 0.25, "the first moments say little");
+        assert_eq!(seen(300.0).work_before.len(), 30);
+    }
+
+    #[test]
+    fn who_comes_again_has_got_something_since() {
+        let came = [(1, 3.0), (2, 0.0), (3, 7.0)].map(|(user, work_before)| Came { user, seconds: 5.0, work_before });
+        let used = BTreeMap::from([(1, 40.0), (2, 50.0)]);
+        // The second was new when it came, and so is one like it; what the third had got is forgotten.
+        assert_eq!(Arrivals::seen(came.into_iter(), &used, 60.0).work_before, [40.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_rush_is_not_taken_to_last() {
+        let model = model();
+        let came = (0..60).map(|_| Came { user: 1, seconds: 100.0, work_before: 0.0 });
+        let arrivals = Arrivals::seen(came, &BTreeMap::new(), 300.0);
+        let waiting = (1..=6).map(|id| entry(id, 1, 0.0)).collect();
+        let queue = Queue { waiting, idle: vec!["w".into()], arrivals, ..Queue::default() };
+        let last = forecast(&queue, &model, 1).of(6).unwrap();
+        // Twenty times as much comes as one worker can do; for as long as that lasts, the sixth would wait for an hour and a half.
+        assert!(last.waits && (600.0..4_000.0).contains(&last.range.middle), "{last:?}");
+        assert!(!forecast(&queue, &model, 1).of(1).unwrap().waits, "the first is taken at once");
     }
 
     #[test]
@@ -325,7 +376,7 @@ mod tests {
         let left = |elapsed: f64, done: Vec<(u8, f64)>, current| {
             let running = Running { id: 1, work: work(100.0), worker: "w".into(), elapsed, done, current };
             let queue = Queue { running: vec![running], ..Queue::default() };
-            forecast(&queue, &model, 1).range(1).unwrap()
+            forecast(&queue, &model, 1).of(1).unwrap().range
         };
         let fresh = left(0.0, vec![], None);
         let half = left(70.0, vec![(0, 40.0)], Some((1, 0.5, 30.0)));
@@ -340,6 +391,6 @@ mod tests {
     #[test]
     fn the_same_question_has_the_same_answer() {
         let queue = Queue { waiting: vec![entry(1, 1, 0.0)], idle: vec!["w".into()], ..Queue::default() };
-        assert_eq!(forecast(&queue, &model(), 4).range(1), forecast(&queue, &model(), 4).range(1));
+        assert_eq!(forecast(&queue, &model(), 4).of(1), forecast(&queue, &model(), 4).of(1));
     }
 }

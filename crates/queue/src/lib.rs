@@ -9,11 +9,12 @@ pub mod affinity;
 pub mod calibration;
 pub mod cost;
 pub mod forecast;
+mod least_squares;
 pub mod policy;
 mod random;
 pub mod simulation;
 
 pub use affinity::{Known, Sketch};
-pub use calibration::{Calibration, Range};
+pub use calibration::{Calibration, Foreseen, Range};
 pub use cost::{CostModel, Part, Sample, Work};
 pub use random::Random;

@@ -6,9 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use contract::lease::LeaseRequest;
-use queue::forecast::{Arrivals, Entry, Forecast, Queue, Running};
+use queue::forecast::{Arrivals, Came, Entry, Forecast, Queue, Running};
 use queue::policy::{self, Waiting, Wanting};
-use queue::{Calibration, CostModel, Range, Work};
+use queue::{Calibration, CostModel, Foreseen, Range, Work};
 use tokio::sync::Notify;
 
 use crate::app::App;
@@ -101,8 +101,8 @@ impl Outlook {
     }
 
     /// When a build will be ready, as the forecast has it and as it is to be named; from now.
-    pub fn ready(&self, build: &str) -> Option<(Range, Range)> {
-        let forecast = self.forecast.range(*self.numbers.get(build)?)?.after(self.made.elapsed().as_secs_f64());
+    pub fn ready(&self, build: &str) -> Option<(Foreseen, Range)> {
+        let forecast = self.forecast.of(*self.numbers.get(build)?)?.after(self.made.elapsed().as_secs_f64());
         Some((forecast, self.calibration.apply(forecast)))
     }
 
@@ -115,8 +115,8 @@ impl Outlook {
         let wanted = Wanting { user: NEWCOMER, since: queue.now, doubtful: false };
         let waiting = Waiting { id: NEWCOMER, rank: 0, wanted_by: vec![wanted], cost: self.build_seconds(work) };
         queue.waiting.push(Entry { waiting, work: work.clone() });
-        let range = queue::forecast::forecast(&queue, &self.model, 1).range(NEWCOMER)?;
-        Some(self.calibration.apply(range))
+        let foreseen = queue::forecast::forecast(&queue, &self.model, 1).of(NEWCOMER)?;
+        Some(self.calibration.apply(foreseen))
     }
 
     /// How long a worker of usual speed takes for a build. Seconds.
@@ -205,6 +205,12 @@ fn work_out(mut rows: QueueRows, model: Arc<CostModel>, calibration: Calibration
     });
     let busy: Vec<&str> = rows.running.iter().map(|r| r.worker.as_str()).collect();
     let numbers = rows.waiting.iter().map(|w| (&w.id, w.place)).chain(rows.running.iter().map(|r| (&r.id, r.place)));
+    let came = rows.came.iter().map(|came| Came {
+        user: users.number(&came.user),
+        seconds: model.seconds(&came.work, None),
+        work_before: came.work_before,
+    });
+    let arrivals = Arrivals::seen(came, &used, rows.watched(now));
     let (failed, ended) = rows.failed;
     let queue = Queue {
         now,
@@ -212,7 +218,7 @@ fn work_out(mut rows: QueueRows, model: Arc<CostModel>, calibration: Calibration
         running: rows.running.iter().map(|row| running(row, now)).collect(),
         idle: workers.into_iter().map(|(name, _)| name).filter(|name| !busy.contains(&name.as_str())).collect(),
         used,
-        arrivals: Arrivals::seen(rows.came.iter().map(|c| (model.seconds(&c.work, None), c.work_before)), rows.watched(now)),
+        arrivals,
         failing: (failed as f64 + 0.5) / (ended as f64 + 20.0),
     };
     Outlook {
@@ -344,7 +350,7 @@ mod tests {
             work_out(rows, Arc::new(CostModel::learn(&[])), Calibration::learn(&[]), (workers, false))
         };
         let (alone, behind) = (outlook(None), outlook(Some(&source)));
-        let middle = |outlook: &Outlook| outlook.forecast.range(2).unwrap().middle;
+        let middle = |outlook: &Outlook| outlook.forecast.of(2).unwrap().range.middle;
         assert_eq!(middle(&behind), middle(&alone));
         assert_eq!((behind.position("a"), behind.position("s")), (Some(1), None));
         assert!(behind.turns().iter().any(|turn| turn.build == "s"), "a worker that can make it may come");

@@ -23,6 +23,8 @@ pub fn work_of(summary: &Summary, formats: &[Format]) -> Work {
     let mut parts = vec![
         part(Step::Fetch, "fetch MB", fetched, 0.03).spared_by(FILES),
         part(Step::Fetch, "fetch package", packages, 0.02).spared_by(FILES),
+        // What a worker has is looked at again before it is used.
+        part(Step::Fetch, "check MB", fetched, 0.01),
         part(Step::Merge, "merge MB", installed, 0.01),
         part(Step::Merge, "merge package", packages, 0.1),
         part(Step::Configure, "configure", 1.0, 1.0),

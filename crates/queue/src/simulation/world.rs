@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use super::{Outcome, Scenario, Served};
-use crate::calibration::{Promise, Range};
+use crate::calibration::{Foreseen, Promise, Range};
 use crate::cost::{CostModel, Part, Sample, Work};
 use crate::policy::{self, Waiting};
 use crate::random::Random;
@@ -27,8 +27,8 @@ const KINDS: [(u8, &str, f64, f64); 9] = [
 const HIDDEN: f64 = 0.08;
 /// Seconds until a lost worker's build is taken over.
 const LEASE: f64 = 60.0;
-/// Workers ask for work once a second.
-const POLL: f64 = 1.0;
+/// A worker that asks for work has begun with it within so long.
+const HANDOVER: f64 = 0.2;
 
 /// Plays a scenario.
 pub fn run(scenario: &Scenario) -> Outcome {
@@ -86,7 +86,7 @@ struct Order {
     since: f64,
     known: usize,
     before: usize,
-    promise: Option<(Range, Range)>,
+    promise: Option<(Foreseen, Range)>,
 }
 
 struct Build {
@@ -133,8 +133,8 @@ struct World<'a> {
     promises: Vec<Promise>,
     /// User, seconds and end of builds that were served.
     got: Vec<(u64, f64, f64)>,
-    /// When new builds came, what they take, and the work before them.
-    came: Vec<(f64, f64, f64)>,
+    /// When new builds came, whose, what they take, and the work before them.
+    came: Vec<(f64, u64, f64, f64)>,
     /// Ends of builds: whether each failed.
     ends: Vec<bool>,
     outcome: Outcome,
@@ -336,7 +336,7 @@ impl<'a> World<'a> {
                 (step, (parts.map(|(p, (_, _, rate, _))| p.amount * rate).sum::<f64>() * luck * w.speed).max(0.1))
             })
             .collect();
-        let began = self.now + POLL * self.random.unit();
+        let began = self.now + HANDOVER * self.random.unit();
         let seconds: f64 = steps.iter().map(|(_, s)| s).sum();
         w.attempt = Some(Attempt { build, number, began, steps });
         let fate = self.random.unit();
@@ -390,7 +390,7 @@ impl<'a> World<'a> {
                         user: order.user,
                         known: order.known,
                         before: order.before,
-                        forecast,
+                        forecast: forecast.range,
                         named,
                         actual,
                     });

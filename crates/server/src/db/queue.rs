@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use contract::Format;
 use queue::calibration::{MAX_PROMISES, Promise};
 use queue::cost::MAX_SAMPLES;
-use queue::{Known, Range, Sample, Sketch, Work};
+use queue::{Foreseen, Known, Range, Sample, Sketch, Work};
 
 use super::{Db, Result, StepProgress, from_json, to_json};
 use crate::clock::{exact_now, now};
@@ -56,7 +56,7 @@ pub struct NewPromise<'a> {
     /// Seconds of its user's work that were before its build.
     pub work_before: Option<f64>,
     /// As forecast and as named; none while nothing can be said.
-    pub ranges: Option<(Range, Range)>,
+    pub ranges: Option<(Foreseen, Range)>,
 }
 
 /// What decides whether a worker gets a waiting build out of turn.
@@ -83,6 +83,8 @@ pub struct RunningRow {
 
 /// A build that somebody ordered lately.
 pub struct CameRow {
+    /// Who ordered it first; empty for nobody in particular.
+    pub user: String,
     pub work: Work,
     /// Seconds of its user's work that were before it.
     pub work_before: f64,
@@ -185,9 +187,12 @@ impl Db {
         .bind(now() - REMEMBERED)
         .fetch_all(&mut *tx)
         .await?;
-        let came: Vec<(String, f64, i64)> = sqlx::query_as(
-            "SELECT work, work_before, created FROM builds b WHERE created > $1 AND EXISTS (SELECT 1 FROM orders o WHERE o.build = b.id)
-             ORDER BY place DESC LIMIT $2",
+        let came: Vec<(String, f64, i64, String)> = sqlx::query_as(
+            "SELECT work, work_before, created, \"user\" FROM
+                 (SELECT place, work, work_before, created,
+                         (SELECT o.\"user\" FROM orders o WHERE o.build = b.id ORDER BY o.since LIMIT 1) AS \"user\"
+                  FROM builds b WHERE created > $1) AS lately
+             WHERE \"user\" IS NOT NULL ORDER BY place DESC LIMIT $2",
         )
         .bind(now() - RECENT)
         .bind(MAX_RECENT)
@@ -197,11 +202,11 @@ impl Db {
         let first: Option<i64> =
             sqlx::query_scalar("SELECT created FROM builds ORDER BY place LIMIT 1").fetch_optional(&mut *tx).await?;
         rows.came_since = first.unwrap_or_else(now).max(now() - RECENT);
-        if let Some((_, _, oldest)) = came.get(MAX_RECENT as usize - 1) {
+        if let Some((_, _, oldest, _)) = came.get(MAX_RECENT as usize - 1) {
             rows.came_since = rows.came_since.max(*oldest);
         }
-        for (work, work_before, _) in came {
-            rows.came.push(CameRow { work: from_json(&work)?, work_before });
+        for (work, work_before, _, user) in came {
+            rows.came.push(CameRow { user, work: from_json(&work)?, work_before });
         }
         let (failed, ended): (i64, i64) = sqlx::query_as(
             "SELECT count(*) FILTER (WHERE state = 'failed'), count(*) FROM

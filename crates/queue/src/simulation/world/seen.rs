@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::World;
 use crate::calibration::{Calibration, MAX_PROMISES};
 use crate::cost::{CostModel, MAX_SAMPLES};
-use crate::forecast::{self, Arrivals, Entry, Queue, Running};
+use crate::forecast::{self, Arrivals, Came, Entry, Queue, Running};
 use crate::policy::{self, Waiting, Wanting};
 
 impl World<'_> {
@@ -19,8 +19,9 @@ impl World<'_> {
             let share = model.seconds(&build.work, None) / build.orders.len().max(1) as f64;
             build.orders.iter().for_each(|order| *used.entry(order.user).or_default() += share);
         }
-        let recent = self.came.iter().filter(|(when, _, _)| self.now - when < 3_600.0);
-        let arrivals = Arrivals::seen(recent.map(|c| (c.1, c.2)), self.now.min(3_600.0));
+        let recent = self.came.iter().filter(|(when, ..)| self.now - when < 3_600.0);
+        let recent = recent.map(|(_, user, seconds, before)| Came { user: *user, seconds: *seconds, work_before: *before });
+        let arrivals = Arrivals::seen(recent, &used, self.now.min(3_600.0));
         let ends = self.ends.get(self.ends.len().saturating_sub(200)..).unwrap_or_default();
         Queue {
             now: self.now,
@@ -75,14 +76,15 @@ impl World<'_> {
         let queue = self.queue(&model);
         let calibration =
             Calibration::learn(self.promises.get(self.promises.len().saturating_sub(MAX_PROMISES)..).unwrap_or_default());
-        let forecast = forecast::forecast(&queue, &model, self.count as u64).range(build as u64);
+        let forecast = forecast::forecast(&queue, &model, self.count as u64).of(build as u64);
         let waiting: Vec<Waiting> = queue.waiting.iter().map(|e| e.waiting.clone()).collect();
         let place =
             policy::turns(&waiting, &queue.used).into_iter().position(|i| waiting.get(i).is_some_and(|w| w.id == build as u64));
         if is_new {
             let claims = policy::claims(&waiting, &queue.used);
             if let Some((claim, entry)) = claims.last().zip(waiting.last()) {
-                self.came.push((self.now, entry.cost, claim.work_before(self.now)));
+                let user = entry.wanted_by.first().map_or(0, |wanting| wanting.user);
+                self.came.push((self.now, user, entry.cost, claim.work_before(self.now)));
             }
         }
         if let Some(order) = self.builds.get_mut(build).and_then(|b| b.orders.last_mut()) {
