@@ -82,6 +82,11 @@ impl LicenseGroups {
         found
     }
 
+    /// The names of the groups.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// Whether the group is defined.
     pub fn contains(&self, group: &str) -> bool {
         self.0.contains_key(group)

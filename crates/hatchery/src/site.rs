@@ -217,8 +217,12 @@ impl Site {
 impl OperatorArgs {
     /// The site as its operator sees it.
     pub fn site(&self) -> anyhow::Result<Site> {
-        let token = std::fs::read_to_string(&self.token_file)
-            .with_context(|| format!("the operator's token cannot be read from {}", self.token_file.display()))?;
+        let token = std::fs::read_to_string(&self.token_file).with_context(|| {
+            format!(
+                "the operator's token cannot be read from {}; the server keeps it as operator.token in its data_dir: name it by --token-file",
+                self.token_file.display()
+            )
+        })?;
         Site::new(&self.server).with_token(Some(token.trim().to_owned()))
     }
 }

@@ -329,6 +329,7 @@ impl Channel {
 
     fn profile(&self) -> Result<Profile, Unavailable> {
         let mut profile = self.profile_alone()?;
+        self.config.check_against(&profile).map_err(|e| self.cannot_read(e))?;
         if let Some(keywords) = &self.config.accept_keywords {
             profile.accept_keywords = AcceptKeywords::parse(keywords);
         }

@@ -293,6 +293,19 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_agrees_with_its_profile() {
+        let checked = |lines: &str| {
+            let text = CHANNEL.replace("arch='amd64'\n", lines);
+            let config = Config::from_toml(&format!("{text}allow_unsigned=true\n")).unwrap();
+            config.channels[0].check_against(&gentoo::profile::Profile::minimal("amd64")).map_err(|e| e.to_string())
+        };
+        checked("arch='amd64'\naccept_license='-* @FREE linux-fw'\n").unwrap();
+        assert!(checked("arch='amd46'\n").unwrap_err().contains("arch is “amd46”, but the profile is for “amd64”"));
+        let error = checked("arch='amd64'\naccept_license='-* @FREEE'\n").unwrap_err();
+        assert!(error.contains("no group of licences “@FREEE”. Did you mean FREE?"), "{error}");
+    }
+
+    #[test]
     fn an_error_names_the_file_and_what_names_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hatchery.toml");

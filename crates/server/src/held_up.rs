@@ -53,16 +53,13 @@ impl App {
         Ok(self.what_holds_up().await?.all())
     }
 
-    /// What keeps this build, which waits, from being begun, if anything does.
+    /// What keeps this build, which waits, from being begun, if anything does. That no worker can make it stays when the queue goes on.
     pub async fn holds_up(&self, build: &str) -> db::Result<Option<HeldUp>> {
         let found = self.what_holds_up().await?;
-        if let Some(why) = found.all() {
-            return Ok(Some(why));
-        }
         let outlook = self.outlook().await?;
         let turn = outlook.turns().iter().find(|turn| turn.build == build);
         let none_can = turn.is_some_and(|turn| none_can_make(&found.abilities, turn, self.config.boot_gate));
-        Ok(none_can.then_some(HeldUp::NoneCan))
+        Ok(if none_can { Some(HeldUp::NoneCan) } else { found.all() })
     }
 
     async fn what_holds_up(&self) -> db::Result<Arc<Found>> {

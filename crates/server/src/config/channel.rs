@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use binhost::openpgp::Keyring;
 use contract::lease::BinhostAccess;
+use gentoo::license::AcceptLicense;
+use gentoo::profile::Profile;
 use serde::Deserialize;
 
 use super::ConfigError;
@@ -162,6 +164,21 @@ impl ChannelConfig {
         let masks: Vec<String> = self.install_mask.split_whitespace().map(str::to_owned).collect();
         contract::check_install_mask(&masks)
             .map_err(|error| ConfigError::Invalid(format!("channel {}: install_mask: {}", self.name, error.message)))
+    }
+
+    /// Checks what only the profile tells.
+    pub(crate) fn check_against(&self, profile: &Profile) -> Result<(), ConfigError> {
+        let invalid = |text: String| Err(ConfigError::Invalid(format!("channel {}: {text}", self.name)));
+        if self.prefix.is_none() && self.arch != profile.arch {
+            return invalid(format!(
+                "arch is “{}”, but the profile is for “{}”; both have to be the same",
+                self.arch, profile.arch
+            ));
+        }
+        let accepted = AcceptLicense::parse(self.accept_license.as_deref().unwrap_or_default(), &profile.license_groups);
+        let Some(unknown) = accepted.undefined_groups().first() else { return Ok(()) };
+        let meant = contract::nearest::did_you_mean(unknown, profile.license_groups.names()).unwrap_or_default();
+        invalid(format!("accept_license: there is no group of licences “@{}”. {meant}", unknown.escape_debug()))
     }
 
     /// [`ChannelConfig::packages_denied`], read.

@@ -192,12 +192,18 @@ pub async fn cancel(State(app): SharedApp, Path(id): Path<String>) -> Result<Jso
 pub async fn again(State(app): SharedApp, Path(id): Path<String>) -> Result<Json<OrderStatus>, Problem> {
     find(&app, &id).await?;
     if !orders::again(&app, &id).await? {
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "There is nothing to build again: the order has neither failed nor expired.",
-        ));
+        return Err(nothing_to_build_again(find(&app, &id).await?.state));
     }
     find(&app, &id).await.map(Json)
+}
+
+/// What is built again is what failed or expired; who asks for more is told what to do instead.
+fn nothing_to_build_again(state: BuildState) -> Problem {
+    let why = match state {
+        BuildState::Cancelled => "The order was cancelled, and stays so: order the same anew.".to_owned(),
+        _ => format!("There is nothing to build again: the order is {state}."),
+    };
+    Problem::new(StatusCode::CONFLICT, why)
 }
 
 /// Has a browser told, by the subscription that its push service gave it

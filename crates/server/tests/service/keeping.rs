@@ -29,7 +29,8 @@ fn images_expire_and_are_built_again_from_their_lock() {
     wait_until("its files are removed", || stored(&path, &build).is_empty());
     let page = left.replace("/api/v1", "");
     assert!(site.get(&page).text().contains("Build it again"));
-    assert_eq!(site.post(&format!("{taken}/again"), "text/plain", "").status, 409);
+    let refused = site.post(&format!("{taken}/again"), "text/plain", "");
+    assert!(refused.status == 409 && refused.text().contains("the order is ready"), "{}", refused.text());
     // Whoever orders the same anew gets a new build, and the old order is joined to it.
     assert_eq!(site.post(&format!("{page}/again"), "application/x-www-form-urlencoded", "").status, 303);
     assert_eq!(site.status(&left)["position"], 1);
@@ -63,6 +64,10 @@ fn what_failed_can_be_tried_again() {
     assert_eq!((status["state"].as_str(), status["failure"].is_null()), (Some("waiting"), true));
     site.build(&site.lease().unwrap());
     assert_eq!(site.state(&placed), "ready");
+    let cancelled = site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
+    assert_eq!(site.post(&format!("{cancelled}/cancel"), "text/plain", "").status, 200);
+    let refused = site.post(&format!("{cancelled}/again"), "text/plain", "");
+    assert!(refused.status == 409 && refused.text().contains("order the same anew"), "{}", refused.text());
     site.stop();
 }
 

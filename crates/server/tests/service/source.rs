@@ -11,7 +11,7 @@ use contract::{Event, Format, Lease, Order, Step};
 use gentoo::binpkg::Attributes;
 use gentoo::compression::Compression;
 use gentoo::gpkg::{self, Description};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{Setup, Site, failed, folder, operator_token, order, wait_until};
 
@@ -164,6 +164,10 @@ fn an_order_waits_for_what_it_lacks_through_a_crash_and_is_made_of_it() {
     let queue = operator(&site, &path, "/api/v1/operator/queue", None);
     let lacks_a_worker = |build: &Value| build["image_name"] == "app-misc/hello[loud]" && build["no_worker"] == true;
     assert!(queue["builds"].as_array().unwrap().iter().any(lacks_a_worker), "{queue:#}");
+    // That stays so when a queue that is paused goes on, and is said meanwhile.
+    let paused = operator(&site, &path, "/api/v1/operator/queue", Some(&json!({ "action": "pause" })));
+    assert!(paused["builds"].as_array().unwrap().iter().any(lacks_a_worker), "{paused:#}");
+    operator(&site, &path, "/api/v1/operator/queue", Some(&json!({ "action": "open" })));
     site.crash();
 
     let site = Site::start_with(&path, &setup);
