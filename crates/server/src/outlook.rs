@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use contract::lease::LeaseRequest;
 use queue::forecast::{Arrivals, Came, Entry, Forecast, Queue, Running};
 use queue::policy::{self, Waiting, Wanting};
 use queue::{Calibration, CostModel, Foreseen, Range, Work};
@@ -159,7 +158,7 @@ impl App {
         let began = Instant::now();
         let rows = self.db.queue_rows().await?;
         let (samples, promises) = (self.db.samples().await?, self.db.promises().await?);
-        let workers: Vec<_> = self.db.workers().await?.into_iter().map(|worker| (worker.name, worker.abilities)).collect();
+        let workers = self.db.workers().await?;
         let boot_gate = self.config.boot_gate;
         let outlook = tokio::task::spawn_blocking(move || {
             let model = Arc::new(CostModel::learn(&samples));
@@ -183,12 +182,12 @@ pub async fn renew(app: Arc<App>) {
 }
 
 /// The workers that are there with what they can, and whether images are started before they are given out.
-type Hands = (Vec<(String, LeaseRequest)>, bool);
+type Hands = (Vec<db::WorkerRow>, bool);
 
 fn work_out(mut rows: QueueRows, model: Arc<CostModel>, calibration: Calibration, (workers, boot_gate): Hands) -> Outlook {
     // Nobody waits for what no worker can make.
     let is_stuck =
-        |row: &db::WaitingRow| none_can_make(workers.iter().map(|(_, abilities)| abilities), &Turn::of(row), boot_gate);
+        |row: &db::WaitingRow| none_can_make(workers.iter().map(|worker| &worker.abilities), &Turn::of(row), boot_gate);
     let (stuck, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut rows.waiting).into_iter().partition(is_stuck);
     rows.waiting = waiting;
     let mut users = Users::default();
@@ -216,7 +215,7 @@ fn work_out(mut rows: QueueRows, model: Arc<CostModel>, calibration: Calibration
         now,
         waiting,
         running: rows.running.iter().map(|row| running(row, now)).collect(),
-        idle: workers.into_iter().map(|(name, _)| name).filter(|name| !busy.contains(&name.as_str())).collect(),
+        idle: idle(&workers, &busy),
         used,
         arrivals,
         failing: (failed as f64 + 0.5) / (ended as f64 + 20.0),
@@ -233,6 +232,13 @@ fn work_out(mut rows: QueueRows, model: Arc<CostModel>, calibration: Calibration
         calibration,
         model,
     }
+}
+
+/// The workers that are free: those that ask for work. Where nobody asks and nobody builds, those that were there a while ago.
+fn idle(workers: &[db::WorkerRow], busy: &[&str]) -> Vec<String> {
+    let free = || workers.iter().filter(|worker| !busy.contains(&worker.name.as_str()));
+    let nobody = busy.is_empty() && !workers.iter().any(|worker| worker.asking);
+    free().filter(|worker| worker.asking || nobody).map(|worker| worker.name.clone()).collect()
 }
 
 /// Numbers for users; each order of an unknown user is a user of its own.
@@ -300,6 +306,7 @@ fn number(place: i64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use contract::lease::LeaseRequest;
     use contract::{Format, Summary};
 
     use super::*;
@@ -328,7 +335,8 @@ mod tests {
             ..QueueRows::default()
         };
         let model = Arc::new(CostModel::learn(&[]));
-        let outlook = work_out(rows, model, Calibration::learn(&[]), (vec![("w".into(), LeaseRequest::default())], false));
+        let workers = vec![worker("w", true, LeaseRequest::default())];
+        let outlook = work_out(rows, model, Calibration::learn(&[]), (workers, false));
         assert_eq!(outlook.turns().iter().map(|turn| turn.build.as_str()).collect::<Vec<_>>(), ["a", "d", "c", "b"]);
         assert_eq!((outlook.position("c"), outlook.position("gone")), (Some(3), None));
         let middle = |id: &str| outlook.ready(id).unwrap().1.middle;
@@ -345,7 +353,7 @@ mod tests {
         let source = db::WaitingRow { source_for: Some("own".into()), formats: Vec::new(), ..waiting("s", 1, "x", 100) };
         let outlook = |first: Option<&db::WaitingRow>| {
             let waiting = first.cloned().into_iter().chain([waiting("a", 2, "y", 90)]).collect();
-            let workers = vec![("w".into(), LeaseRequest { arches: vec!["amd64".into()], ..LeaseRequest::default() })];
+            let workers = vec![worker("w", true, LeaseRequest { arches: vec!["amd64".into()], ..LeaseRequest::default() })];
             let rows = QueueRows { waiting, ..QueueRows::default() };
             work_out(rows, Arc::new(CostModel::learn(&[])), Calibration::learn(&[]), (workers, false))
         };
@@ -354,6 +362,19 @@ mod tests {
         assert_eq!(middle(&behind), middle(&alone));
         assert_eq!((behind.position("a"), behind.position("s")), (Some(1), None));
         assert!(behind.turns().iter().any(|turn| turn.build == "s"), "a worker that can make it may come");
+    }
+
+    fn worker(name: &str, asking: bool, abilities: LeaseRequest) -> db::WorkerRow {
+        db::WorkerRow { name: name.into(), seen: exact_now(), asking, abilities }
+    }
+
+    #[test]
+    fn who_neither_builds_nor_asks_is_not_counted_on() {
+        let row = |name: &str, asking| worker(name, asking, LeaseRequest::default());
+        let workers = [row("asks", true), row("builds", false), row("gone", false)];
+        assert_eq!(idle(&workers, &["builds"]), ["asks"]);
+        assert_eq!(idle(&workers[1..], &["builds"]), Vec::<String>::new());
+        assert_eq!(idle(&workers[2..], &[]), ["gone"], "it may come again");
     }
 
     #[test]

@@ -1,21 +1,19 @@
 //! The workers heard of. The database knows them, as each may ask any server; it is told of them only so often as it matters.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use contract::lease::LeaseRequest;
 
 use crate::app::App;
 use crate::clock::exact_now;
-use crate::db;
+use crate::db::{self, COMES_AGAIN};
 
 /// A worker that builds is noted so often.
 const BUSY_PERIOD: Duration = Duration::from_secs(30);
 /// A worker that asks once in a while is noted so often, and taken for asking meanwhile.
 const ASKING_PERIOD: Duration = Duration::from_secs(2);
-/// How long after the end of its wait a worker is still taken for asking: it comes again at once. Seconds.
-const COMES_AGAIN: f64 = 2.0;
 
 /// When each worker was last noted by this server.
 #[derive(Default)]
@@ -38,17 +36,51 @@ impl Workers {
     }
 }
 
+/// A worker that asks for work. It is dropped without [`Asks::answered`] when the worker went away instead of waiting: lost, or stopped.
+pub struct Asks {
+    app: Arc<App>,
+    name: String,
+    seen: f64,
+}
+
+impl Asks {
+    /// The worker has its answer, or comes again for it.
+    pub fn answered(mut self) {
+        self.name.clear();
+    }
+}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        if self.name.is_empty() {
+            return;
+        }
+        let (app, name, seen) = (self.app.clone(), std::mem::take(&mut self.name), self.seen);
+        tokio::spawn(async move {
+            tracing::info!(worker = name, "went away while it waited for work");
+            if let Err(error) = app.db.worker_left(&name, seen).await {
+                tracing::warn!(worker = name, %error, "that a worker went away could not be noted");
+            }
+        });
+    }
+}
+
 impl App {
     /// A worker asks for work, and waits for it as long as this.
-    pub async fn worker_asks(&self, name: &str, waits: Duration, abilities: &LeaseRequest) -> db::Result<()> {
+    pub async fn worker_asks(
+        self: &Arc<Self>,
+        name: &str,
+        waits: Duration,
+        abilities: &LeaseRequest,
+    ) -> db::Result<Option<Asks>> {
         let period = if waits > ASKING_PERIOD { Duration::ZERO } else { ASKING_PERIOD };
         if !self.workers.is_due(name, period) {
-            return Ok(());
+            return Ok(None);
         }
         let until = exact_now() + waits.max(ASKING_PERIOD).as_secs_f64() + COMES_AGAIN;
-        self.db.worker_asks(name, until, abilities).await?;
+        let seen = self.db.worker_asks(name, until, abilities).await?;
         self.held_up.worker_came();
-        Ok(())
+        Ok(Some(Asks { app: self.clone(), name: name.to_owned(), seen }))
     }
 
     /// A worker has a build in hand.

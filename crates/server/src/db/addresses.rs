@@ -1,9 +1,7 @@
 //! Mail addresses, and whether whoever reads there wants our mail.
 
-use sqlx::{Any, Transaction};
-
 use super::outbox::{self, NoticeKind};
-use super::{Db, Result};
+use super::{Db, Result, Writing};
 use crate::clock::now;
 
 /// An address is asked at most once in so long whether it is the right one, however many orders name it. Seconds.
@@ -54,7 +52,7 @@ impl Db {
 }
 
 /// An order names an address: it is kept, and asked whether it is the right one unless it was lately. Without `ask` it counts as confirmed.
-pub(super) async fn named(tx: &mut Transaction<'static, Any>, order: &str, email: &str, token: &str, ask: bool) -> Result<()> {
+pub(super) async fn named(tx: &mut Writing, order: &str, email: &str, token: &str, ask: bool) -> Result<()> {
     sqlx::query("INSERT INTO addresses (email, token) VALUES ($1, $2) ON CONFLICT (email) DO NOTHING")
         .bind(email)
         .bind(token)

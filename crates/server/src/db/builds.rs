@@ -6,9 +6,9 @@ use std::str::FromStr;
 use contract::{Artifact, Failure, Format, Plan, Step, Summary, System};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
-use sqlx::{Any, FromRow, Row as _, Transaction};
+use sqlx::{AnyConnection, FromRow, Row as _};
 
-use super::{Db, Lacking, Result, from_json, lacking, log, to_i64, to_json, to_u64};
+use super::{Db, Lacking, Result, Writing, from_json, lacking, log, to_i64, to_json, to_u64};
 use crate::clock::now;
 
 /// Where a build stands.
@@ -155,7 +155,7 @@ impl<'r> FromRow<'r, AnyRow> for Build {
 ///
 /// A hit on the join key is compared with the build's own inputs before it counts, so that not even a broken hash could hand one person's
 /// settings to another.
-pub(super) async fn equal(tx: &mut Transaction<'static, Any>, build: &NewBuild<'_>) -> Result<Option<(String, BuildState)>> {
+pub(super) async fn equal(connection: &mut AnyConnection, build: &NewBuild<'_>) -> Result<Option<(String, BuildState)>> {
     let found: Option<(String, String)> = sqlx::query_as(
         "SELECT id, state FROM builds
          WHERE join_key = $1 AND formats = $2 AND system = $3 AND arch = $4 AND cancel = 0
@@ -166,13 +166,13 @@ pub(super) async fn equal(tx: &mut Transaction<'static, Any>, build: &NewBuild<'
     .bind(to_json(build.formats)?)
     .bind(to_json(build.system)?)
     .bind(&build.plan.arch)
-    .fetch_optional(&mut **tx)
+    .fetch_optional(&mut *connection)
     .await?;
     found.map(|(id, state)| Ok((id, state.parse()?))).transpose()
 }
 
 /// Queues a build.
-pub(super) async fn insert(tx: &mut Transaction<'static, Any>, build: &NewBuild<'_>) -> Result<()> {
+pub(super) async fn insert(tx: &mut Writing, build: &NewBuild<'_>) -> Result<()> {
     sqlx::query(
         "INSERT INTO builds (id, join_key, channel, arch, image_name, notice, formats, system, plan, plan_bytes, summary, notes, work,
                              sketch, created, lacking)
@@ -206,7 +206,7 @@ pub(super) async fn insert(tx: &mut Transaction<'static, Any>, build: &NewBuild<
 }
 
 /// Cancels a build that is still to be made; one that a worker has in hand is only marked. Whether it was still to be made.
-pub(super) async fn cancel(tx: &mut Transaction<'static, Any>, build: &str) -> Result<bool> {
+pub(super) async fn cancel(tx: &mut Writing, build: &str) -> Result<bool> {
     let done = sqlx::query(
         "UPDATE builds SET cancel = 1, ended = CASE state WHEN 'waiting' THEN $1 ELSE ended END,
                 state = CASE state WHEN 'waiting' THEN 'cancelled' ELSE state END

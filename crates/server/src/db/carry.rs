@@ -11,7 +11,7 @@ use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Column as _, Row as _, Transaction, ValueRef as _};
 use tokio_stream::StreamExt;
 
-use super::{Db, Result, System};
+use super::{Db, Result, System, Writing};
 
 /// What keeps account of the tables' versions: it is not carried, as it follows from the version.
 const VERSIONS: &str = "_sqlx_migrations";
@@ -161,7 +161,7 @@ fn to_object(row: &AnyRow) -> Result<Map<String, Value>> {
 }
 
 async fn insert(
-    tx: &mut Transaction<'static, Any>,
+    tx: &mut Writing,
     system: System,
     table: &str,
     row: Map<String, Value>,
@@ -199,7 +199,7 @@ fn bind(query: Insert<'_>, value: Value) -> Option<Insert<'_>> {
 }
 
 /// Has PostgreSQL count on from the greatest numbers that were carried.
-async fn set_sequences(tx: &mut Transaction<'static, Any>, table: &str) -> Result<()> {
+async fn set_sequences(tx: &mut Writing, table: &str) -> Result<()> {
     let columns: Vec<String> = sqlx::query_scalar(
         "SELECT CAST(attname AS TEXT) FROM pg_attribute
          WHERE attrelid = CAST(CAST($1 AS TEXT) AS regclass) AND attidentity <> '' AND NOT attisdropped",

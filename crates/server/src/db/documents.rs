@@ -3,10 +3,10 @@
 use attest::{Digests, Document, DocumentKind};
 use contract::{Evidence, EvidenceKind};
 use sqlx::any::AnyRow;
-use sqlx::{Any, FromRow, Row as _, Transaction};
+use sqlx::{FromRow, Row as _};
 
 use super::report::{self, Sent};
-use super::{Db, Result, to_i64, to_u64};
+use super::{Db, Result, Writing, to_i64, to_u64};
 
 /// A file beside the images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Db {
 }
 
 /// Keeps what the server made.
-pub(super) async fn insert(tx: &mut Transaction<'static, Any>, build: &str, documents: &[Document]) -> Result<()> {
+pub(super) async fn insert(tx: &mut Writing, build: &str, documents: &[Document]) -> Result<()> {
     for document in documents {
         let digests = Digests::of(&document.body);
         sqlx::query("INSERT INTO documents (build, name, kind, size, sha256, body) VALUES ($1, $2, $3, $4, $5, $6)")
@@ -98,7 +98,7 @@ pub(super) async fn insert(tx: &mut Transaction<'static, Any>, build: &str, docu
 
 /// Keeps what a worker sent to show that an image starts.
 pub(super) async fn insert_evidence(
-    tx: &mut Transaction<'static, Any>,
+    tx: &mut Writing,
     build: &str,
     attempt: i64,
     evidence: &Evidence,

@@ -4,11 +4,12 @@
 use attest::Document;
 use contract::lease::EndReport;
 use contract::{Artifact, Failure, Format, Plan};
-use sqlx::{Any, Transaction};
 
 use super::lease::step_seconds;
 use super::outbox::{self, NoticeKind};
-use super::{BuildState, Db, Result, StepProgress, documents, from_json, report, source, to_i64, to_json, watch};
+use super::{
+    BuildState, Db, Result, StepProgress, Writing, documents, from_json, report, source, to_i64, to_json, watch, workers,
+};
 use crate::clock::{exact_now, now};
 
 /// Why an end report was not taken.
@@ -87,6 +88,9 @@ impl Db {
                 BuildState::Ready
             }
         };
+        if ended != BuildState::Waiting {
+            workers::comes_again(&mut tx, build).await?;
+        }
         tx.commit().await?;
         Ok(ended)
     }
@@ -107,7 +111,7 @@ impl Db {
 }
 
 /// Ends a build as failed and queues the notices.
-pub(super) async fn fail(tx: &mut Transaction<'static, Any>, build: &str, failure: &Failure) -> Result<()> {
+pub(super) async fn fail(tx: &mut Writing, build: &str, failure: &Failure) -> Result<()> {
     sqlx::query("UPDATE builds SET state = 'failed', ended = $1, failure = $2 WHERE id = $3")
         .bind(now())
         .bind(to_json(failure)?)
@@ -118,7 +122,7 @@ pub(super) async fn fail(tx: &mut Transaction<'static, Any>, build: &str, failur
 }
 
 async fn finish(
-    tx: &mut Transaction<'static, Any>,
+    tx: &mut Writing,
     build: &str,
     attempt: i64,
     artifacts: &[Artifact],
@@ -153,7 +157,7 @@ async fn finish(
 }
 
 /// Keeps how long each step took, and how long each order waited that was promised a time.
-async fn note_times(tx: &mut Transaction<'static, Any>, build: &str) -> Result<()> {
+async fn note_times(tx: &mut Writing, build: &str) -> Result<()> {
     let now = exact_now();
     let progress: String =
         sqlx::query_scalar("SELECT progress FROM builds WHERE id = $1").bind(build).fetch_one(&mut **tx).await?;

@@ -2,9 +2,9 @@
 
 use contract::System;
 use sqlx::any::AnyRow;
-use sqlx::{Any, FromRow, Row as _, Transaction};
+use sqlx::{FromRow, Row as _};
 
-use super::{Db, Result, from_json, to_i64};
+use super::{Db, Result, Writing, from_json, to_i64};
 use crate::clock::now;
 
 /// An order that is, or was, kept fresh.
@@ -175,6 +175,6 @@ impl Db {
 const ROW_OF: &str = "SELECT id, newest, \"user\", ended, why FROM fresh
      WHERE id = $1 OR id = (SELECT fresh FROM renewals WHERE order_id = $1)";
 
-async fn row_of(tx: &mut Transaction<'static, Any>, order: &str) -> Result<Option<FreshRow>> {
+async fn row_of(tx: &mut Writing, order: &str) -> Result<Option<FreshRow>> {
     sqlx::query_as(ROW_OF).bind(order).fetch_optional(&mut **tx).await
 }

@@ -1,9 +1,7 @@
 //! How long images are kept, and building again what failed or is gone.
 
-use sqlx::{Any, Transaction};
-
 use super::outbox::{self, NoticeKind};
-use super::{BuildState, Db, Result, builds, from_json, lacking};
+use super::{BuildState, Db, Result, Writing, builds, from_json, lacking};
 use crate::clock::now;
 
 /// How long images are kept, in seconds from when they were ready or ordered.
@@ -201,7 +199,7 @@ pub enum Gate {
 }
 
 /// Puts an ended build back into the queue, with the plan that its lock is.
-async fn requeue(tx: &mut Transaction<'static, Any>, build: &str) -> Result<()> {
+async fn requeue(tx: &mut Writing, build: &str) -> Result<()> {
     sqlx::query(
         "UPDATE builds SET state = 'waiting', plan = coalesce(locked_plan, plan), expired = NULL, ended = NULL, started = NULL,
                 failure = NULL, cancel = 0, forgiven = attempts, lease = NULL, lease_expires = NULL, progress = '[]',

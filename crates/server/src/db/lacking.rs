@@ -2,10 +2,9 @@
 
 use contract::{Failure, Order, System};
 use serde::{Deserialize, Serialize};
-use sqlx::{Any, Transaction};
 
 use super::ending::fail;
-use super::{BuildState, Db, NewBuild, Result, SourceBuild, builds, from_json, log, to_i64, to_json};
+use super::{BuildState, Db, NewBuild, Result, SourceBuild, Writing, builds, from_json, log, to_i64, to_json};
 
 /// What a build that is not planned yet is kept with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -140,7 +139,7 @@ impl Db {
     }
 }
 
-async fn still_lacks(tx: &mut Transaction<'static, Any>, build: &str) -> Result<bool> {
+async fn still_lacks(tx: &mut Writing, build: &str) -> Result<bool> {
     let found: Option<i64> =
         sqlx::query_scalar("SELECT 1 FROM builds WHERE id = $1 AND state = 'waiting' AND lacking IS NOT NULL")
             .bind(build)
@@ -150,7 +149,7 @@ async fn still_lacks(tx: &mut Transaction<'static, Any>, build: &str) -> Result<
 }
 
 /// Notes what a build waits for.
-pub(super) async fn note(tx: &mut Transaction<'static, Any>, build: &str, sources: &[String]) -> Result<()> {
+pub(super) async fn note(tx: &mut Writing, build: &str, sources: &[String]) -> Result<()> {
     for source in sources {
         sqlx::query("INSERT INTO needs (build, source) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(build)
@@ -162,12 +161,12 @@ pub(super) async fn note(tx: &mut Transaction<'static, Any>, build: &str, source
 }
 
 /// A build is to be planned from its beginning: what it waited for counts no more.
-pub(super) async fn forget(tx: &mut Transaction<'static, Any>, build: &str) -> Result<()> {
+pub(super) async fn forget(tx: &mut Writing, build: &str) -> Result<()> {
     sqlx::query("DELETE FROM needs WHERE build = $1").bind(build).execute(&mut **tx).await.map(drop)
 }
 
 /// A build is cancelled: what was to be built from source for orders alone, and no other build waits for, is cancelled too.
-pub(super) async fn let_go(tx: &mut Transaction<'static, Any>, build: &str) -> Result<()> {
+pub(super) async fn let_go(tx: &mut Writing, build: &str) -> Result<()> {
     let sources: Vec<(String, String)> = sqlx::query_as(
         "SELECT s.id, s.source FROM needs n JOIN builds s ON s.id = n.source
          WHERE n.build = $1 AND s.state IN ('waiting', 'building') AND s.source IS NOT NULL

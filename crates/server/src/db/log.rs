@@ -1,8 +1,6 @@
 //! The log of a build, bounded, so that a package that chatters cannot fill the disk.
 
-use sqlx::{Any, Transaction};
-
-use super::{Db, Result, to_i64};
+use super::{Db, Result, Writing, to_i64};
 
 /// Most lines kept of one build.
 const MAX_LINES: i64 = 20_000;
@@ -42,11 +40,7 @@ impl Db {
 }
 
 /// Adds lines. What is over the bounds is dropped, and a last line says so.
-pub(super) async fn append<'a>(
-    tx: &mut Transaction<'static, Any>,
-    build: &str,
-    lines: impl IntoIterator<Item = &'a str>,
-) -> Result<()> {
+pub(super) async fn append<'a>(tx: &mut Writing, build: &str, lines: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let (mut count, mut bytes): (i64, i64) =
         sqlx::query_as("SELECT log_lines, log_bytes FROM builds WHERE id = $1").bind(build).fetch_one(&mut **tx).await?;
     for line in lines {

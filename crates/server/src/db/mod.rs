@@ -64,14 +64,18 @@ pub use source::{NewSourceBuild, SourceBuild};
 pub use warm::Ahead;
 pub use watch::MAX_ATTEMPTS;
 pub use wishes::CountedWish;
+pub use workers::{COMES_AGAIN, WorkerRow};
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions, Connection, Transaction};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::clock;
 
@@ -109,6 +113,35 @@ pub struct Db {
     pool: AnyPool,
     system: System,
     url: String,
+    /// Whose turn it is to write to SQLite.
+    turn: Arc<Mutex<()>>,
+}
+
+/// A transaction that may write.
+struct Writing {
+    transaction: Transaction<'static, Any>,
+    /// Given back last.
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Writing {
+    async fn commit(self) -> Result<()> {
+        self.transaction.commit().await
+    }
+}
+
+impl Deref for Writing {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Writing {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.transaction
+    }
 }
 
 /// The database system in use.
@@ -171,7 +204,7 @@ impl Db {
             }
         };
         let pool = pool.connect_with(options).await?;
-        let db = Db { pool, system, url };
+        let db = Db { pool, system, url, turn: Arc::default() };
         db.follow_clock().await?;
         Ok(db)
     }
@@ -236,31 +269,38 @@ impl Db {
     }
 
     /// A transaction that may write everything. Such transactions come one after the other.
-    async fn write(&self) -> Result<Transaction<'static, Any>> {
+    async fn write(&self) -> Result<Writing> {
         self.begin(Scope::All).await
     }
 
     /// A transaction that writes about one build. In PostgreSQL those about other builds run beside it.
-    async fn write_build(&self, build: &str) -> Result<Transaction<'static, Any>> {
+    async fn write_build(&self, build: &str) -> Result<Writing> {
         self.begin(Scope::Build(build)).await
     }
 
-    async fn begin(&self, scope: Scope<'_>) -> Result<Transaction<'static, Any>> {
+    async fn begin(&self, scope: Scope<'_>) -> Result<Writing> {
         match self.system {
-            // SQLite must be told at once: a reader that turns writer is refused instead of waiting.
-            System::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
+            // SQLite has those that come second ask again and again, and who asks at the wrong moments waits for a second where others write
+            // without end; here they wait in line. It must be told at once: a reader that turns writer is refused instead of waiting.
+            System::Sqlite => {
+                let turn = self.turn.clone().lock_owned().await;
+                Ok(Writing { transaction: self.pool.begin_with("BEGIN IMMEDIATE").await?, _turn: Some(turn) })
+            }
             System::Postgres => {
-                let mut tx = self.pool.begin().await?;
+                let mut transaction = self.pool.begin().await?;
                 match scope {
                     Scope::All => {
-                        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITERS).execute(&mut *tx).await?;
+                        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITERS).execute(&mut *transaction).await?;
                     }
                     Scope::Build(build) => {
-                        sqlx::query("SELECT pg_advisory_xact_lock_shared($1)").bind(WRITERS).execute(&mut *tx).await?;
-                        sqlx::query("SELECT id FROM builds WHERE id = $1 FOR UPDATE").bind(build).execute(&mut *tx).await?;
+                        sqlx::query("SELECT pg_advisory_xact_lock_shared($1)").bind(WRITERS).execute(&mut *transaction).await?;
+                        sqlx::query("SELECT id FROM builds WHERE id = $1 FOR UPDATE")
+                            .bind(build)
+                            .execute(&mut *transaction)
+                            .await?;
                     }
                 }
-                Ok(tx)
+                Ok(Writing { transaction, _turn: None })
             }
         }
     }

@@ -1,8 +1,6 @@
 //! The outbox: notices that are owed. A row is written in the transaction that makes the news true, so that a crash loses none.
 
-use sqlx::{Any, Transaction};
-
-use super::{Db, Result};
+use super::{Db, Result, Writing};
 use crate::clock::now;
 
 /// What a notice tells.
@@ -162,7 +160,7 @@ impl Db {
 }
 
 /// Without the nonce nobody finds a link any more, who has the whole database either.
-async fn forget_nonce(tx: &mut Transaction<'static, Any>, id: i64) -> Result<()> {
+async fn forget_nonce(tx: &mut Writing, id: i64) -> Result<()> {
     sqlx::query("UPDATE log_in_links SET nonce = NULL WHERE hash = (SELECT link FROM outbox WHERE id = $1)")
         .bind(id)
         .execute(&mut **tx)
@@ -171,7 +169,7 @@ async fn forget_nonce(tx: &mut Transaction<'static, Any>, id: i64) -> Result<()>
 }
 
 /// Owes a link to whoever asked for it.
-pub(super) async fn owe_link(tx: &mut Transaction<'static, Any>, link: &str) -> Result<()> {
+pub(super) async fn owe_link(tx: &mut Writing, link: &str) -> Result<()> {
     sqlx::query("INSERT INTO outbox (link, kind, way, created, next_try) VALUES ($1, $2, $3, $4, $4)")
         .bind(link)
         .bind(LINK)
@@ -183,16 +181,16 @@ pub(super) async fn owe_link(tx: &mut Transaction<'static, Any>, link: &str) -> 
 }
 
 /// Owes a notice to each order of the build that named a way and still wants it.
-pub(super) async fn tell_all(tx: &mut Transaction<'static, Any>, build: &str, kind: NoticeKind) -> Result<()> {
+pub(super) async fn tell_all(tx: &mut Writing, build: &str, kind: NoticeKind) -> Result<()> {
     insert(tx, "build", build, kind).await
 }
 
 /// Owes a notice to one order, by each way that it named.
-pub(super) async fn tell_order(tx: &mut Transaction<'static, Any>, order: &str, kind: NoticeKind) -> Result<()> {
+pub(super) async fn tell_order(tx: &mut Writing, order: &str, kind: NoticeKind) -> Result<()> {
     insert(tx, "order", order, kind).await
 }
 
-async fn insert(tx: &mut Transaction<'static, Any>, by: &str, id: &str, kind: NoticeKind) -> Result<()> {
+async fn insert(tx: &mut Writing, by: &str, id: &str, kind: NoticeKind) -> Result<()> {
     for way in Way::ALL {
         if kind == NoticeKind::Confirm && way != Way::Mail {
             continue;

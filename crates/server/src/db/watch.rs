@@ -1,11 +1,10 @@
 //! The watch over leases: which workers were lost, and when nobody could have heard them.
 
 use contract::{Failure, Step};
-use sqlx::{Any, Transaction};
 
 use super::ending::fail;
 use super::lease::current_step;
-use super::{Db, Result, StepProgress, from_json, to_i64};
+use super::{Db, Result, StepProgress, Writing, from_json, to_i64};
 use crate::clock::now;
 
 /// A build that so many workers in a row lost or gave back fails: probably the job itself is the cause.
@@ -85,13 +84,13 @@ pub(super) fn may_go_back(attempts: i64) -> bool {
 }
 
 /// Puts a build back into its place in the queue, without a worker, and says why in its log.
-pub(super) async fn go_back(tx: &mut Transaction<'static, Any>, build: &str, why: &str) -> Result<()> {
+pub(super) async fn go_back(tx: &mut Writing, build: &str, why: &str) -> Result<()> {
     wait_again(tx, build, why).await?;
     drop_lease(tx, build).await
 }
 
 /// Whatever the worker still sends is refused from now on.
-async fn drop_lease(tx: &mut Transaction<'static, Any>, build: &str) -> Result<()> {
+async fn drop_lease(tx: &mut Writing, build: &str) -> Result<()> {
     sqlx::query("UPDATE builds SET lease = NULL, lease_expires = NULL WHERE id = $1")
         .bind(build)
         .execute(&mut **tx)
@@ -99,12 +98,12 @@ async fn drop_lease(tx: &mut Transaction<'static, Any>, build: &str) -> Result<(
         .map(drop)
 }
 
-async fn wait_again(tx: &mut Transaction<'static, Any>, build: &str, why: &str) -> Result<()> {
+async fn wait_again(tx: &mut Writing, build: &str, why: &str) -> Result<()> {
     sqlx::query("UPDATE builds SET state = 'waiting', progress = '[]' WHERE id = $1").bind(build).execute(&mut **tx).await?;
     super::log::append(tx, build, [format!("— {why}; the build goes back to its place in the queue —").as_str()]).await
 }
 
-async fn renew(tx: &mut Transaction<'static, Any>, ttl_seconds: u64) -> Result<()> {
+async fn renew(tx: &mut Writing, ttl_seconds: u64) -> Result<()> {
     sqlx::query("UPDATE builds SET lease_expires = $1, forgiven = attempts WHERE state = 'building'")
         .bind(now().saturating_add(to_i64(ttl_seconds)))
         .execute(&mut **tx)
@@ -113,7 +112,7 @@ async fn renew(tx: &mut Transaction<'static, Any>, ttl_seconds: u64) -> Result<(
 }
 
 /// A lease is given out. When no other runs, nobody has looked for a while, and the watch begins now.
-pub(super) async fn begins(tx: &mut Transaction<'static, Any>, build: &str) -> Result<()> {
+pub(super) async fn begins(tx: &mut Writing, build: &str) -> Result<()> {
     let others: i64 = sqlx::query_scalar("SELECT count(*) FROM builds WHERE state = 'building' AND id <> $1")
         .bind(build)
         .fetch_one(&mut **tx)
@@ -122,7 +121,7 @@ pub(super) async fn begins(tx: &mut Transaction<'static, Any>, build: &str) -> R
 }
 
 /// Somebody looks at the leases now.
-async fn note(tx: &mut Transaction<'static, Any>) -> Result<()> {
+async fn note(tx: &mut Writing) -> Result<()> {
     sqlx::query(
         "INSERT INTO settings (name, value) VALUES ('watched', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
     )

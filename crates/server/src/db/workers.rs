@@ -1,13 +1,14 @@
 //! The workers heard of lately, by whichever server.
 
 use contract::lease::LeaseRequest;
-use sqlx::{Any, Transaction};
 
-use super::{Db, Result, from_json, to_json};
+use super::{Db, Result, Writing, from_json, to_json};
 use crate::clock::exact_now;
 
 /// A worker that did not ask or report for so long is not counted on. Seconds.
 const ABSENT: f64 = 120.0;
+/// How long after the end of its wait, or of a build, a worker is taken for asking: it comes again at once. Seconds.
+pub const COMES_AGAIN: f64 = 2.0;
 /// What is known of a worker is forgotten after so long. Seconds.
 const FORGOTTEN: f64 = 7.0 * 86_400.0;
 
@@ -24,19 +25,31 @@ pub struct WorkerRow {
 }
 
 impl Db {
-    /// A worker asks for work, and waits for it until `asking_until` (seconds since the epoch).
-    pub async fn worker_asks(&self, name: &str, asking_until: f64, abilities: &LeaseRequest) -> Result<()> {
+    /// A worker asks for work, and waits for it until `asking_until` (seconds since the epoch). Returns when it was heard of, by which
+    /// [`Db::worker_left`] knows whether it has come again since.
+    pub async fn worker_asks(&self, name: &str, asking_until: f64, abilities: &LeaseRequest) -> Result<f64> {
+        let seen = exact_now();
         sqlx::query(
             "INSERT INTO workers (name, seen, asking_until, abilities) VALUES ($1, $2, $3, $4)
              ON CONFLICT (name) DO UPDATE SET seen = excluded.seen, asking_until = excluded.asking_until, abilities = excluded.abilities",
         )
         .bind(name)
-        .bind(exact_now())
+        .bind(seen)
         .bind(asking_until)
         .bind(to_json(abilities)?)
         .execute(&self.pool)
-        .await
-        .map(drop)
+        .await?;
+        Ok(seen)
+    }
+
+    /// A worker that asked, and was heard of then, has gone without waiting for the answer.
+    pub async fn worker_left(&self, name: &str, seen: f64) -> Result<()> {
+        sqlx::query("UPDATE workers SET asking_until = 0 WHERE name = $1 AND seen = $2")
+            .bind(name)
+            .bind(seen)
+            .execute(&self.pool)
+            .await
+            .map(drop)
     }
 
     /// A worker that has work shows itself.
@@ -82,6 +95,17 @@ impl Db {
 }
 
 /// A worker got a build, and asks no more.
-pub(super) async fn took_work(tx: &mut Transaction<'static, Any>, name: &str) -> Result<()> {
+pub(super) async fn took_work(tx: &mut Writing, name: &str) -> Result<()> {
     sqlx::query("UPDATE workers SET asking_until = 0 WHERE name = $1").bind(name).execute(&mut **tx).await.map(drop)
+}
+
+/// The worker that had this build in hand is done with it, and asks for the next at once.
+pub(super) async fn comes_again(tx: &mut Writing, build: &str) -> Result<()> {
+    sqlx::query("UPDATE workers SET seen = $1, asking_until = $2 WHERE name = (SELECT worker FROM builds WHERE id = $3)")
+        .bind(exact_now())
+        .bind(exact_now() + COMES_AGAIN)
+        .bind(build)
+        .execute(&mut **tx)
+        .await
+        .map(drop)
 }

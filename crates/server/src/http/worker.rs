@@ -24,6 +24,7 @@ use crate::db::{EndError, LeaseLost, Leased};
 use crate::secret;
 use crate::source_builds::{self, NotTaken};
 use crate::storage::is_plain_name;
+use crate::workers::Asks;
 
 /// Bytes of a batch of events, and of the largest message: an end report holds the whole plan.
 const MAX_EVENTS: usize = 4 << 20;
@@ -72,15 +73,17 @@ pub async fn lease(State(app): SharedApp, body: Body) -> Result<Response, Proble
     let until = Instant::now() + waits;
     // Listening begins before the first look, so that no work comes unheard between them.
     let mut changes = app.bus.listen();
-    app.worker_asks(&name, waits, &request).await?;
-    loop {
-        if let Some(lease) = next_lease(&app, &name, &request).await? {
-            return Ok(Json(lease).into_response());
+    let asks = app.worker_asks(&name, waits, &request).await?;
+    let answer = loop {
+        if let Some(lease) = next_lease(&app, &name, &request).await.transpose() {
+            break lease.map(|lease| Json(lease).into_response());
         }
         if *app.stopping.borrow() || !work_may_have_come(&app, &mut changes, until).await {
-            return Ok(StatusCode::NO_CONTENT.into_response());
+            break Ok(StatusCode::NO_CONTENT.into_response());
         }
-    }
+    };
+    asks.map(Asks::answered);
+    answer
 }
 
 /// Waits for news of the queue, or a little while. `false` when it is over.

@@ -338,6 +338,15 @@ impl Site {
         }
     }
 
+    /// Asks for work and goes away when no answer has come in time.
+    pub fn ask_and_hang_up(&self, request: &LeaseRequest, after: Duration) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(after)).build().into();
+        let post =
+            agent.post(format!("{}/api/worker/lease", self.base)).header("Authorization", format!("Bearer {WORKER_TOKEN}"));
+        let answer = post.send(&serde_json::to_vec(request).unwrap());
+        assert!(matches!(answer, Err(ureq::Error::Timeout(_))), "{answer:?}");
+    }
+
     pub fn events(&self, lease: &Lease, sequence: u64, events: Vec<Event>) -> Result<bool, u16> {
         let batch = serde_json::to_vec(&EventBatch { sequence, events }).unwrap();
         let answer = self.worker("POST", &format!("builds/{}/events", lease.job.build), &lease.lease, &batch);

@@ -1,10 +1,12 @@
 //! The lease protocol, and what becomes of builds when workers or the server are lost.
 
+use std::time::Duration;
+
 use contract::lease::{EndReport, LeaseRequest, PROTOCOL};
 use contract::{Event, Format, Lease, Step};
 
 use crate::backend::stored;
-use crate::common::{Setup, Site, WORKER_TOKEN, artifact, content, failed, folder, order, ready, wait_until};
+use crate::common::{Setup, Site, WORKER_TOKEN, artifact, content, failed, folder, operator_token, order, ready, wait_until};
 
 #[test]
 fn an_order_becomes_an_image() {
@@ -282,6 +284,22 @@ fn a_worker_that_waits_gets_work_when_it_comes() {
     });
     site.build(&leased.unwrap());
     assert!(site.lease_as(&asks("impatient", &[], 1)).is_none());
+    site.stop();
+}
+
+#[test]
+fn a_worker_that_went_away_while_it_waited_is_not_counted_on() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let bearer = format!("Bearer {}", operator_token(&path));
+    let worker = || site.get_with("/api/v1/operator/site", &[("Authorization", &*bearer)]).json()["workers"][0].clone();
+    std::thread::scope(|scope| {
+        scope.spawn(|| site.ask_and_hang_up(&asks("lost", &[], 30), Duration::from_secs(3)));
+        wait_until("it asks", || worker()["asking"] == true);
+    });
+    wait_until("it asks no more", || worker()["asking"] == false);
+    let quiet = worker()["quiet"].as_u64().unwrap();
+    assert!(quiet < 30, "that was only noted when its wait would have ended: {quiet}");
     site.stop();
 }
 
