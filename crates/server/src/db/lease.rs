@@ -105,32 +105,29 @@ impl Db {
         .bind(build)
         .fetch_optional(&mut *tx)
         .await?;
-        if let Some(row) = &row {
-            // What it will take, and what is learnt from it, is by what this worker has.
-            let work: Work = from_json(&row.work)?;
-            sqlx::query("UPDATE builds SET work = $1 WHERE id = $2")
-                .bind(to_json(&work.left_to(&known, &from_json(&row.sketch)?))?)
-                .bind(build)
-                .execute(&mut *tx)
-                .await?;
-        }
+        // Another was quicker: this worker goes on asking.
+        let Some(row) = row else { return Ok(None) };
+        // What it will take, and what is learnt from it, is by what this worker has.
+        let work: Work = from_json(&row.work)?;
+        sqlx::query("UPDATE builds SET work = $1 WHERE id = $2")
+            .bind(to_json(&work.left_to(&known, &from_json(&row.sketch)?))?)
+            .bind(build)
+            .execute(&mut *tx)
+            .await?;
         workers::took_work(&mut tx, worker).await?;
         watch::begins(&mut tx, build).await?;
         tx.commit().await?;
-        row.map(|row| {
-            Ok(Leased {
-                formats: from_json(&row.formats)?,
-                system: from_json(&row.system)?,
-                plan: from_json(&row.plan)?,
-                attempt: u32::try_from(row.attempts).unwrap_or(0),
-                source: row.source.as_deref().map(from_json).transpose()?,
-                id: row.id,
-                channel: row.channel,
-                image_name: row.image_name,
-                notice: row.notice,
-            })
-        })
-        .transpose()
+        Ok(Some(Leased {
+            formats: from_json(&row.formats)?,
+            system: from_json(&row.system)?,
+            plan: from_json(&row.plan)?,
+            attempt: u32::try_from(row.attempts).unwrap_or(0),
+            source: row.source.as_deref().map(from_json).transpose()?,
+            id: row.id,
+            channel: row.channel,
+            image_name: row.image_name,
+            notice: row.notice,
+        }))
     }
 
     /// The attempt that this lease stands for, or none when it is lost.

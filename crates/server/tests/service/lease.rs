@@ -304,6 +304,32 @@ fn a_worker_that_went_away_while_it_waited_is_not_counted_on() {
 }
 
 #[test]
+fn a_worker_that_comes_second_goes_on_asking() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let bearer = format!("Bearer {}", operator_token(&path));
+    let workers = || site.get_with("/api/v1/operator/site", &[("Authorization", &*bearer)]).json()["workers"].clone();
+    let asking = || workers().as_array().unwrap().iter().filter(|worker| worker["asking"] == true).count();
+    std::thread::scope(|scope| {
+        for name in ["one", "two", "three"] {
+            scope.spawn(|| site.lease_as(&asks(name, &[], 30)));
+        }
+        wait_until("all ask", || asking() == 3);
+        // All hear of it at once, and look for themselves.
+        let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+        wait_until("one has it", || site.state(&placed) == "building");
+        for _ in 0..20 {
+            assert_eq!(asking(), 2, "{}", workers());
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        for package in ["dev-vcs/git", "net-misc/openssh"] {
+            site.order(&order(&[package], &[Format::Zip]));
+        }
+    });
+    site.stop();
+}
+
+#[test]
 fn a_build_goes_where_its_packages_are_and_its_memory_is() {
     let (_dir, path) = folder();
     let site = Site::start(&path);
