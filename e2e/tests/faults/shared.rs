@@ -14,7 +14,7 @@ use e2e::{hatchery, qemu, sample_dir, some_time, user, wait_for};
 use serde_json::{Value, json};
 
 use super::mirrors;
-use super::steps::{killed_in_every_step, killed_while_an_image_starts};
+use super::steps::{Held, Hold, killed_in_every_step, killed_while_an_image_starts};
 
 pub(super) const LIMIT: Duration = Duration::from_secs(240);
 /// Longer than a server or the database needs to be killed and to come back, so that only workers that are killed are taken for lost.
@@ -238,8 +238,10 @@ fn a_full_storage(shared: &mut Shared) {
 fn a_full_worker(shared: &mut Shared) {
     shared.workers[1] = None;
     let id = shared.order();
-    wait_for("the build runs", LIMIT, || (shared.status(&id)["state"] == "building").then_some(()));
+    // So small an image is made in less time than it takes to fill a disk.
+    let held = Held::begin(shared, &id, "merge", &Hold::Sandbox);
     let filled = shared.disks[1].fill();
+    held.let_go();
     wait_for("it is given back", LIMIT, || (shared.status(&id)["state"] == "waiting").then_some(()));
     std::fs::remove_file(filled).expect("there is room again");
     let ready = shared.ready(&id);

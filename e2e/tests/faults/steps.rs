@@ -18,7 +18,7 @@ const VICTIMS: [&str; 3] = ["database", "server", "worker"];
 const SANDBOX: &str = "__phase-host";
 
 /// What keeps a build in a step.
-enum Hold {
+pub(super) enum Hold {
     /// The step takes longer than the killing.
     Long,
     /// Whatever runs in the image's sandbox is stopped.
@@ -100,7 +100,7 @@ fn stands_in(shared: &Shared, id: &str, step: &str) -> bool {
 }
 
 /// A build that stands still.
-struct Held {
+pub(super) struct Held {
     step: &'static str,
     /// Which worker has it.
     worker: usize,
@@ -111,7 +111,7 @@ struct Held {
 
 impl Held {
     /// Returns when the build is at the step.
-    fn begin(shared: &Shared, id: &str, step: &'static str, hold: &Hold) -> Held {
+    pub(super) fn begin(shared: &Shared, id: &str, step: &'static str, hold: &Hold) -> Held {
         let mut stopped = Vec::new();
         if let Hold::Storage = hold {
             stopped.push(shared.storage.process.id());
@@ -143,9 +143,14 @@ impl Held {
         assert!(stands_in(shared, id, self.step), "after the {victim} was killed: {:#}", shared.status(id));
     }
 
+    /// Lets go what was stopped.
+    pub(super) fn let_go(&self) {
+        processes::signal("CONT", &self.stopped);
+    }
+
     /// Lets go what was stopped. Nothing of a worker is left that was killed.
     fn end(self) {
-        processes::signal("CONT", &self.stopped);
+        self.let_go();
         wait_for("what the worker had started ends with it", LIMIT, || {
             let left: Vec<&Running> = self.processes.iter().filter(|process| process.is_there()).collect();
             if !left.is_empty() {
