@@ -180,9 +180,9 @@ fn build_from_source(
     (lease, job): (&Lease, &SourceJob),
     reporter: &LeaseReporter,
 ) -> Result<EndReport, EndReport> {
-    let out_dir = workshop.scratch().map_err(failed)?;
-    let package = source::build_package(&lease.job, job, roots, workshop, out_dir.path(), reporter);
-    let package = package.map_err(|failure| not_built(workshop, failure))?;
+    let given_up = |failure| not_built(workshop, failure);
+    let out_dir = workshop.scratch().map_err(given_up)?;
+    let package = source::build_package(&lease.job, job, roots, workshop, out_dir.path(), reporter).map_err(given_up)?;
     reporter.progress(Step::Upload, 0, 1, &job.package);
     client.upload_package(lease, &package, || !reporter.cancelled()).map_err(|error| {
         failed(
@@ -205,8 +205,9 @@ fn build_and_upload(
     lease: &Lease,
     reporter: &LeaseReporter,
 ) -> Result<EndReport, EndReport> {
-    let out_dir = workshop.scratch().map_err(failed)?;
-    let built = build(&lease.job, workshop, out_dir.path(), reporter).map_err(|failure| not_built(workshop, failure))?;
+    let given_up = |failure| not_built(workshop, failure);
+    let out_dir = workshop.scratch().map_err(given_up)?;
+    let built = build(&lease.job, workshop, out_dir.path(), reporter).map_err(given_up)?;
     let upload = |name: &str, path: &Path| {
         client.upload(lease, name, path, || !reporter.cancelled()).map_err(|error| {
             failed(Failure::new(
