@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 
 use queue::calibration::Promise;
-use queue::forecast::{Arrivals, Came, Entry, Queue, Running, forecast};
+use queue::forecast::{Arrivals, Came, Entry, Queue, Running, failing, forecast};
 use queue::policy::{self, Waiting, Wanting};
-use queue::{Calibration, CostModel, Foreseen, Range, Sample, Work};
+use queue::simulation::{Outcome, Score, Served};
+use queue::{Calibration, CostModel, Sample, Work};
 use serde::Deserialize;
 
 /// What somebody ordered; times in seconds of one clock.
@@ -27,68 +28,49 @@ struct Build {
     steps: Vec<(u8, f64)>,
 }
 
-/// What was named for an order, and what came.
-struct Named {
-    /// Builds that had ended, and builds that waited.
-    known: usize,
-    waiting: usize,
-    foreseen: Foreseen,
-    named: Range,
-    actual: f64,
-    ended: f64,
-}
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in std::env::args().skip(1) {
         let builds: Vec<Build> = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
-        let build = median(builds.iter().filter(|b| !b.failed).map(|b| b.steps.iter().map(|(_, seconds)| seconds).sum()));
-        println!("{file}, median build {build:.1} s\n");
+        let outcome = replay(&builds);
+        println!("{file}, median build {:.1} s\n", outcome.score(|_| true).build);
         println!(
             "| orders | count | in the 90% range | in the 50% range | uncalibrated | width of 90% / build | error of the middle |"
         );
         println!("|---|---:|---:|---:|---:|---:|---:|");
-        let all = replay(&builds);
-        let row = |name: &str, counts: &dyn Fn(&Named) -> bool| row(name, all.iter().filter(|n| counts(n)).collect(), build);
-        row("all", &|_| true);
-        row("when up to 20 builds had ended", &|n| n.known <= 20);
-        row("when 21 to 200 had", &|n| (21..=200).contains(&n.known));
-        row("when more had", &|n| n.known > 200);
-        row("began at once", &|n| n.known > 20 && !n.foreseen.waits);
-        row("waited", &|n| n.known > 20 && n.foreseen.waits);
-        row("others waited before", &|n| n.known > 20 && n.waiting > 0);
+        row("all", &outcome.score(|_| true));
+        row("when up to 20 builds had ended", &outcome.score(|n| n.known <= 20));
+        row("when 21 to 200 had", &outcome.score(|n| (21..=200).contains(&n.known)));
+        row("when more had", &outcome.score(|n| n.known > 200));
+        row("began at once", &outcome.score(|n| n.known > 20 && !n.forecast.waits));
+        row("waited", &outcome.score(|n| n.known > 20 && n.forecast.waits));
+        row("others waited before", &outcome.score(|n| n.known > 20 && n.before > 0));
         println!();
     }
     Ok(())
 }
 
-fn row(name: &str, of: Vec<&Named>, build: f64) {
-    if of.is_empty() {
+fn row(name: &str, score: &Score) {
+    if score.orders == 0 {
         return println!("| {name} | 0 | | | | | |");
     }
-    let share = |holds: &dyn Fn(&Named) -> bool| 100.0 * of.iter().filter(|n| holds(n)).count() as f64 / of.len() as f64;
     println!(
         "| {name} | {} | {:.0}% | {:.0}% | {:.0}% | {:.2} | {:.1}% |",
-        of.len(),
-        share(&|n| n.named.holds90(n.actual)),
-        share(&|n| n.named.holds50(n.actual)),
-        share(&|n| n.foreseen.range.holds90(n.actual)),
-        median(of.iter().map(|n| n.named.high90 - n.named.low90)) / build,
-        100.0 * median(of.iter().map(|n| (n.named.middle - n.actual).abs() / n.actual.max(0.5))),
+        score.orders,
+        100.0 * score.in90,
+        100.0 * score.in50,
+        100.0 * score.uncalibrated90,
+        score.width / score.build,
+        100.0 * score.error,
     );
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 /// The orders in the sequence of their coming.
-fn replay(builds: &[Build]) -> Vec<Named> {
+fn replay(builds: &[Build]) -> Outcome {
     let mut workers: Vec<&str> = builds.iter().map(|b| b.worker.as_str()).collect();
     workers.sort_unstable();
     workers.dedup();
-    let (mut all, mut came) = (Vec::new(), Vec::new());
+    // Of each order that was promised a time, when its build ended and what was promised.
+    let (mut all, mut came): (Vec<(f64, Served)>, _) = (Vec::new(), Vec::new());
     for (index, build) in builds.iter().enumerate() {
         let now = build.at;
         let mut ended: Vec<&Build> = builds.iter().filter(|b| b.ended <= now).collect();
@@ -108,11 +90,17 @@ fn replay(builds: &[Build]) -> Vec<Named> {
         queue.arrivals = Arrivals::seen(came.iter().map(seen), &queue.used, watched);
         let calibration = Calibration::learn(&promises(&all, now));
         if let Some(foreseen) = forecast(&queue, &model, 1).of(index as u64).filter(|_| !build.failed) {
-            let (known, waiting, named) = (samples.len(), queue.waiting.len() - 1, calibration.apply(foreseen));
-            all.push(Named { known, waiting, foreseen, named, actual: build.ended - now, ended: build.ended });
+            let (known, before, named) = (samples.len(), queue.waiting.len() - 1, calibration.apply(foreseen));
+            let actual = build.ended - now;
+            all.push((build.ended, Served { user: build.user, known, before, forecast: foreseen, named, actual }));
         }
     }
-    all
+    let seconds = |build: &Build| build.steps.iter().map(|(_, seconds)| seconds).sum();
+    Outcome {
+        served: all.into_iter().map(|(_, served)| served).collect(),
+        builds: builds.iter().filter(|b| !b.failed).map(seconds).collect(),
+        ..Outcome::default()
+    }
 }
 
 fn sample(build: &Build) -> Sample {
@@ -120,18 +108,20 @@ fn sample(build: &Build) -> Sample {
 }
 
 /// What had come of earlier promises, oldest first.
-fn promises(named: &[Named], now: f64) -> Vec<Promise> {
-    let mut past: Vec<&Named> = named.iter().filter(|n| n.ended <= now).collect();
-    past.sort_by(|a, b| a.ended.total_cmp(&b.ended));
-    past.into_iter().map(|n| Promise { forecast: n.foreseen, actual: n.actual }).collect()
+fn promises(all: &[(f64, Served)], now: f64) -> Vec<Promise> {
+    let mut past: Vec<&(f64, Served)> = all.iter().filter(|(ended, _)| *ended <= now).collect();
+    past.sort_by(|a, b| a.0.total_cmp(&b.0));
+    past.into_iter().map(|(_, served)| Promise { forecast: served.forecast, actual: served.actual }).collect()
 }
 
 /// The queue when the last of these builds was ordered.
 fn queue(builds: &[Build], workers: &[&str], ended: &[&Build], model: &CostModel, now: f64) -> Queue {
     let last = builds.len() - 1;
     let numbered = || (0..).zip(builds);
-    let running: Vec<Running> =
-        numbered().filter(|(_, b)| b.started <= now && b.ended > now && b.at < now).map(|(id, b)| running(id, b, now)).collect();
+    let running: Vec<Running> = numbered()
+        .filter(|(_, b)| b.started <= now && b.ended > now && b.at < now)
+        .map(|(id, b)| Running::part_way(id, &b.work, &b.worker, &b.steps, now - b.started))
+        .collect();
     let waiting = numbered().filter(|(id, b)| b.started > now || *id == last as u64).map(|(id, b)| {
         let wanted_by = vec![Wanting { user: b.user, since: b.at, doubtful: false }];
         Entry { waiting: Waiting { id, rank: 0, wanted_by, cost: model.seconds(&b.work, None) }, work: b.work.clone() }
@@ -144,7 +134,6 @@ fn queue(builds: &[Build], workers: &[&str], ended: &[&Build], model: &CostModel
         *used.entry(build.user).or_default() += model.seconds(&build.work, None);
     }
     let lately = ended.iter().rev().take(200);
-    let failed = lately.clone().filter(|b| b.failed).count() as f64;
     Queue {
         now,
         waiting: waiting.collect(),
@@ -152,20 +141,6 @@ fn queue(builds: &[Build], workers: &[&str], ended: &[&Build], model: &CostModel
         running,
         used,
         arrivals: Arrivals::default(),
-        failing: (failed + 0.5) / (lately.count() as f64 + 20.0),
+        failing: failing(lately.clone().filter(|b| b.failed).count() as u64, lately.count() as u64),
     }
-}
-
-fn running(id: u64, build: &Build, now: f64) -> Running {
-    let elapsed = now - build.started;
-    let (mut done, mut over, mut current) = (Vec::new(), 0.0, None);
-    for (step, seconds) in &build.steps {
-        if over + seconds > elapsed {
-            current = Some((*step, (elapsed - over) / seconds, elapsed - over));
-            break;
-        }
-        done.push((*step, *seconds));
-        over += seconds;
-    }
-    Running { id, work: build.work.clone(), worker: build.worker.clone(), elapsed, done, current }
 }

@@ -41,6 +41,27 @@ pub struct Running {
     pub current: Option<(u8, f64, f64)>,
 }
 
+impl Running {
+    /// A build whose worker began so many seconds ago, when these are its steps with the seconds that each takes in all.
+    pub fn part_way(id: u64, work: &Work, worker: &str, steps: &[(u8, f64)], elapsed: f64) -> Running {
+        let (mut done, mut over, mut current) = (Vec::new(), 0.0, None);
+        for (step, seconds) in steps {
+            if over + seconds > elapsed {
+                current = Some((*step, (elapsed - over) / seconds, elapsed - over));
+                break;
+            }
+            done.push((*step, *seconds));
+            over += seconds;
+        }
+        Running { id, work: work.clone(), worker: worker.to_owned(), elapsed, done, current }
+    }
+}
+
+/// The share of builds that will fail, when so many of those that ended lately did. While little was seen, one of forty is taken to.
+pub fn failing(failed: u64, ended: u64) -> f64 {
+    (failed as f64 + 0.5) / (ended as f64 + 20.0)
+}
+
 /// Orders still to come, as they came lately.
 #[derive(Clone, Debug, Default)]
 pub struct Arrivals {

@@ -48,13 +48,10 @@ impl<'a> Normal<'a> {
     pub fn solve(&self, factors: &mut [f64]) {
         for _ in 0..SWEEPS {
             let mut changed = 0.0f64;
-            for (row, guess) in self.guesses.iter().enumerate() {
-                let Some(products) = self.products.chunks_exact(self.guesses.len()).nth(row) else { continue };
+            let rows = self.products.chunks_exact(self.guesses.len().max(1)).zip(&self.results).zip(self.guesses).enumerate();
+            for (row, ((products, result), guess)) in rows {
                 let explained: f64 = products.iter().zip(&*factors).map(|(product, factor)| product * factor).sum();
-                let (Some(result), Some(own), Some(factor)) = (self.results.get(row), products.get(row), factors.get_mut(row))
-                else {
-                    continue;
-                };
+                let (Some(own), Some(factor)) = (products.get(row), factors.get_mut(row)) else { continue };
                 let improved = (*factor + (result - explained) / own).max(LEAST_SHARE * guess);
                 if improved.is_finite() {
                     changed = changed.max((improved - *factor).abs() / improved);

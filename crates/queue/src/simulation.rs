@@ -5,7 +5,7 @@ mod world;
 
 pub use world::run;
 
-use crate::calibration::Range;
+use crate::calibration::{Foreseen, Range};
 
 /// What happens in a simulation.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub struct Served {
     /// How many builds waited before it.
     pub before: usize,
     /// The forecast before calibration, and as it was named.
-    pub forecast: Range,
+    pub forecast: Foreseen,
     pub named: Range,
     /// From the order to the image. Seconds.
     pub actual: f64,
@@ -129,7 +129,7 @@ impl Outcome {
             orders: served.len(),
             in90: share(&|s| s.named.holds90(s.actual)),
             in50: share(&|s| s.named.holds50(s.actual)),
-            uncalibrated90: share(&|s| s.forecast.holds90(s.actual)),
+            uncalibrated90: share(&|s| s.forecast.range.holds90(s.actual)),
             width: median(served.iter().map(|s| s.named.high90 - s.named.low90)),
             build: median(self.builds.iter().copied()),
             error: median(served.iter().map(|s| (s.named.middle - s.actual).abs() / s.actual)),

@@ -218,7 +218,7 @@ fn work_out(mut rows: QueueRows, model: Arc<CostModel>, calibration: Calibration
         idle: idle(&workers, &busy),
         used,
         arrivals,
-        failing: (failed as f64 + 0.5) / (ended as f64 + 20.0),
+        failing: queue::forecast::failing(failed, ended),
     };
     Outlook {
         made: Instant::now(),

@@ -41,18 +41,19 @@ pub struct Asks {
     app: Arc<App>,
     name: String,
     seen: f64,
+    answered: bool,
 }
 
 impl Asks {
     /// The worker has its answer, or comes again for it.
     pub fn answered(mut self) {
-        self.name.clear();
+        self.answered = true;
     }
 }
 
 impl Drop for Asks {
     fn drop(&mut self) {
-        if self.name.is_empty() {
+        if self.answered {
             return;
         }
         let (app, name, seen) = (self.app.clone(), std::mem::take(&mut self.name), self.seen);
@@ -80,7 +81,7 @@ impl App {
         let until = exact_now() + waits.max(ASKING_PERIOD).as_secs_f64() + COMES_AGAIN;
         let seen = self.db.worker_asks(name, until, abilities).await?;
         self.held_up.worker_came();
-        Ok(Some(Asks { app: self.clone(), name: name.to_owned(), seen }))
+        Ok(Some(Asks { app: self.clone(), name: name.to_owned(), seen, answered: false }))
     }
 
     /// A worker has a build in hand.

@@ -390,7 +390,7 @@ impl<'a> World<'a> {
                         user: order.user,
                         known: order.known,
                         before: order.before,
-                        forecast: forecast.range,
+                        forecast,
                         named,
                         actual,
                     });

@@ -117,7 +117,7 @@ pub struct BinhostConfig {
 impl ChannelConfig {
     /// Checks what the types alone cannot say. `has_address` says whether the site knows the address people reach it by.
     pub(super) fn check(&self, has_address: bool) -> Result<(), ConfigError> {
-        let invalid = |text: String| Err(ConfigError::Invalid(format!("channel {}: {text}", self.name)));
+        let invalid = |text: String| Err(self.wrong(text));
         if !is_word(&self.name) {
             return Err(ConfigError::Invalid(format!("the channel name “{}” is no plain word", self.name.escape_debug())));
         }
@@ -150,9 +150,14 @@ impl ChannelConfig {
         Ok(())
     }
 
+    /// What is wrong with this channel.
+    fn wrong(&self, text: String) -> ConfigError {
+        ConfigError::Invalid(format!("channel {}: {text}", self.name))
+    }
+
     fn check_packages(&self) -> Result<(), ConfigError> {
         let wrong = |key: &str, text: &str, advice: &str| {
-            ConfigError::Invalid(format!("channel {}: {key}: “{}” is not understood; {advice}", self.name, text.escape_debug()))
+            self.wrong(format!("{key}: “{}” is not understood; {advice}", text.escape_debug()))
         };
         self.denied()?;
         if let Some(bad) = self.packages_allowed.iter().find(|text| !is_pattern(text)) {
@@ -162,13 +167,12 @@ impl ChannelConfig {
             return Err(wrong("boot_packages", bad, "give atoms like sys-boot/grub or sys-apps/busybox[static]"));
         }
         let masks: Vec<String> = self.install_mask.split_whitespace().map(str::to_owned).collect();
-        contract::check_install_mask(&masks)
-            .map_err(|error| ConfigError::Invalid(format!("channel {}: install_mask: {}", self.name, error.message)))
+        contract::check_install_mask(&masks).map_err(|error| self.wrong(format!("install_mask: {}", error.message)))
     }
 
     /// Checks what only the profile tells.
     pub(crate) fn check_against(&self, profile: &Profile) -> Result<(), ConfigError> {
-        let invalid = |text: String| Err(ConfigError::Invalid(format!("channel {}: {text}", self.name)));
+        let invalid = |text: String| Err(self.wrong(text));
         if self.prefix.is_none() && self.arch != profile.arch {
             return invalid(format!(
                 "arch is “{}”, but the profile is for “{}”; both have to be the same",
@@ -183,9 +187,7 @@ impl ChannelConfig {
 
     /// [`ChannelConfig::packages_denied`], read.
     pub(crate) fn denied(&self) -> Result<Vec<gentoo::Atom>, ConfigError> {
-        let read = |text: &String| {
-            gentoo::Atom::parse(text).map_err(|e| ConfigError::Invalid(format!("channel {}: packages_denied: {e}", self.name)))
-        };
+        let read = |text: &String| gentoo::Atom::parse(text).map_err(|e| self.wrong(format!("packages_denied: {e}")));
         self.packages_denied.iter().map(read).collect()
     }
 

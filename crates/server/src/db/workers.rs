@@ -101,9 +101,10 @@ pub(super) async fn took_work(tx: &mut Writing, name: &str) -> Result<()> {
 
 /// The worker that had this build in hand is done with it, and asks for the next at once.
 pub(super) async fn comes_again(tx: &mut Writing, build: &str) -> Result<()> {
+    let seen = exact_now();
     sqlx::query("UPDATE workers SET seen = $1, asking_until = $2 WHERE name = (SELECT worker FROM builds WHERE id = $3)")
-        .bind(exact_now())
-        .bind(exact_now() + COMES_AGAIN)
+        .bind(seen)
+        .bind(seen + COMES_AGAIN)
         .bind(build)
         .execute(&mut **tx)
         .await

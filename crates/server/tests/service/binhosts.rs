@@ -59,7 +59,7 @@ fn a_binhost_is_given_out_and_its_packages_are_limited() {
 
 /// The first channel as its operator sees it.
 fn channel_of(site: &Site, token: &str) -> Value {
-    site.get_with("/api/v1/operator/site", &[("Authorization", &format!("Bearer {token}"))]).json()["channels"][0].clone()
+    site.seen_by_operator(token)["channels"][0].clone()
 }
 
 fn mirror_states(site: &Site, token: &str) -> Vec<Value> {

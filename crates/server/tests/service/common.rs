@@ -338,6 +338,11 @@ impl Site {
         }
     }
 
+    /// The site as its operator, who has this token, sees it.
+    pub fn seen_by_operator(&self, token: &str) -> Value {
+        self.get_with("/api/v1/operator/site", &[("Authorization", &format!("Bearer {token}"))]).json()
+    }
+
     /// Asks for work and goes away when no answer has come in time.
     pub fn ask_and_hang_up(&self, request: &LeaseRequest, after: Duration) {
         let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(after)).build().into();

@@ -291,8 +291,8 @@ fn a_worker_that_waits_gets_work_when_it_comes() {
 fn a_worker_that_went_away_while_it_waited_is_not_counted_on() {
     let (_dir, path) = folder();
     let site = Site::start(&path);
-    let bearer = format!("Bearer {}", operator_token(&path));
-    let worker = || site.get_with("/api/v1/operator/site", &[("Authorization", &*bearer)]).json()["workers"][0].clone();
+    let token = operator_token(&path);
+    let worker = || site.seen_by_operator(&token)["workers"][0].clone();
     std::thread::scope(|scope| {
         scope.spawn(|| site.ask_and_hang_up(&asks("lost", &[], 30), Duration::from_secs(3)));
         wait_until("it asks", || worker()["asking"] == true);
@@ -307,8 +307,8 @@ fn a_worker_that_went_away_while_it_waited_is_not_counted_on() {
 fn a_worker_that_comes_second_goes_on_asking() {
     let (_dir, path) = folder();
     let site = Site::start(&path);
-    let bearer = format!("Bearer {}", operator_token(&path));
-    let workers = || site.get_with("/api/v1/operator/site", &[("Authorization", &*bearer)]).json()["workers"].clone();
+    let token = operator_token(&path);
+    let workers = || site.seen_by_operator(&token)["workers"].clone();
     let asking = || workers().as_array().unwrap().iter().filter(|worker| worker["asking"] == true).count();
     std::thread::scope(|scope| {
         for name in ["one", "two", "three"] {

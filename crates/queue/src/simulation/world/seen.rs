@@ -30,7 +30,7 @@ impl World<'_> {
             idle: self.workers.iter().filter(|w| w.there && w.attempt.is_none()).map(|w| w.name.clone()).collect(),
             used,
             arrivals,
-            failing: (ends.iter().filter(|failed| **failed).count() as f64 + 0.5) / (ends.len() as f64 + 20.0),
+            failing: forecast::failing(ends.iter().filter(|failed| **failed).count() as u64, ends.len() as u64),
         }
     }
 
@@ -46,18 +46,8 @@ impl World<'_> {
         let there = self.workers.iter().filter_map(|w| Some((w.attempt.as_ref()?, &w.name)));
         let lost = self.lost.iter().map(|(_, attempt, name)| (attempt, name));
         let running = there.chain(lost).filter_map(|(attempt, worker)| {
-            let elapsed = self.now - attempt.began;
-            let (mut done, mut over, mut current) = (Vec::new(), 0.0, None);
-            for (step, seconds) in &attempt.steps {
-                if over + seconds > elapsed {
-                    current = Some((*step, (elapsed - over) / seconds, elapsed - over));
-                    break;
-                }
-                done.push((*step, *seconds));
-                over += seconds;
-            }
-            let work = self.builds.get(attempt.build)?.work.clone();
-            Some(Running { id: attempt.build as u64, work, worker: worker.clone(), elapsed, done, current })
+            let work = &self.builds.get(attempt.build)?.work;
+            Some(Running::part_way(attempt.build as u64, work, worker, &attempt.steps, self.now - attempt.began))
         });
         running.collect()
     }
