@@ -136,8 +136,8 @@ fn it_is_what_its_documents_say(dir: &Path, image: &Path, lock: &Path) {
 
 /// Asks the reference validators, where `scripts/setup test` has installed them.
 fn documents_are_valid(spdx: &Path, cyclonedx: &Path, provenance: &Path) {
-    let venv = std::env::var_os("HATCHERY_TEST_VENV").map_or_else(|| workspace().join("target/test-venv"), Into::into);
-    let python = std::path::PathBuf::from(venv).join("bin/python");
+    let venv = e2e::test_venv();
+    let python = venv.join("bin/python");
     if !Command::new(&python)
         .args(["-c", "import spdx_tools, cyclonedx, in_toto_attestation"])
         .output()

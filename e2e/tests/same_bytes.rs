@@ -9,8 +9,6 @@ use e2e::site::FAKETIME;
 use e2e::{hatchery, sample_dir, user};
 use serde_json::Value;
 
-/// A clock that is wrong by more than a year, for every program of the build that is linked to the C library.
-
 /// What is left out, so that twelve formats are written twice in little time: all modules of the kernel that no medium needs, texts, and
 /// large programs that nothing of the test starts.
 const MASK: &str = "/usr/share/doc /usr/share/man /usr/share/locale /usr/share/i18n /usr/share/info /usr/share/grub /usr/share/zoneinfo \

@@ -2,6 +2,9 @@
 //! licences, provenance, security advisories; and the reading back of all that. Functions of the plan, what packages say of themselves
 //! and the images' checksums; the only files read are those of a Gentoo repository, for sources and advisories.
 
+// Nothing that is read may end the program (ARCHITECTURE.md, House rules).
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used, clippy::expect_used))]
+
 mod component;
 mod cyclonedx;
 mod digests;

@@ -42,7 +42,8 @@ impl Cache {
 
     fn package_path(&self, sha256: &str) -> Option<PathBuf> {
         let hexadecimal = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        hexadecimal.then(|| self.folder.join("package").join(&sha256[..2]).join(sha256))
+        let start = sha256.get(..2).filter(|_| hexadecimal)?;
+        Some(self.folder.join("package").join(start).join(sha256))
     }
 
     fn make_folders(&self) -> io::Result<()> {

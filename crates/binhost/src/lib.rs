@@ -5,6 +5,9 @@
 //! signature against the binhost's keyring, and that the package says of itself what the index said of it. From then on it is read
 //! from the very file that was checked, which is open and never written again.
 
+// Nothing that is read may end the program (ARCHITECTURE.md, House rules).
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used, clippy::expect_used))]
+
 mod address;
 mod cache;
 mod error;

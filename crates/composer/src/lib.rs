@@ -1,5 +1,8 @@
 //! Composes a root from a plan and its binary packages, puts the personal settings in, and prepares what it takes to boot.
 
+// Nothing that is read may end the program (ARCHITECTURE.md, House rules).
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used, clippy::expect_used))]
+
 pub mod boot;
 mod configure;
 mod error;

@@ -63,7 +63,7 @@ fn compose(store: &Store, work_dir: &std::path::Path, log: &Log) -> Result<Root,
 fn scripts_run_in_the_prefix_or_change_nothing() {
     composer::sandbox::use_helper(env!("CARGO_BIN_EXE_phase-host"));
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("store")).unwrap();
+    let store = Store::open(dir.path().join("store")).unwrap();
     let log = Log::default();
     let root = compose(&store, dir.path(), &log).unwrap_or_else(|error| panic!("{error:?}"));
     let read = |path: &str| String::from_utf8(root.tree.read_file(&store, path).unwrap().unwrap_or_default()).unwrap();

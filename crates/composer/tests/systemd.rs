@@ -49,7 +49,7 @@ fn systemd_s_own_programs_agree_with_what_is_set_up() {
 
 /// A root with the units of this machine, configured and on disk.
 fn configured_root(dir: &Path, services: &[&str]) -> PathBuf {
-    let store = Store::open(&dir.join("store")).unwrap();
+    let store = Store::open(dir.join("store")).unwrap();
     let mut tree = Tree::new();
     tree.insert("lib", Entry::symlink("usr/lib")).unwrap();
     copy(&mut tree, &store, UNITS);

@@ -1,6 +1,9 @@
 //! What passes between the parts of Hatchery: the order a person places, the plan the resolver makes of it, and the messages
 //! of the lease protocol between server and worker. Types and their hashes only: no I/O, no policy.
 
+// Nothing that is read may end the program (ARCHITECTURE.md, House rules).
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used, clippy::expect_used))]
+
 pub mod eprefix;
 pub mod format;
 pub mod hash;

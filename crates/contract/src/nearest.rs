@@ -41,12 +41,12 @@ pub fn edit_distance(a: &str, b: &str, limit: usize) -> usize {
     }
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (above + 1).min(row[j] + 1).min(diagonal + usize::from(x != y));
-            diagonal = above;
+        let (mut diagonal, mut left) = (i, i + 1);
+        let Some((first, others)) = row.split_first_mut() else { break };
+        *first = left;
+        for (above, y) in others.iter_mut().zip(&b) {
+            left = (*above + 1).min(left + 1).min(diagonal + usize::from(x != y));
+            diagonal = std::mem::replace(above, left);
         }
     }
     row.last().copied().unwrap_or(limit + 1)

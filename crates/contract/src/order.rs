@@ -196,11 +196,9 @@ fn check_webhook(address: &str) -> Result<(), OrderError> {
 
 /// Checks that a text is a mail address that notices can be sent to (RFC 5321, without quoted local parts).
 pub fn check_email(email: &str) -> Result<(), OrderError> {
-    let parts: Vec<&str> = email.split('@').collect();
+    let parts = email.split_once('@').filter(|(_, domain)| !domain.contains('@'));
     let fine = email.len() <= 254
-        && parts.len() == 2
-        && !parts[0].is_empty()
-        && !parts[1].is_empty()
+        && parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
         && email.chars().all(|c| !c.is_control() && !c.is_whitespace() && !"<>()[]\\,;:\"".contains(c));
     if fine {
         return Ok(());

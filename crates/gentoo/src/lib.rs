@@ -1,6 +1,9 @@
 //! Gentoo's formats, pure: versions, atoms, dependency strings, USE, licences, the `Packages` index, profiles and the VDB, and the
 //! containers of binary packages. Nothing here panics on any input, and nothing does I/O beyond reading what it is given.
 
+// Nothing that is read may end the program (ARCHITECTURE.md, House rules).
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used, clippy::expect_used))]
+
 pub mod atom;
 pub mod binpkg;
 pub mod compression;

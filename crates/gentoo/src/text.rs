@@ -57,10 +57,10 @@ impl From<&str> for Text {
     /// Copies the text. Beyond 4 GiB, where no field of Gentoo's formats is, it is cut.
     fn from(text: &str) -> Text {
         let longest = text.len().min(u32::MAX as usize);
-        let end = (0..=longest).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        match end {
+        let text = (0..=longest).rev().find_map(|end| text.get(..end)).unwrap_or_default();
+        match text.len() {
             0 => Text::EMPTY,
-            _ => Text(Source::Shared { whole: Arc::new(text[..end].to_owned()), start: 0, end: end as u32 }),
+            end => Text(Source::Shared { whole: Arc::new(text.to_owned()), start: 0, end: end as u32 }),
         }
     }
 }

@@ -43,16 +43,10 @@ impl UseDep {
     }
 
     pub(crate) fn parse_inner(text: &str) -> Result<UseDep, String> {
-        let (sign, rest) = match text.as_bytes().first() {
-            Some(b'!') => (Some('!'), &text[1..]),
-            Some(b'-') => (Some('-'), &text[1..]),
-            _ => (None, text),
-        };
-        let (rest, ending) = match rest.as_bytes().last() {
-            Some(b'?') => (&rest[..rest.len() - 1], Some('?')),
-            Some(b'=') => (&rest[..rest.len() - 1], Some('=')),
-            _ => (rest, None),
-        };
+        let before = |sign| text.strip_prefix(sign).map(|rest| (Some(sign), rest));
+        let (sign, rest) = before('!').or_else(|| before('-')).unwrap_or((None, text));
+        let after = |sign| rest.strip_suffix(sign).map(|rest| (rest, Some(sign)));
+        let (rest, ending) = after('?').or_else(|| after('=')).unwrap_or((rest, None));
         let kind = match (sign, ending) {
             (None, None) => UseDepKind::Enabled,
             (Some('-'), None) => UseDepKind::Disabled,

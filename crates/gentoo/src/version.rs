@@ -74,7 +74,8 @@ impl Version {
         let end = base.bytes().position(|b| !b.is_ascii_digit() && b != b'.').unwrap_or(base.len());
         let (numbers, rest) = base.split_at(end);
         let letter = rest.bytes().next().filter(u8::is_ascii_lowercase);
-        Parts { numbers, letter, suffixes: if letter.is_some() { &rest[1..] } else { rest }, revision }
+        let suffixes = rest.get(usize::from(letter.is_some())..).unwrap_or_default();
+        Parts { numbers, letter, suffixes, revision }
     }
 }
 
@@ -109,7 +110,10 @@ fn split_revision(text: &str) -> (&str, &str) {
 /// For `=*` Portage compares texts after removing leading zeros, keeping one where nothing else would start the version.
 fn strip_leading_zeros(text: &str) -> &str {
     let bare = text.trim_start_matches('0');
-    if bare.starts_with(|c: char| c.is_ascii_digit()) { bare } else { &text[(text.len() - bare.len()).saturating_sub(1)..] }
+    if bare.starts_with(|c: char| c.is_ascii_digit()) {
+        return bare;
+    }
+    text.get((text.len() - bare.len()).saturating_sub(1)..).unwrap_or(bare)
 }
 
 /// Whether the text is a version by PMS 3.2: `digits(.digits)*[letter](_suffix[digits])*[-rdigits]`.

@@ -35,7 +35,7 @@ impl Display {
         match &self.bar {
             Some(bar) => {
                 bar.set_prefix(step.label());
-                bar.set_position(if total == 0 { 0 } else { done.min(total).saturating_mul(1000) / total });
+                bar.set_position(done.min(total).saturating_mul(1000).checked_div(total).unwrap_or(0));
                 bar.set_message(what.to_owned());
             }
             None if is_new => eprintln!("{} …", step.label()),

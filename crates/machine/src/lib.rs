@@ -3,6 +3,9 @@
 //!
 //! The machine is kept from the rest of the world: no network but, for an image that starts over it, the files of one folder.
 
+// Nothing that is read may end the program (ARCHITECTURE.md, House rules).
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used, clippy::expect_used))]
+
 mod console;
 mod monitor;
 mod start;

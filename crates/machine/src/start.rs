@@ -36,7 +36,7 @@ impl Machine {
         let dir = tempfile::Builder::new().prefix("machine-").tempdir()?;
         let serial = dir.path().join("serial");
         let setpriv = program("setpriv").ok_or(MachineError::Missing("setpriv"))?;
-        let (name, _) = QEMU[usize::from(setup.x86)];
+        let (name, _) = qemu_of(setup);
         let qemu = program(name).ok_or(MachineError::Missing(name))?;
         let errors = dir.path().join("errors");
         let mut command = Command::new(setpriv);
@@ -78,10 +78,16 @@ impl Drop for Machine {
     }
 }
 
+/// The emulator for this machine, and its processor.
+fn qemu_of(setup: &Setup) -> (&'static str, &'static str) {
+    let [x86_64, i386] = QEMU;
+    if setup.x86 { i386 } else { x86_64 }
+}
+
 /// QEMU's arguments.
 fn arguments(setup: &Setup, dir: &Path) -> Result<Vec<OsString>, MachineError> {
     let mut list = Arguments::default();
-    let (_, cpu) = QEMU[usize::from(setup.x86)];
+    let (_, cpu) = qemu_of(setup);
     let board = match (setup.firmware, setup.x86) {
         (Firmware::Ovmf, true) => "q35,smm=on",
         (Firmware::Ovmf | Firmware::SeaBios, _) => "q35",

@@ -5,6 +5,9 @@
 //! [`policy`] would serve it. [`calibration`] widens or narrows the ranges until they hold as often as they claim. [`affinity`] tells which of
 //! several workers has a build's packages already.
 
+// Nothing that is read may end the program (ARCHITECTURE.md, House rules).
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used, clippy::expect_used))]
+
 pub mod affinity;
 pub mod calibration;
 pub mod cost;

@@ -65,7 +65,7 @@ fn by_every_flag(plan: &Plan, installed: &[&Entry], binhost: &Path, repository: 
 
 /// A tar of what Portage reads: its configuration as images have it, and the records of the packages.
 fn write_image(dir: &Path, plan: &Plan, installed: &[&Entry]) -> std::path::PathBuf {
-    let store = Store::open(&dir.join("store")).unwrap();
+    let store = Store::open(dir.join("store")).unwrap();
     let mut tree = Tree::new();
     let mut put = |path: String, text: &str| {
         let (blob, size) = store.put_bytes(format!("{text}\n").as_bytes()).unwrap();

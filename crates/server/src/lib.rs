@@ -3,6 +3,9 @@
 //! The server plans and keeps; it never runs foreign code and never composes an image. All its state is in one database and one
 //! folder of artifacts, and a crash at any moment loses no accepted order and no finished image.
 
+// Nothing that is read may end the program (ARCHITECTURE.md, House rules).
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used, clippy::expect_used))]
+
 // First, as its macros are used by the others.
 #[macro_use]
 mod words;

@@ -287,7 +287,7 @@ fn write_formats(
             watch.log(&format!("writing {name}"));
             let progress = |done: u64, total: u64| {
                 // Each format counts for an equal share, in thousandths, as their units differ.
-                let share = if total == 0 { 0 } else { done.min(total) * 1000 / total };
+                let share = (done.min(total) * 1000).checked_div(total).unwrap_or(0);
                 watch.progress(Step::Write, index as u64 * 1000 + share, count * 1000, &name);
                 !watch.cancelled()
             };

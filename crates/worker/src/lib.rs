@@ -1,6 +1,9 @@
 //! A worker: leases a job, builds it, uploads what came out. It holds no state that matters: kill it at any moment and another
 //! worker builds the same image from the same plan. [`build`] alone, without any server, is what `hatchery build` runs.
 
+// Nothing that is read may end the program (ARCHITECTURE.md, House rules).
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used, clippy::expect_used))]
+
 mod boot;
 mod build;
 mod client;

@@ -5,6 +5,9 @@
 //! The checksums of blocks are weak ones (a rolling sum and a shortened MD4): they only save bytes. Whether the outcome is the file that was
 //! meant is for the caller to check, by the SHA-256 that the site gives out.
 
+// Nothing that is read may end the program (ARCHITECTURE.md, House rules).
+#![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::string_slice, clippy::unwrap_used, clippy::expect_used))]
+
 mod assemble;
 mod control;
 mod find;

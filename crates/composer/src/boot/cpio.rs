@@ -28,8 +28,8 @@ const S_IFCHR: u32 = 0o020_000;
 impl Archive {
     /// Adds a folder and those above it.
     pub(crate) fn dir(&mut self, path: &str) {
-        for (at, _) in path.match_indices('/') {
-            self.nodes.entry(path[..at].to_string()).or_insert(Node::Dir);
+        for above in path.match_indices('/').filter_map(|(at, _)| path.get(..at)) {
+            self.nodes.entry(above.to_string()).or_insert(Node::Dir);
         }
         self.nodes.entry(path.to_string()).or_insert(Node::Dir);
     }

@@ -19,6 +19,7 @@ const NETWORKD_DHCP: &str = "[Match]\nName=en* eth*\n\n[Network]\nDHCP=yes\n";
 
 /// What brings up the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "it is a program's name")]
 enum Manager {
     NetworkManager,
     Networkd,

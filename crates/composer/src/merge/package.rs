@@ -63,7 +63,6 @@ impl Image {
         for _ in 0..=MAX_ENTRIES {
             meter.before_headers();
             let Some(entry) = entries.next() else {
-                drop(entries);
                 // To the end of the stream, where its own checksum is.
                 io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(unpackable)?;
                 return Ok(image);

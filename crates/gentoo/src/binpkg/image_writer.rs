@@ -83,5 +83,5 @@ impl<'a> ImageWriter<'a> {
 /// Fills the last block of a member of `size` bytes.
 pub(crate) fn pad(out: &mut dyn Write, size: u64) -> io::Result<()> {
     let missing = (size.next_multiple_of(BLOCK) - size) as usize;
-    out.write_all(&[0; BLOCK as usize][..missing])
+    out.write_all([0; BLOCK as usize].get(..missing).unwrap_or_default())
 }

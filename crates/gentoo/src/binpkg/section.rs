@@ -75,9 +75,10 @@ impl ReadAt for [u8] {
 impl Read for Section {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
-        let want = buf.len().min(left);
-        let count = self.file.read_at(&mut buf[..want], self.position)?;
-        if count == 0 && want > 0 {
+        let wanted = buf.len().min(left);
+        let buf = buf.get_mut(..wanted).unwrap_or_default();
+        let count = self.file.read_at(buf, self.position)?;
+        if count == 0 && wanted > 0 {
             // The file became shorter than it was when it was opened.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -223,24 +223,23 @@ fn fields(name: &[u8], link: &[u8], kind: u8, size: u64, attributes: &Attributes
 }
 
 fn put(field: &mut [u8], bytes: &[u8]) {
-    let count = bytes.len().min(field.len());
-    field[..count].copy_from_slice(&bytes[..count]);
+    for (to, from) in field.iter_mut().zip(bytes) {
+        *to = *from;
+    }
 }
 
 /// Octal with a closing NUL where it fits, else GNU's base 256.
 fn put_number(field: &mut [u8], value: u64) {
     let digits = format!("{value:0width$o}", width = field.len() - 1);
     if digits.len() < field.len() {
-        field[..digits.len()].copy_from_slice(digits.as_bytes());
-        return;
+        return put(field, digits.as_bytes());
     }
     // A field of eight bytes keeps its first for the mark, so the highest byte of the value is lost there: no owner is that large.
-    field.fill(0);
-    let bytes = value.to_be_bytes();
-    let room = bytes.len().min(field.len() - 1);
-    let start = field.len() - room;
-    field[start..].copy_from_slice(&bytes[bytes.len() - room..]);
-    field[0] = 0x80;
+    let bytes = value.to_le_bytes().into_iter().chain(std::iter::repeat(0));
+    field.iter_mut().rev().zip(bytes).for_each(|(to, from)| *to = from);
+    if let Some(mark) = field.first_mut() {
+        *mark = 0x80;
+    }
 }
 
 fn seal(block: &mut [u8; BLOCK as usize]) {

@@ -41,8 +41,9 @@ impl<'a> Reader<'a> {
     }
 
     fn next(&mut self) -> Option<char> {
-        let c = self.rest.chars().next()?;
-        self.rest = &self.rest[c.len_utf8()..];
+        let mut rest = self.rest.chars();
+        let c = rest.next()?;
+        self.rest = rest.as_str();
         self.line += usize::from(c == '\n');
         Some(c)
     }

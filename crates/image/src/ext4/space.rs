@@ -27,7 +27,7 @@ impl Geometry {
     pub(super) fn of(size: u64, last_inode: u32) -> Result<Geometry, Error> {
         let groups = size / GROUP;
         let descriptor_blocks = (groups * DESCRIPTOR_SIZE).div_ceil(BLOCK);
-        if groups == 0 || size % GROUP != 0 || descriptor_blocks > RESERVED_DESCRIPTOR_BLOCKS {
+        if groups == 0 || !size.is_multiple_of(GROUP) || descriptor_blocks > RESERVED_DESCRIPTOR_BLOCKS {
             return Err(Error::Boot(format!(
                 "a disk of {size} bytes is not one ext4 can be made for: 128 MiB to 4 TiB, in 128 MiB"
             )));

@@ -82,10 +82,10 @@ impl Db {
     /// Order and build are written together or not at all.
     pub async fn place(&self, order: &NewOrder<'_>, build: &NewBuild<'_>) -> Result<Placed> {
         let mut tx = self.write().await?;
-        if let Some(key) = order.idempotency_key {
-            if let Some(earlier) = repeated(&mut *tx, key, order.request_hash).await? {
-                return Ok(earlier);
-            }
+        if let Some(key) = order.idempotency_key
+            && let Some(earlier) = repeated(&mut *tx, key, order.request_hash).await?
+        {
+            return Ok(earlier);
         }
         let (build_id, joined, ready) = match builds::equal(&mut tx, build).await? {
             Some((id, state)) => (id, true, state == BuildState::Ready),

@@ -95,14 +95,14 @@ pub async fn page(State(app): SharedApp, headers: HeaderMap, RawQuery(query): Ra
         Ok(advice) => (StatusCode::OK, Some(advice), None),
         Err(problem) => (problem.status(), None, Some(problem.detail)),
     };
-    let picture = advice.as_ref().map(|advice| ::advice::svg(advice, |text| words::heard(text))).unwrap_or_default();
+    let picture = advice.as_ref().map(|advice| ::advice::svg(advice, words::heard)).unwrap_or_default();
     let source_builds = &app.source_builds;
     Ok(render(status, &AdvicePage { version: &assets::VERSION, channels, asked, advice, picture, trouble, source_builds }))
 }
 
 impl AdvicePage<'_> {
     /// What is chosen of a package, or else what serves most, as far as it can be built from source: the package and its flags.
-    fn from_source(&self, package: &PackageAdvice) -> Vec<(String, String)> {
+    fn to_be_built(&self, package: &PackageAdvice) -> Vec<(String, String)> {
         let name = package.package.to_string();
         if !self.source_builds.may_build(&self.asked.channel, &name) {
             return Vec::new();

@@ -24,7 +24,6 @@ use crate::db::{EndError, LeaseLost, Leased};
 use crate::secret;
 use crate::source_builds::{self, NotTaken};
 use crate::storage::is_plain_name;
-use crate::workers::Asks;
 
 /// Bytes of a batch of events, and of the largest message: an end report holds the whole plan.
 const MAX_EVENTS: usize = 4 << 20;
@@ -82,7 +81,9 @@ pub async fn lease(State(app): SharedApp, body: Body) -> Result<Response, Proble
             break Ok(StatusCode::NO_CONTENT.into_response());
         }
     };
-    asks.map(Asks::answered);
+    if let Some(asks) = asks {
+        asks.answered();
+    }
     answer
 }
 

@@ -76,9 +76,15 @@ impl Subscription {
     }
 }
 
+/// A browser's public key, as bytes and as a point of the curve, and its secret.
+struct Receiver {
+    public: Vec<u8>,
+    key: EcKey<Public>,
+    auth: Vec<u8>,
+}
+
 impl Keys {
-    /// The public key, as bytes and as a point of the curve, and the secret.
-    fn read(&self) -> Result<(Vec<u8>, EcKey<Public>, Vec<u8>), PushError> {
+    fn read(&self) -> Result<Receiver, PushError> {
         let bytes = |text: &str| BASE64.decode(text.trim_end_matches('=')).map_err(|_| PushError::BadKeys);
         let (public, auth) = (bytes(&self.p256dh)?, bytes(&self.auth)?);
         if auth.len() != 16 || public.len() != 65 {
@@ -88,7 +94,7 @@ impl Keys {
         let point = EcPoint::from_bytes(&group, &public, &mut *BigNumContext::new()?)?;
         let key = EcKey::from_public_key(&group, &point)?;
         key.check_key()?;
-        Ok((public, key, auth))
+        Ok(Receiver { public, key, auth })
     }
 }
 
@@ -222,14 +228,14 @@ fn fresh() -> Result<Fresh, PushError> {
 
 /// Encrypts a message for a browser: RFC 8291, section 3.4, in the form of RFC 8188, section 2.
 fn encrypt(to: &Subscription, message: &[u8], fresh: &Fresh) -> Result<Vec<u8>, PushError> {
-    let (theirs, their_key, auth) = to.keys.read()?;
+    let theirs = to.keys.read()?;
     let ours = fresh.key.public_key().to_bytes(&*p256()?, PointConversionForm::UNCOMPRESSED, &mut *BigNumContext::new()?)?;
-    let (own, peer) = (PKey::from_ec_key(fresh.key.clone())?, PKey::from_ec_key(their_key)?);
+    let (own, peer) = (PKey::from_ec_key(fresh.key.clone())?, PKey::from_ec_key(theirs.key)?);
     let mut deriver = Deriver::new(&own)?;
     deriver.set_peer(&peer)?;
     let shared = deriver.derive_to_vec()?;
     // HKDF (RFC 5869) with outputs of at most one block: each is one HMAC.
-    let material = mac(&mac(&auth, &[&shared]), &[b"WebPush: info\0", &theirs, &ours, &[1]]);
+    let material = mac(&mac(&theirs.auth, &[&shared]), &[b"WebPush: info\0", &theirs.public, &ours, &[1]]);
     let random = mac(&fresh.salt, &[&material]);
     let key = mac(&random, &[b"Content-Encoding: aes128gcm\0", &[1]]);
     let nonce = mac(&random, &[b"Content-Encoding: nonce\0", &[1]]);

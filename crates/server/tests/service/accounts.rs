@@ -141,8 +141,9 @@ fn a_link_logs_in_once_and_says_nothing_of_who_is_known() {
     mail.wait_for("nobody@example.org");
     link_for(&site, &mail, "marker@example.org");
     assert_eq!(mail.to("larry@example.org").len(), 4, "not more than so many an hour");
-    let many = (0..40).map(|i| Browser::default().post(&site, "/log-in/mail", &[("email", &format!("u{i}@example.org"))]).status);
-    assert_eq!(many.last(), Some(429));
+    let asks = |i| Browser::default().post(&site, "/log-in/mail", &[("email", &format!("u{i}@example.org"))]).status;
+    let many: Vec<u16> = (0..40).map(asks).collect();
+    assert_eq!(many.last(), Some(&429));
 
     // A link that is too old, and a session.
     let database = backend::of(&path).database;

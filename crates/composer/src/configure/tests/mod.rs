@@ -340,7 +340,7 @@ fn an_sshd_that_makes_its_own_keys_is_left_alone() {
     for (keys, ours) in [(None, true), (Some("[Service]\nType=oneshot\nExecStart=/usr/bin/ssh-keygen -A\n"), false)] {
         let mut root = Root::systemd();
         root.put("usr/lib/systemd/system/sshd.service", sshd);
-        keys.iter().for_each(|keys| root.put("usr/lib/systemd/system/sshdgenkeys.service", *keys));
+        keys.iter().for_each(|keys| root.put("usr/lib/systemd/system/sshdgenkeys.service", keys));
         root.configure(&System::default(), &["sshd"]).unwrap();
         assert_eq!(root.tree.contains("usr/lib/systemd/system/hatchery-sshkeys.service"), ours);
     }
