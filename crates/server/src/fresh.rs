@@ -158,6 +158,7 @@ async fn place(app: &App, row: &FreshRow, last: &OrderRow, order: &Order, prepar
         language: last.language,
         idempotency_key: Some(&key),
         request_hash: &key,
+        most: None,
     };
     match app.db.place(&new_order, &build).await? {
         Placed::New { build, .. } => {
@@ -168,5 +169,6 @@ async fn place(app: &App, row: &FreshRow, last: &OrderRow, order: &Order, prepar
         }
         Placed::Repeated { order } => Ok(order),
         Placed::KeyReused => Err(Refusal::KeyReused),
+        Placed::TooMany(reached) => Err(app.too_many(reached)),
     }
 }

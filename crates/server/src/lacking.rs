@@ -144,10 +144,9 @@ async fn plan(app: &App, row: &LackingRow, planned: Planned) -> Result<(), Refus
         return fail(app, row, unplannable(&refusal.to_string())).await;
     }
     let prepared = Prepared::new(planned, &row.order)?.expected(app).await?;
-    let orders = app.db.planned(&row.id, &prepared.build(&row.order)).await?;
+    let told = app.db.planned(&row.id, &prepared.build(&row.order)).await?;
     tracing::info!(build = row.id, "planned with what was built from source");
     app.bus.state_changed(&row.id);
-    let told: Vec<(String, String)> = orders.into_iter().map(|order| (order, row.id.clone())).collect();
     orders::promise(app, &told, &*app.outlook().await?).await?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
 use crate::clock::now;
+use crate::db::{Most, Reached};
 use crate::orders::Refusal;
 
 /// An hour. Seconds.
@@ -200,35 +201,38 @@ impl App {
         })
     }
 
+    /// How much may be taken of the site by orders.
+    pub fn most(&self) -> Most {
+        let limits = &self.config.limits;
+        Most { per_hour: Some((limits.site_orders_per_hour, limits.orders_per_hour)), ..self.most_again() }
+    }
+
+    /// How much may be taken by builds that are made again for orders of old.
+    pub fn most_again(&self) -> Most {
+        Most { waiting: self.config.max_waiting, per_hour: None, open: self.config.limits.open_orders }
+    }
+
     /// Whether this user may order now.
     pub async fn may_order(&self, user: &str) -> Result<(), Refusal> {
-        let limits = &self.config.limits;
-        if let Some(at) = self.db.nth_last_order("", limits.site_orders_per_hour).await? {
-            let limited =
-                until(at, format!("this site takes at most {} orders an hour, and had so many", limits.site_orders_per_hour));
-            limited.map_or(Ok(()), |limited| Err(Refusal::Limited(limited)))?;
-        }
-        if user.is_empty() {
-            return Ok(());
-        }
-        if let Some(at) = self.db.nth_last_order(user, limits.orders_per_hour).await? {
-            let limited = until(
-                at,
-                format!(
-                    "this site takes at most {} orders an hour from one user, and had so many from you",
-                    limits.orders_per_hour
+        self.db.reached(user, &self.most()).await?.map_or(Ok(()), |reached| Err(self.too_many(reached)))
+    }
+
+    /// What is said of a limit that was reached.
+    pub fn too_many(&self, reached: Reached) -> Refusal {
+        let (of_all, of_user) = (self.config.limits.site_orders_per_hour, self.config.limits.orders_per_hour);
+        Refusal::Limited(match reached {
+            Reached::Waiting(waiting) => return Refusal::QueueFull { waiting },
+            Reached::OfAll(at) => until(at, format!("this site takes at most {of_all} orders an hour, and had so many")),
+            Reached::OfUser(at) => {
+                until(at, format!("this site takes at most {of_user} orders an hour from one user, and had so many from you"))
+            }
+            Reached::Open(open) => Limited {
+                reason: format!(
+                    "{open} of your orders wait or are being built, which is all this site takes of one user at a time; cancel one, or wait until one is done"
                 ),
-            );
-            limited.map_or(Ok(()), |limited| Err(Refusal::Limited(limited)))?;
-        }
-        let open = self.db.open_orders(user).await?;
-        if open >= u64::from(limits.open_orders) {
-            let reason = format!(
-                "{open} of your orders wait or are being built, which is all this site takes of one user at a time; cancel one, or wait until one is done"
-            );
-            return Err(Refusal::Limited(Limited { reason, retry_after: 120 }));
-        }
-        Ok(())
+                retry_after: 120,
+            },
+        })
     }
 
     /// The right of this user to one more download.
@@ -246,10 +250,10 @@ impl App {
 }
 
 /// Orders that are too many until the one of `at` is an hour old.
-fn until(at: i64, reason: String) -> Option<Limited> {
-    let seconds = u32::try_from(at.saturating_add(HOUR).saturating_sub(now())).ok().filter(|seconds| *seconds > 0)?;
+fn until(at: i64, reason: String) -> Limited {
+    let seconds = u32::try_from(at.saturating_add(HOUR).saturating_sub(now())).unwrap_or(0).max(1);
     let minutes = seconds.div_ceil(60);
-    Some(Limited { reason: format!("{reason}; please order again in {minutes} minutes"), retry_after: seconds })
+    Limited { reason: format!("{reason}; please order again in {minutes} minutes"), retry_after: seconds }
 }
 
 #[cfg(test)]
@@ -281,9 +285,9 @@ mod tests {
 
     #[test]
     fn the_hour_is_told_in_minutes() {
-        let limited = until(now() - HOUR + 90, "many".into()).unwrap();
+        let limited = until(now() - HOUR + 90, "many".into());
         assert!((89..=91).contains(&limited.retry_after), "{limited:?}");
         assert!(limited.reason.ends_with("in 2 minutes"), "{limited}");
-        assert_eq!(until(now() - HOUR - 1, String::new()), None);
+        assert_eq!(until(now() - HOUR - 1, String::new()).retry_after, 1);
     }
 }

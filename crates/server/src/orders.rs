@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::catalogue::Planned;
 use crate::client::Client;
 use crate::clock;
-use crate::db::{Access, Gate, Lacking, NewBuild, NewOrder, NewPromise, Placed};
+use crate::db::{Access, Again, Gate, Lacking, NewBuild, NewOrder, NewPromise, Placed};
 use crate::demands;
 use crate::lacking::{self, Sources};
 use crate::limits::Limited;
@@ -155,7 +155,7 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
     if let Some(key) = &key
         && let Some(earlier) = app.db.repeated(key, &request_hash).await?
     {
-        return answer(earlier, String::new());
+        return answer(app, earlier, String::new());
     }
     if app.db.gate().await? == Gate::Draining {
         return Err(Refusal::Closed);
@@ -166,10 +166,6 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
     let user = client.user(&app.secret);
     app.may_plan(&user).await?;
     app.may_order(&user).await?;
-    let (waiting, _) = app.db.queue_length().await?;
-    if waiting >= app.config.max_waiting {
-        return Err(Refusal::QueueFull { waiting });
-    }
     let prepared = match app.catalogue.plan(order).await {
         Ok(planned) => {
             check_size(app, &planned.plan)?;
@@ -202,6 +198,8 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
         language: words::language(),
         idempotency_key: key.as_deref(),
         request_hash: &request_hash,
+        // Others may have ordered while this was planned.
+        most: Some(&app.most()),
     };
     let placed = app.db.place(&new_order, &prepared.build(order)).await?;
     if let Placed::New { build, joined } = &placed {
@@ -213,7 +211,7 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
             demands::note(app, &prepared.planned.channel.config.name, order, &[]).await?;
         }
     }
-    answer(placed, order_id)
+    answer(app, placed, order_id)
 }
 
 /// Whether the site makes systems so large.
@@ -226,12 +224,15 @@ pub fn check_size(app: &App, plan: &Plan) -> Result<(), Refusal> {
 }
 
 /// Has an order's build made again that failed or expired. Whether there was anything to make again.
-pub async fn again(app: &App, order: &str) -> Result<bool, Refusal> {
+pub async fn again(app: &App, order: &str, client: &Client) -> Result<bool, Refusal> {
     if app.db.gate().await? == Gate::Draining {
         return Err(Refusal::Closed);
     }
-    let Some(build) = app.db.order_again(order).await? else {
-        return Ok(false);
+    app.may_plan(&client.user(&app.secret)).await?;
+    let build = match app.db.order_again(order, &app.most_again()).await? {
+        Again::Queued(build) => build,
+        Again::Nothing => return Ok(false),
+        Again::TooMany(reached) => return Err(app.too_many(reached)),
     };
     tracing::info!(order = number(order), build, "to be built again");
     app.bus.state_changed(&build);
@@ -267,11 +268,12 @@ pub async fn order_of_form(app: &App, key: &str) -> Result<Option<String>, Refus
     Ok(app.db.order_of_key(&hash("hatchery idempotency key", [key])).await?)
 }
 
-fn answer(placed: Placed, order: String) -> Result<Taken, Refusal> {
+fn answer(app: &App, placed: Placed, order: String) -> Result<Taken, Refusal> {
     match placed {
         Placed::New { .. } => Ok(Taken { order, repeated: false }),
         Placed::Repeated { order } => Ok(Taken { order, repeated: true }),
         Placed::KeyReused => Err(Refusal::KeyReused),
+        Placed::TooMany(reached) => Err(app.too_many(reached)),
     }
 }
 

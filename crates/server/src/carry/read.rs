@@ -160,7 +160,7 @@ async fn images(config: &Config, from: &Path) -> Result<u64, CarryError> {
                     }
                     incoming.write(buffer.get(..read).unwrap_or_default()).await.map_err(CarryError::Store)?;
                 }
-                incoming.keep(&name).await.map_err(CarryError::Store)?;
+                incoming.keep().await.map_err(CarryError::Store)?;
                 count += 1;
             }
         }

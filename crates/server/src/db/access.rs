@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Db, Result, from_json, to_i64, to_json, to_u64};
+use super::{Db, Result, from_json, to_json};
 use crate::clock::now;
 
 /// Who may order.
@@ -99,28 +99,5 @@ impl Db {
         rows.into_iter()
             .map(|(name, role, created, hash)| Ok(TokenRow { name, role: from_json(&role)?, created, hash }))
             .collect()
-    }
-
-    /// When the `nth` last order was placed, counted from 1: by this user, or by anybody where none is named.
-    pub async fn nth_last_order(&self, user: &str, nth: u32) -> Result<Option<i64>> {
-        let of_user = "SELECT created FROM orders WHERE \"user\" = $1 ORDER BY created DESC LIMIT 1 OFFSET $2";
-        let of_all = "SELECT created FROM orders WHERE $1 = '' ORDER BY created DESC LIMIT 1 OFFSET $2";
-        sqlx::query_scalar(if user.is_empty() { of_all } else { of_user })
-            .bind(user)
-            .bind(to_i64(u64::from(nth.saturating_sub(1))))
-            .fetch_optional(&self.pool)
-            .await
-    }
-
-    /// Orders of a user that wait or are built.
-    pub async fn open_orders(&self, user: &str) -> Result<u64> {
-        let count: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM orders o JOIN builds b ON b.id = o.build
-             WHERE o.\"user\" = $1 AND o.cancelled IS NULL AND b.state IN ('waiting', 'building')",
-        )
-        .bind(user)
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(to_u64(count))
     }
 }

@@ -285,7 +285,9 @@ impl Db {
     pub async fn recent(&self, limit: u32) -> Result<Vec<Build>> {
         sqlx::query_as(build!(
             "",
-            "builds b ORDER BY CASE b.state WHEN 'building' THEN 0 WHEN 'waiting' THEN 1 ELSE 2 END,
+            "builds b WHERE b.state IN ('waiting', 'building')
+                OR b.id IN (SELECT e.id FROM builds e WHERE e.ended IS NOT NULL ORDER BY e.ended DESC LIMIT $1)
+             ORDER BY CASE b.state WHEN 'building' THEN 0 WHEN 'waiting' THEN 1 ELSE 2 END,
                       CASE WHEN b.state = 'waiting' THEN b.place END, b.ended DESC NULLS LAST, b.place DESC
              LIMIT $1"
         ))

@@ -84,11 +84,7 @@ impl Db {
 
     /// A look at all tables at one moment, for [`Snapshot::dump`].
     pub async fn snapshot(&self) -> Result<Snapshot> {
-        let mut tx = self.pool.begin().await?;
-        if self.system == System::Postgres {
-            sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await?;
-        }
-        Ok(Snapshot(tx))
+        Ok(Snapshot(self.at_one_moment().await?))
     }
 
     /// Fills tables that are there and empty of orders with rows, all of them or none: `tables` in an order in which those that others refer to

@@ -1,7 +1,8 @@
 //! How long images are kept, and building again what failed or is gone.
 
 use super::outbox::{self, NoticeKind};
-use super::{BuildState, Db, Result, Writing, builds, from_json, lacking};
+use super::queue::REMEMBERED;
+use super::{BuildState, Db, Most, Reached, Result, Writing, builds, from_json, lacking, taking};
 use crate::clock::now;
 
 /// How long images are kept, in seconds from when they were ready or ordered.
@@ -63,19 +64,22 @@ impl Db {
     }
 
     /// Has the build of an order made again that failed or expired: from its lock where there is one, so that it is the same image.
-    /// An equal build that waits, runs or is ready serves instead. Returns the build, or none when there is nothing to make again.
-    pub async fn order_again(&self, order: &str) -> Result<Option<String>> {
+    /// An equal build that waits, runs or is ready serves instead.
+    pub async fn order_again(&self, order: &str, most: &Most) -> Result<Again> {
         let mut tx = self.write().await?;
-        let old: Option<String> = sqlx::query_scalar(
-            "SELECT b.id FROM orders o JOIN builds b ON b.id = o.build
+        let old: Option<(String, String)> = sqlx::query_as(
+            "SELECT b.id, o.\"user\" FROM orders o JOIN builds b ON b.id = o.build
              WHERE o.id = $1 AND o.cancelled IS NULL AND (b.state = 'failed' OR b.expired IS NOT NULL)",
         )
         .bind(order)
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(old) = old else {
-            return Ok(None);
+        let Some((old, user)) = old else {
+            return Ok(Again::Nothing);
         };
+        if let Some(reached) = taking::reached(&mut tx, &user, most).await? {
+            return Ok(Again::TooMany(reached));
+        }
         let equal: Option<(String, String)> = sqlx::query_as(
             "SELECT n.id, n.state FROM builds n JOIN builds b
                ON n.join_key = b.join_key AND n.formats = b.formats AND n.system = b.system AND n.arch = b.arch
@@ -98,15 +102,18 @@ impl Db {
             .bind(order)
             .execute(&mut *tx)
             .await?;
-        // Whoever asks again is told again.
-        for table in ["DELETE FROM outbox WHERE order_id = $1", "DELETE FROM promises WHERE order_id = $1"] {
+        // Whoever asks again is told again. Whether an address is the right one is asked all the same.
+        for table in [
+            "DELETE FROM outbox WHERE order_id = $1 AND kind NOT IN ('confirm', 'answered')",
+            "DELETE FROM promises WHERE order_id = $1",
+        ] {
             sqlx::query(table).bind(order).execute(&mut *tx).await?;
         }
         if is_ready {
             outbox::tell_order(&mut tx, order, NoticeKind::Ready).await?;
         }
         tx.commit().await?;
-        Ok(Some(build))
+        Ok(Again::Queued(build))
     }
 
     /// Has a failed build made again, for all who ordered it. Whether there was such a build.
@@ -168,14 +175,35 @@ impl Db {
 
     /// Sets it.
     pub async fn set_gate(&self, gate: Gate) -> Result<()> {
+        let mut tx = self.write().await?;
+        if gate == Gate::Paused {
+            // What was said of their times counted on a queue that goes on.
+            sqlx::query(
+                "DELETE FROM promises WHERE ended IS NULL
+                 AND order_id IN (SELECT o.id FROM orders o JOIN builds b ON b.id = o.build WHERE b.state = 'waiting')",
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
         sqlx::query(
             "INSERT INTO settings (name, value) VALUES ('queue', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         )
         .bind(super::to_json(&gate)?)
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
-        Ok(())
+        tx.commit().await
     }
+}
+
+/// What became of an order whose build was to be made again.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It has this build now, which waits, runs or is ready.
+    Queued(String),
+    /// Its build neither failed nor expired.
+    Nothing,
+    /// There is no more to be taken.
+    TooMany(Reached),
 }
 
 /// Where the operator wants a build.
@@ -198,8 +226,20 @@ pub enum Gate {
     Draining,
 }
 
-/// Puts an ended build back into the queue, with the plan that its lock is.
+/// Puts an ended build back into the queue, with the plan that its lock is. What was said of its time counts no more; what it took does.
 async fn requeue(tx: &mut Writing, build: &str) -> Result<()> {
+    sqlx::query(
+        "UPDATE builds SET spent = CASE WHEN spent_until > $1 THEN spent ELSE 0 END + ended - started, spent_until = ended
+         WHERE id = $2 AND started IS NOT NULL AND ended >= started",
+    )
+    .bind(now() - REMEMBERED)
+    .bind(build)
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query("DELETE FROM promises WHERE ended IS NULL AND order_id IN (SELECT id FROM orders WHERE build = $1)")
+        .bind(build)
+        .execute(&mut **tx)
+        .await?;
     sqlx::query(
         "UPDATE builds SET state = 'waiting', plan = coalesce(locked_plan, plan), expired = NULL, ended = NULL, started = NULL,
                 failure = NULL, cancel = 0, forgiven = attempts, lease = NULL, lease_expires = NULL, progress = '[]',

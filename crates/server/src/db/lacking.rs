@@ -4,7 +4,9 @@ use contract::{Failure, Order, System};
 use serde::{Deserialize, Serialize};
 
 use super::ending::fail;
-use super::{BuildState, Db, NewBuild, Result, SourceBuild, Writing, builds, from_json, log, to_i64, to_json};
+use super::{
+    BuildState, Db, NewBuild, NoticeKind, Result, SourceBuild, Writing, builds, from_json, log, outbox, to_i64, to_json,
+};
 
 /// What a build that is not planned yet is kept with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,11 +96,27 @@ impl Db {
         Ok(waits)
     }
 
-    /// Gives a build the plan that it waited for. The orders that want it; none where it waits no more.
-    pub async fn planned(&self, build: &str, planned: &NewBuild<'_>) -> Result<Vec<String>> {
+    /// Gives a build the plan that it waited for; or its orders to an equal build, if there is one by now. The orders that want it, with the build
+    /// that they have; none where it waits no more.
+    pub async fn planned(&self, build: &str, planned: &NewBuild<'_>) -> Result<Vec<(String, String)>> {
         let mut tx = self.write().await?;
         if !still_lacks(&mut tx, build).await? {
             return Ok(Vec::new());
+        }
+        let orders: Vec<String> = sqlx::query_scalar("SELECT id FROM orders WHERE build = $1 AND cancelled IS NULL")
+            .bind(build)
+            .fetch_all(&mut *tx)
+            .await?;
+        let with = |build: &str| orders.iter().map(|order| (order.clone(), build.to_owned())).collect();
+        if let Some((equal, state)) = builds::equal(&mut tx, planned).await? {
+            join(&mut tx, build, &equal).await?;
+            if state == BuildState::Ready {
+                for order in &orders {
+                    outbox::tell_order(&mut tx, order, NoticeKind::Ready).await?;
+                }
+            }
+            tx.commit().await?;
+            return Ok(with(&equal));
         }
         sqlx::query(
             "UPDATE builds SET lacking = NULL, join_key = $1, channel = $2, image_name = $3, notice = $4, plan = $5, plan_bytes = $6,
@@ -119,12 +137,8 @@ impl Db {
         .execute(&mut *tx)
         .await?;
         log::append(&mut tx, build, ["— all packages are there; the order is planned and waits for a worker —"]).await?;
-        let orders = sqlx::query_scalar("SELECT id FROM orders WHERE build = $1 AND cancelled IS NULL")
-            .bind(build)
-            .fetch_all(&mut *tx)
-            .await?;
         tx.commit().await?;
-        Ok(orders)
+        Ok(with(build))
     }
 
     /// Ends a build that cannot be planned. Whether it still waited for that.
@@ -146,6 +160,12 @@ async fn still_lacks(tx: &mut Writing, build: &str) -> Result<bool> {
             .fetch_optional(&mut **tx)
             .await?;
     Ok(found.is_some())
+}
+
+/// Whoever ordered a build that waits has another from now on.
+async fn join(tx: &mut Writing, build: &str, other: &str) -> Result<()> {
+    sqlx::query("UPDATE orders SET build = $1 WHERE build = $2").bind(other).bind(build).execute(&mut **tx).await?;
+    builds::cancel(tx, build).await.map(drop)
 }
 
 /// Notes what a build waits for.

@@ -44,6 +44,15 @@ pub struct Upload {
     pub digests: Digests,
 }
 
+/// What became of a file that a worker has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uploaded {
+    Noted,
+    /// Another of this name was noted before.
+    Differs,
+    LeaseLost,
+}
+
 /// Which of a build's files must stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilesToKeep {
@@ -190,13 +199,13 @@ impl Db {
         Ok(Ok(Recorded { cancel: cancel != 0, worker }))
     }
 
-    /// Notes a file that was sent completely under a lease. `false` when the lease was lost meanwhile.
-    pub async fn record_upload(&self, build: &str, lease: &str, upload: &Upload) -> Result<bool> {
+    /// Notes a file that was sent completely under a lease. The same may be sent twice.
+    pub async fn record_upload(&self, build: &str, lease: &str, upload: &Upload) -> Result<Uploaded> {
         let done = sqlx::query(
             "INSERT INTO uploads (build, attempt, name, size, sha256, sha512, blake2b)
              SELECT id, attempts, $1, $2, $3, $4, $5 FROM builds WHERE id = $6 AND lease = $7 AND state = 'building'
-             ON CONFLICT (build, attempt, name) DO UPDATE
-             SET size = excluded.size, sha256 = excluded.sha256, sha512 = excluded.sha512, blake2b = excluded.blake2b",
+             ON CONFLICT (build, attempt, name) DO UPDATE SET size = excluded.size
+             WHERE uploads.sha512 = excluded.sha512 AND uploads.blake2b = excluded.blake2b",
         )
         .bind(&upload.name)
         .bind(to_i64(upload.digests.size))
@@ -207,7 +216,11 @@ impl Db {
         .bind(lease)
         .execute(&self.pool)
         .await?;
-        Ok(done.rows_affected() == 1)
+        if done.rows_affected() == 1 {
+            return Ok(Uploaded::Noted);
+        }
+        let held = self.attempt_of_lease(build, lease).await?;
+        Ok(held.map_or(Uploaded::LeaseLost, |_| Uploaded::Differs))
     }
 
     /// Which of this build's files are still needed.

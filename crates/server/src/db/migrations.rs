@@ -9,7 +9,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use super::{Db, System};
 
 /// The version of the tables that this server works with.
-pub const NEWEST: i64 = 20;
+pub const NEWEST: i64 = 22;
 
 /// What only newer servers work with.
 const NEWER: i64 = NEWEST + 1;
@@ -73,6 +73,8 @@ const POSTGRES: &[Step] = &[
     (18, "source_builds", sql!("postgres/0018_source_builds.sql"), Some(sql!("postgres/0018_source_builds.down.sql"))),
     (19, "lacking", sql!("postgres/0019_lacking.sql"), Some(sql!("postgres/0019_lacking.down.sql"))),
     (20, "links", sql!("postgres/0020_links.sql"), Some(sql!("postgres/0020_links.down.sql"))),
+    (21, "spent", sql!("postgres/0021_spent.sql"), Some(sql!("postgres/0021_spent.down.sql"))),
+    (22, "vouched", sql!("postgres/0022_vouched.sql"), Some(sql!("postgres/0022_vouched.down.sql"))),
 ];
 
 const SQLITE: &[Step] = &[
@@ -96,6 +98,8 @@ const SQLITE: &[Step] = &[
     (18, "source_builds", sql!("sqlite/0018_source_builds.sql"), Some(sql!("sqlite/0018_source_builds.down.sql"))),
     (19, "lacking", sql!("sqlite/0019_lacking.sql"), Some(sql!("sqlite/0019_lacking.down.sql"))),
     (20, "links", sql!("sqlite/0020_links.sql"), Some(sql!("sqlite/0020_links.down.sql"))),
+    (21, "spent", sql!("sqlite/0021_spent.sql"), Some(sql!("sqlite/0021_spent.down.sql"))),
+    (22, "vouched", sql!("sqlite/0022_vouched.sql"), Some(sql!("sqlite/0022_vouched.down.sql"))),
 ];
 
 impl Db {

@@ -7,7 +7,7 @@ use contract::{Artifact, Failure, Format, Order, Plan, Step, System};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::{Db, EndError, MAX_ATTEMPTS, NewBuild, NewOrder, Placed, Upload};
+use super::{Again, Db, EndError, MAX_ATTEMPTS, Most, NewBuild, NewOrder, Placed, Upload, Uploaded};
 use crate::clock;
 
 const TTL: i64 = 60;
@@ -207,6 +207,7 @@ async fn place(db: &Db, model: &mut Model, image: u8) {
         user: "",
         idempotency_key: None,
         request_hash: "",
+        most: None,
     };
     let key = format!("image{image}");
     let build = NewBuild {
@@ -330,10 +331,9 @@ async fn cancel(db: &Db, model: &mut Model, order: usize) {
 async fn again(db: &Db, model: &mut Model, order: usize) {
     let Some(placing) = model.orders.get(order).cloned() else { return };
     let possible = !placing.cancelled && model.builds[placing.build].state == "failed";
-    let got = db.order_again(&placing.id).await.unwrap();
-    assert_eq!(got.is_some(), possible);
+    let got = db.order_again(&placing.id, &Most { waiting: u64::MAX, per_hour: None, open: u32::MAX }).await.unwrap();
     if !possible {
-        return;
+        return assert_eq!(got, Again::Nothing);
     }
     let old = placing.build;
     let at = equal(model, model.builds[old].image).unwrap_or_else(|| {
@@ -341,7 +341,7 @@ async fn again(db: &Db, model: &mut Model, order: usize) {
         (build.state, build.cancel, build.forgiven, build.lease) = ("waiting", false, build.attempts, String::new());
         old
     });
-    assert_eq!(got.unwrap(), model.builds[at].id);
+    assert_eq!(got, Again::Queued(model.builds[at].id.clone()));
     model.builds[old].orders.retain(|o| *o != order);
     model.builds[at].orders.push(order);
     model.orders[order].build = at;
@@ -371,7 +371,8 @@ async fn step(db: &Db, model: &mut Model, op: &Op) {
         Op::Upload { worker } => {
             let Some((at, lease, valid)) = model.holds(worker) else { return };
             let upload = Upload { name: "x.zip".into(), digests: Digests::of(b"image") };
-            assert_eq!(db.record_upload(&model.builds[at].id, &lease, &upload).await.unwrap(), valid);
+            let noted = db.record_upload(&model.builds[at].id, &lease, &upload).await.unwrap();
+            assert_eq!(noted, if valid { Uploaded::Noted } else { Uploaded::LeaseLost });
             model.builds[at].sent |= valid;
         }
         Op::End { worker, how } => end(db, model, worker, how).await,

@@ -4,7 +4,9 @@ use contract::Order;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Executor, FromRow, Row as _};
 
-use super::{Build, BuildState, Db, NewBuild, Result, addresses, builds, from_json, lacking, outbox, to_json};
+use super::{
+    Build, BuildState, Db, Most, NewBuild, Reached, Result, addresses, builds, from_json, lacking, outbox, taking, to_json,
+};
 use crate::clock::now;
 use crate::words::Language;
 
@@ -29,6 +31,8 @@ pub struct NewOrder<'a> {
     pub idempotency_key: Option<&'a str>,
     /// Hash of the request, to tell a repetition from another order under the same key.
     pub request_hash: &'a str,
+    /// How much may be taken of the site; none where that was looked at otherwise.
+    pub most: Option<&'a Most>,
 }
 
 /// What became of a request to keep an order.
@@ -40,6 +44,8 @@ pub enum Placed {
     Repeated { order: String },
     /// The key was used before for something else.
     KeyReused,
+    /// There is no more to be taken.
+    TooMany(Reached),
 }
 
 /// A kept order.
@@ -86,6 +92,11 @@ impl Db {
             && let Some(earlier) = repeated(&mut *tx, key, order.request_hash).await?
         {
             return Ok(earlier);
+        }
+        if let Some(most) = order.most
+            && let Some(reached) = taking::reached(&mut tx, order.user, most).await?
+        {
+            return Ok(Placed::TooMany(reached));
         }
         let (build_id, joined, ready) = match builds::equal(&mut tx, build).await? {
             Some((id, state)) => (id, true, state == BuildState::Ready),

@@ -7,12 +7,14 @@ use queue::calibration::{MAX_PROMISES, Promise};
 use queue::cost::MAX_SAMPLES;
 use queue::{Foreseen, Known, Range, Sample, Sketch, Work};
 
-use super::{Db, Result, StepProgress, from_json, to_json};
+use sqlx::{Any, AnyConnection, Transaction};
+
+use super::{Db, Result, StepProgress, System, from_json, to_json};
 use crate::clock::{exact_now, now};
 use crate::work;
 
 /// What users got is remembered for so long. Seconds.
-const REMEMBERED: i64 = 6 * 3_600;
+pub(super) const REMEMBERED: i64 = 6 * 3_600;
 /// New builds of so long ago tell how many will come, and no more than so many. Seconds, and builds.
 const RECENT: i64 = 3_600;
 const MAX_RECENT: i64 = 500;
@@ -112,11 +114,29 @@ impl QueueRows {
     }
 }
 
+/// The users with builds that wait who let an image lie for a day, and have picked up none since it was there for them. Each is looked at once: one
+/// may have thousands of orders.
+async fn doubtful(tx: &mut AnyConnection) -> Result<HashSet<String>> {
+    let users: Vec<String> = sqlx::query_scalar(
+        "WITH w AS (SELECT DISTINCT o.\"user\" AS name FROM orders o JOIN builds b ON b.id = o.build
+                    WHERE b.state = 'waiting' AND o.cancelled IS NULL AND o.\"user\" <> ''),
+              u AS MATERIALIZED (SELECT w.name, coalesce((SELECT max(p.picked_up) FROM orders p WHERE p.\"user\" = w.name), 0) AS last FROM w)
+         SELECT u.name FROM u WHERE EXISTS (
+             SELECT 1 FROM orders l JOIN builds b ON b.id = l.build
+             WHERE l.\"user\" = u.name AND l.picked_up IS NULL AND l.cancelled IS NULL AND b.state = 'ready'
+               AND CASE WHEN l.since > b.ended THEN l.since ELSE b.ended END < $1
+               AND CASE WHEN l.since > b.ended THEN l.since ELSE b.ended END > u.last)",
+    )
+    .bind(now() - LEFT_BEHIND)
+    .fetch_all(tx)
+    .await?;
+    Ok(users.into_iter().collect())
+}
+
 impl Db {
     /// The queue as it is.
     pub async fn queue_rows(&self) -> Result<QueueRows> {
-        // One reader's transaction sees one moment.
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.at_one_moment().await?;
         let mut rows = QueueRows::default();
         let waiting: Vec<(String, i64, String, String, i64, String, Option<String>)> = sqlx::query_as(
             "SELECT id, place, arch, formats, rank, work, CASE WHEN source IS NULL THEN NULL ELSE channel END
@@ -128,20 +148,7 @@ impl Db {
             let (formats, work) = (from_json(&formats)?, from_json(&work)?);
             rows.waiting.push(WaitingRow { id, place, arch, formats, rank, work, wanted_by: Vec::new(), source_for });
         }
-        // A user is doubtful who let an image lie for a day and has picked up none that became ready later. Each user is looked at once:
-        // one may have thousands of orders.
-        let doubtful: Vec<String> = sqlx::query_scalar(
-            "SELECT u.name FROM (SELECT DISTINCT o.\"user\" AS name FROM orders o JOIN builds w ON w.id = o.build
-                                 WHERE w.state = 'waiting' AND o.cancelled IS NULL AND o.\"user\" <> '') u
-             WHERE EXISTS (
-                 SELECT 1 FROM orders l JOIN builds b ON b.id = l.build
-                 WHERE l.\"user\" = u.name AND l.picked_up IS NULL AND l.cancelled IS NULL AND b.state = 'ready' AND b.ended < $1
-                   AND b.ended > coalesce((SELECT max(p.picked_up) FROM orders p WHERE p.\"user\" = u.name), 0))",
-        )
-        .bind(now() - LEFT_BEHIND)
-        .fetch_all(&mut *tx)
-        .await?;
-        let doubtful: HashSet<String> = doubtful.into_iter().collect();
+        let doubtful = doubtful(&mut tx).await?;
         // An order whose mail address nobody has confirmed is doubtful too.
         let wanted: Vec<(String, String, i64, i64)> = sqlx::query_as(
             "SELECT o.build, o.\"user\", o.since,
@@ -182,7 +189,10 @@ impl Db {
         rows.served = sqlx::query_as(
             "SELECT o.\"user\", CAST(b.ended - b.started AS DOUBLE PRECISION) / (SELECT count(*) FROM orders s WHERE s.build = b.id), b.ended
              FROM builds b JOIN orders o ON o.build = b.id
-             WHERE b.ended > $1 AND b.started IS NOT NULL AND b.ended >= b.started AND o.created <= b.ended",
+             WHERE b.ended > $1 AND b.started IS NOT NULL AND b.ended >= b.started AND o.created <= b.ended
+             UNION ALL
+             SELECT o.\"user\", b.spent / (SELECT count(*) FROM orders s WHERE s.build = b.id), b.spent_until
+             FROM builds b JOIN orders o ON o.build = b.id WHERE b.spent_until > $1 AND o.created <= b.spent_until",
         )
         .bind(now() - REMEMBERED)
         .fetch_all(&mut *tx)
@@ -217,6 +227,16 @@ impl Db {
         .await?;
         rows.failed = (super::to_u64(failed), super::to_u64(ended));
         Ok(rows)
+    }
+
+    /// A transaction that reads all as it is at one moment.
+    pub(super) async fn at_one_moment(&self) -> Result<Transaction<'static, Any>> {
+        let mut tx = self.pool.begin().await?;
+        // In SQLite each does.
+        if self.system == System::Postgres {
+            sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await?;
+        }
+        Ok(tx)
     }
 
     /// The builds to learn from, oldest first.

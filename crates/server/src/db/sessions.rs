@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::{FromRow, Row as _};
 
 use super::accounts::{AccountRow, account};
-use super::{Db, Result, outbox, to_u64};
+use super::{Db, Result, Role, outbox, to_u64};
 use crate::clock::now;
 use crate::words::Language;
 
@@ -156,14 +156,17 @@ impl Db {
             .await
     }
 
-    /// A browser is logged in.
-    pub async fn add_session(&self, hash: &str, id: &str, account: &str, agent: &str) -> Result<()> {
-        sqlx::query("INSERT INTO sessions (hash, id, account, created, used, rotated, agent) VALUES ($1, $2, $3, $4, $4, $4, $5)")
+    /// A browser is logged in, by the provider if that `vouched` for its user.
+    pub async fn add_session(&self, hash: &str, id: &str, account: &str, vouched: bool, agent: &str) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO sessions (hash, id, account, created, used, rotated, agent, vouched) VALUES ($1, $2, $3, $4, $4, $4, $5, $6)",
+        )
             .bind(hash)
             .bind(id)
             .bind(account)
             .bind(now())
             .bind(agent)
+            .bind(i64::from(vouched))
             .execute(&self.pool)
             .await
             .map(drop)
@@ -172,7 +175,7 @@ impl Db {
     /// The session of a cookie.
     pub async fn session(&self, hash: &str) -> Result<Option<Session>> {
         let sql = account!(
-            "s.id AS session, s.used, s.rotated, s.hash, ",
+            "s.id AS session, s.used, s.rotated, s.hash, s.vouched, ",
             "sessions s JOIN accounts a ON a.id = s.account
              WHERE s.created > $2 AND (s.hash = $1 OR (s.previous = $1 AND s.rotated > $3))"
         );
@@ -181,11 +184,16 @@ impl Db {
         let (used, rotated): (i64, i64) = (row.try_get("used")?, row.try_get("rotated")?);
         // What the cookie was before it was changed is not changed again.
         let current = row.try_get::<String, _>("hash")? == hash;
+        let mut account = AccountRow::from_row(&row)?;
+        // What the provider said of its user may not be so any more; who logs in there again shows it anew.
+        if row.try_get::<i64, _>("vouched")? == 0 {
+            (account.issuer, account.claimed) = (None, Role::User);
+        }
         Ok(Some(Session {
             id: row.try_get("session")?,
             stale: current && rotated < now() - ROTATE,
             noted: used > now() - NOTE,
-            account: AccountRow::from_row(&row)?,
+            account,
         }))
     }
 

@@ -189,9 +189,9 @@ pub async fn cancel(State(app): SharedApp, Path(id): Path<String>) -> Result<Jso
     params(OrderId),
     responses((status = 200, description = "The order waits again", body = OrderStatus), Malformed, NotFound, Conflict, Unavailable),
 )]
-pub async fn again(State(app): SharedApp, Path(id): Path<String>) -> Result<Json<OrderStatus>, Problem> {
+pub async fn again(State(app): SharedApp, client: Client, Path(id): Path<String>) -> Result<Json<OrderStatus>, Problem> {
     find(&app, &id).await?;
-    if !orders::again(&app, &id).await? {
+    if !orders::again(&app, &id, &client).await? {
         return Err(nothing_to_build_again(find(&app, &id).await?.state));
     }
     find(&app, &id).await.map(Json)

@@ -127,7 +127,7 @@ async fn enter(app: &App, shown: &Shown<'_>, headers: &HeaderMap) -> Result<Resp
     let account = app.db.account_of(shown, &fresh, &address).await?;
     // The address counts as confirmed, so what was owed to it is due.
     app.bus.state_changed("");
-    session::begin(app, &account, headers).await
+    session::begin(app, &account, matches!(shown, Shown::Claims { .. }), headers).await
 }
 
 /// `GET /log-in/oidc`: to the provider. It is a link and no form, as the policy of these pages lets no form lead elsewhere.

@@ -122,9 +122,9 @@ pub async fn cancel(State(app): SharedApp, Path(id): Path<String>) -> Page {
 }
 
 /// `POST /orders/{id}/again`: builds again what failed or expired. Done twice it does no harm.
-pub async fn again(State(app): SharedApp, Path(id): Path<String>) -> Page {
+pub async fn again(State(app): SharedApp, client: Client, Path(id): Path<String>) -> Page {
     api::find(&app, &id).await?;
-    orders::again(&app, &id).await?;
+    orders::again(&app, &id, &client).await?;
     Ok(to_order(&id))
 }
 

@@ -15,13 +15,13 @@ use crate::secret;
 /// Bytes kept of what a browser says it is.
 const MAX_AGENT: usize = 200;
 
-/// Logs a browser in to an account: the answer leads to the account's page.
-pub async fn begin(app: &App, account: &AccountRow, headers: &HeaderMap) -> Result<Response, Problem> {
+/// Logs a browser in to an account, for which the provider vouched or not: the answer leads to the account's page.
+pub async fn begin(app: &App, account: &AccountRow, vouched: bool, headers: &HeaderMap) -> Result<Response, Problem> {
     let internal = |e: secret::NoRandomness| Problem::internal(&e);
     let (held, id) = (secret::token::<32>().map_err(internal)?, secret::token::<8>().map_err(internal)?);
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let agent: String = agent.chars().take(MAX_AGENT).collect();
-    app.db.add_session(&token_hash(&held), &id, &account.id, &agent).await?;
+    app.db.add_session(&token_hash(&held), &id, &account.id, vouched, &agent).await?;
     Ok(found("/account", [set_cookie(app, app.session_cookie(), &held, SESSION)]))
 }
 

@@ -20,7 +20,7 @@ use super::problem::Problem;
 use super::{SharedApp, broke_off, drain, read_body};
 use crate::app::App;
 use crate::attestation;
-use crate::db::{EndError, LeaseLost, Leased};
+use crate::db::{EndError, LeaseLost, Leased, Upload, Uploaded};
 use crate::secret;
 use crate::source_builds::{self, NotTaken};
 use crate::storage::is_plain_name;
@@ -224,11 +224,17 @@ pub async fn upload(
             return Err(chunks.refuse(storage(error)).await);
         }
     }
-    let upload = incoming.keep(&name).await.map_err(storage)?;
-    if !app.db.record_upload(&build, lease, &upload).await? {
-        return Err(lost());
+    let upload = Upload { name, digests: incoming.digests() };
+    // Noted before it takes its place: what is there under a name is what was hashed, whatever is sent later.
+    match app.db.record_upload(&build, lease, &upload).await? {
+        Uploaded::Noted => incoming.keep().await.map_err(storage)?,
+        Uploaded::Differs => {
+            let detail = format!("{} was sent before, and was another file then.", upload.name);
+            return Err(Problem::new(StatusCode::CONFLICT, detail));
+        }
+        Uploaded::LeaseLost => return Err(lost()),
     }
-    tracing::info!(build, name, size = upload.digests.size, "file received");
+    tracing::info!(build, name = upload.name, size = upload.digests.size, "file received");
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -7,10 +7,10 @@ mod s3;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use attest::Hasher;
+use attest::{Digests, Hasher};
 
 use crate::config::{Config, ConfigError};
-use crate::db::{FilesToKeep, Upload};
+use crate::db::FilesToKeep;
 
 /// Makes a folder that only the server's own user may look into: orders and hashes of passwords are in what it keeps.
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
@@ -121,13 +121,17 @@ impl Incoming {
         }
     }
 
+    /// The digests of what was written.
+    pub fn digests(&self) -> Digests {
+        self.hasher.clone().finish()
+    }
+
     /// Gives the file its name, once its bytes are safely kept.
-    pub async fn keep(self, name: &str) -> io::Result<Upload> {
+    pub async fn keep(self) -> io::Result<()> {
         match self.place {
-            Place::Disk(file) => file.keep().await?,
-            Place::S3(object) => object.keep().await?,
+            Place::Disk(file) => file.keep().await,
+            Place::S3(object) => object.keep().await,
         }
-        Ok(Upload { name: name.to_owned(), digests: self.hasher.finish() })
     }
 }
 
@@ -163,8 +167,8 @@ mod tests {
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
         let mut incoming = storage.receive("b", 1, "x.iso").await.unwrap();
         incoming.write(b"whole").await.unwrap();
-        let upload = incoming.keep("x.iso").await.unwrap();
-        assert_eq!(upload.digests, attest::Digests::of(b"whole"));
+        assert_eq!(incoming.digests(), Digests::of(b"whole"));
+        incoming.keep().await.unwrap();
         assert_eq!(std::fs::read(folder.join("x.iso")).unwrap(), b"whole");
         storage.remove_all_but("b", FilesToKeep::OfAttempt(2)).await.unwrap();
         assert!(!folder.exists());

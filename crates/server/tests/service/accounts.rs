@@ -53,7 +53,7 @@ fn with_accounts(port: u16, accounts: &str) -> Setup {
 }
 
 /// Asks for a link, and gives back its path.
-fn link_for(site: &Site, mail: &MailServer, email: &str) -> String {
+pub fn link_for(site: &Site, mail: &MailServer, email: &str) -> String {
     let before = mail.to(email).len();
     let asked = Browser::default().post(site, "/log-in/mail", &[("email", email)]);
     assert_eq!(asked.status, 200, "{}", asked.text());

@@ -1,10 +1,19 @@
 //! Whose turn it is, and what is said of when.
 
+use std::path::Path;
+
 use contract::Format;
 use contract::lease::EndReport;
 use serde_json::Value;
 
-use crate::common::{Setup, Site, days_go_by, failed, folder, order};
+use crate::backend::{self, execute, texts};
+use crate::common::{Setup, Site, failed, folder, operator_token, order};
+
+/// Makes everything so much older, what was said of times too. The site must not be running.
+fn days_go_by(dir: &Path, days: i64) {
+    crate::common::days_go_by(dir, days);
+    execute(&backend::of(dir).database, &format!("UPDATE promises SET made = made - {0}, ended = ended - {0}", days * 86_400));
+}
 
 /// Places an order from an address; its path in the API.
 fn order_from(site: &Site, address: &str, packages: &[&str], hostname: &str) -> String {
@@ -98,5 +107,100 @@ fn a_range_is_named_from_the_plan_on_and_compared_with_what_came() {
     let lease = site.lease().unwrap();
     assert_eq!(site.end(&lease, &EndReport::Failed { failure }).status, 204);
     assert_eq!(site.get("/api/v1/stats").json()["promises"]["orders"], 2);
+    site.stop();
+}
+
+/// The longest time that any order took of those that were named one, in seconds.
+fn longest(dir: &Path) -> f64 {
+    let found = texts(&backend::of(dir).database, "SELECT CAST(max(actual) AS TEXT) FROM promises WHERE ended IS NOT NULL");
+    found.first().expect("some order was named a time").parse().unwrap()
+}
+
+/// Builds something first, so that there is a worker of which times are known; then two orders wait that are one build.
+fn two_are_named_a_time(site: &Site, host: &str) -> [String; 2] {
+    order_from(site, "192.0.2.1", &["net-misc/openssh"], host);
+    site.build(&site.lease().unwrap());
+    let placed = ["192.0.2.2", "192.0.2.3"].map(|address| order_from(site, address, &["app-shells/bash"], host));
+    assert!(site.status(&placed[0])["ready"]["seconds"].is_u64());
+    placed
+}
+
+#[test]
+fn the_night_before_a_build_is_tried_again_is_no_lesson_about_times() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let [first, second] = two_are_named_a_time(&site, "one");
+    assert_eq!(site.end(&site.lease().unwrap(), &failed()).status, 204);
+    site.stop();
+    days_go_by(&path, 1);
+
+    let site = Site::start(&path);
+    assert_eq!(site.post(&format!("{first}/again"), "text/plain", "").status, 200);
+    site.build(&site.lease().unwrap());
+    assert_eq!(site.state(&second), "ready");
+    two_are_named_a_time(&site, "two");
+    site.build(&site.lease().unwrap());
+    assert!(longest(&path) < 3_600.0, "{} s", longest(&path));
+    site.stop();
+}
+
+#[test]
+fn what_waited_while_the_operator_held_the_queue_is_no_lesson_about_times() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let [first, _] = two_are_named_a_time(&site, "one");
+    let bearer = format!("Bearer {}", operator_token(&path));
+    let act = |site: &Site, what: &str| {
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+        let answer = site.post_with("/api/v1/operator/queue", &format!("{{\"action\": \"{what}\"}}"), &headers);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    act(&site, "pause");
+    site.stop();
+    days_go_by(&path, 1);
+
+    let site = Site::start(&path);
+    act(&site, "open");
+    site.build(&site.lease().unwrap());
+    assert_eq!(site.state(&first), "ready");
+    two_are_named_a_time(&site, "two");
+    site.build(&site.lease().unwrap());
+    assert!(longest(&path) < 3_600.0, "{} s", longest(&path));
+    site.stop();
+}
+
+#[test]
+fn who_has_an_old_image_since_a_moment_has_not_left_it() {
+    let (_dir, path) = folder();
+    let site = Site::start_with(&path, &behind_proxy());
+    order_from(&site, "192.0.2.1", &["app-shells/bash"], "same");
+    site.build(&site.lease().unwrap());
+    site.stop();
+    days_go_by(&path, 2);
+
+    let site = Site::start_with(&path, &behind_proxy());
+    let joined = order_from(&site, "192.0.2.2", &["app-shells/bash"], "same");
+    assert_eq!(site.state(&joined), "ready");
+    let own = order_from(&site, "192.0.2.2", &["dev-vcs/git"], "own");
+    let later = order_from(&site, "192.0.2.3", &["dev-vcs/git"], "later");
+    let positions = [&own, &later].map(|order| site.status(order)["position"].as_u64());
+    assert_eq!(positions, [Some(1), Some(2)], "who came first is first");
+    site.stop();
+}
+
+#[test]
+fn what_a_failed_build_took_is_not_forgotten_when_it_is_tried_again() {
+    let (_dir, path) = folder();
+    let site = Site::start_with(&path, &behind_proxy());
+    let failing = order_from(&site, "192.0.2.1", &["app-shells/bash"], "failing");
+    assert_eq!(site.end(&site.lease().unwrap(), &failed()).status, 204);
+    site.stop();
+    execute(&backend::of(&path).database, "UPDATE builds SET started = started - 1200");
+
+    let site = Site::start_with(&path, &behind_proxy());
+    assert_eq!(site.post(&format!("{failing}/again"), "text/plain", "").status, 200);
+    let other = order_from(&site, "192.0.2.2", &["dev-vcs/git"], "other");
+    let positions = [&failing, &other].map(|order| site.status(order)["position"].as_u64());
+    assert_eq!(positions, [Some(2), Some(1)], "the other has had nothing yet");
     site.stop();
 }

@@ -3,7 +3,7 @@
 use contract::{Format, Order};
 use serde_json::{Value, json};
 
-use crate::common::{Answer, Setup, Site, folder, operator_token, order};
+use crate::common::{Answer, Setup, Site, failed, folder, operator_token, order};
 
 fn wish(hostname: &str) -> Order {
     let mut wish = order(&["app-shells/bash"], &[Format::Zip]);
@@ -167,5 +167,35 @@ fn on_trial_only_invited_users_order() {
     assert_eq!(order_with(&site, &[("Cookie", &cookie)], "e").status, 403);
     assert_eq!(act(&site, &second, json!({ "action": "everybody" })).status, 200);
     assert_eq!(order_with(&site, &[], "f").status, 201);
+    site.stop();
+}
+
+#[test]
+fn orders_that_come_at_once_are_counted_one_by_one() {
+    let (_dir, path) = folder();
+    let site = Site::start_with(&path, &limits("open_orders = 5"));
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let site = &site;
+        let all: Vec<_> = (0..40).map(|i| scope.spawn(move || order_from(site, "192.0.2.1", &format!("h{i}")).status)).collect();
+        all.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 5, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 35, "{statuses:?}");
+    site.stop();
+}
+
+#[test]
+fn what_is_built_again_counts_as_what_is_ordered() {
+    let (_dir, path) = folder();
+    let site = Site::start_with(&path, &limits("open_orders = 2"));
+    let first = order_from(&site, "192.0.2.1", "first").header("location").to_owned();
+    assert_eq!(site.end(&site.lease().unwrap(), &failed()).status, 204);
+    let open = ["second", "third"].map(|host| order_from(&site, "192.0.2.1", host).header("location").to_owned());
+    let again = || site.post(&format!("{first}/again"), "text/plain", "");
+    assert!(again().text().contains("2 of your orders"), "{}", again().text());
+    assert!(retry_after(&again()) > 0 && site.state(&first) == "failed");
+    assert_eq!(site.post(&format!("{}/cancel", open[0]), "text/plain", "").status, 200);
+    assert_eq!(again().status, 200);
+    assert_eq!(site.state(&first), "waiting");
     site.stop();
 }

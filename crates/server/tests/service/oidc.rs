@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use crate::accounts::Browser;
+use crate::accounts::{Browser, link_for};
 use crate::common::{Setup, Site, folder, venv};
+use crate::mail::{self, MailServer};
 use crate::services::free_port;
 
 /// A running provider.
@@ -179,5 +180,28 @@ fn a_client_without_a_secret_logs_in_with_keys_of_p256() {
     let Some(provider) = Provider::start(port, &site) else { return };
     let (mut larry, _) = log_in(&site, &provider, "larry");
     assert!(larry.get(&site, "/account").text().contains("You are an operator"));
+    site.stop();
+}
+
+#[test]
+fn what_the_provider_says_counts_for_who_comes_from_there() {
+    let Some(mail) = MailServer::start() else { return };
+    let (_dir, path) = folder();
+    let port = free_port();
+    let by_provider = setup(port, "client_id = 'public'");
+    let mut both = mail::asking(mail.port);
+    both.tables += &by_provider.tables;
+    let site = Site::start_with(&path, &both);
+    let Some(provider) = Provider::start(port, &site) else { return };
+    let (mut olga, _) = log_in(&site, &provider, "olga");
+    assert!(olga.get(&site, "/account").text().contains("You are an operator"));
+    // By mail it is the same account; whether she is still of the group, nobody was asked.
+    let mut by_mail = Browser::default();
+    let link = link_for(&site, &mail, "olga@example.org");
+    assert_eq!(by_mail.post(&site, &link, &[]).status, 303);
+    let page = by_mail.get(&site, "/account").text();
+    assert!(page.contains("Name of olga") && !page.contains("You are an operator"), "{page}");
+    assert!(!by_mail.get(&site, "/operator").text().contains("The queue is open"));
+    assert!(olga.get(&site, "/account").text().contains("You are an operator"));
     site.stop();
 }

@@ -152,6 +152,8 @@ fn an_order_waits_for_what_it_lacks_through_a_crash_and_is_made_of_it() {
     assert_eq!((status["state"].as_str(), status["lacks_packages"].as_bool()), (Some("waiting"), Some(true)), "{status:#}");
     assert_eq!(packages(&status), [("app-misc/hello[loud]", "waiting")]);
     assert_eq!(site.status(&first)["build"], status["build"], "equal orders wait as one");
+    let reversed = site.order(&from_source(&["app-shells/bash", "app-misc/hello[loud]"]));
+    assert_ne!(site.status(&reversed)["build"], status["build"], "what it comes to is not known yet");
     assert_eq!(site.get(&format!("{second}/plan")).status, 409);
     assert!(site.lease().is_none(), "there is nothing for a worker without a build root");
     let status = site.status(&second);
@@ -196,8 +198,11 @@ fn an_order_waits_for_what_it_lacks_through_a_crash_and_is_made_of_it() {
     let job = lease(&site);
     let cpvs: Vec<&str> = job.job.plan.packages.iter().map(|package| package.cpv.as_str()).collect();
     assert!(cpvs.contains(&"app-misc/hello-1.0") && cpvs.contains(&"app-misc/world-1.0"), "{cpvs:?}");
+    let build = job.job.build.as_str();
+    wait_until("what comes to the same is one build", || site.status(&reversed)["build"] == build);
+    assert!(site.lease().is_none(), "nothing is built twice");
     site.build(&job);
-    for placed in [&first, &second] {
+    for placed in [&first, &second, &reversed] {
         let status = site.status(placed);
         assert_eq!((status["state"].as_str(), status["lacks_packages"].as_bool()), (Some("ready"), Some(false)), "{status:#}");
     }
