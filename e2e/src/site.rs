@@ -165,6 +165,11 @@ keyring_file = "{sample}/key/certificate.asc"
         answer.body_mut().with_config().limit(64 << 20).read_json().expect("JSON")
     }
 
+    /// The status of a path of the site.
+    pub fn status(&self, path: &str) -> u16 {
+        self.agent.get(format!("{}{path}", self.url)).call().expect("the site answers").status().as_u16()
+    }
+
     /// A page of the site, as it comes.
     pub fn text(&self, path: &str) -> String {
         let mut answer = self.agent.get(format!("{}{path}", self.url)).call().expect("the site answers");

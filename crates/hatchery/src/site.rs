@@ -28,10 +28,16 @@ pub struct Site {
 #[derive(clap::Args)]
 pub struct OperatorArgs {
     /// The site's address
-    #[arg(long, env = "HATCHERY_SERVER", default_value = "http://127.0.0.1:8480")]
+    #[arg(long, global = true, env = "HATCHERY_SERVER", default_value = "http://127.0.0.1:8480")]
     server: String,
     /// The file with the operator's token
-    #[arg(long, value_name = "FILE", env = "HATCHERY_OPERATOR_TOKEN", default_value = "var/server/operator.token")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "HATCHERY_OPERATOR_TOKEN",
+        default_value = "var/server/operator.token"
+    )]
     token_file: PathBuf,
 }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::accounts::AccountsConfig;
 use crate::limits::Limits;
+use crate::tokens;
 
 pub use channel::{BaseConfig, BinhostConfig, ChannelConfig, PrefixConfig};
 pub(crate) use channel::{allows, is_pattern};
@@ -237,13 +238,32 @@ impl Config {
         if let Some(accounts) = &self.accounts {
             accounts.check(self.mail.is_some())?;
         }
+        if self.worker_token.is_some() && self.worker_token_file.is_some() {
+            return invalid(
+                "give worker_token or worker_token_file, not both: what the first says would replace what the file has".into(),
+            );
+        }
+        if self.worker_token.as_ref().is_some_and(|token| !tokens::is_good(token.trim())) {
+            return invalid(
+                "worker_token must have at least 16 characters and no spaces; leave it out and one is made at the start".into(),
+            );
+        }
         if self.lease_ttl_seconds == 0 {
             return invalid("lease_ttl_seconds must not be 0".into());
         }
-        if let Some(url) = &self.public_url
-            && !(url.starts_with("http://") || url.starts_with("https://"))
-        {
-            return invalid(format!("public_url “{}” must begin with http:// or https://", url.escape_debug()));
+        if let Some(url) = &self.public_url {
+            let read = url.parse::<axum::http::Uri>().ok();
+            let is_site = |uri: &axum::http::Uri| {
+                matches!(uri.scheme_str(), Some("http" | "https"))
+                    && uri.host().is_some_and(|host| !host.is_empty())
+                    && uri.query().is_none()
+            };
+            if !read.as_ref().is_some_and(is_site) {
+                let bad = url.escape_debug();
+                return invalid(format!(
+                    "public_url “{bad}” is no address of a site; give one like https://hatchery.example.org"
+                ));
+            }
         }
         if let Some((scheme, _)) = self.database.as_ref().and_then(|address| address.split_once("://"))
             && !["postgres", "postgresql"].contains(&scheme)
@@ -284,6 +304,12 @@ mod tests {
         };
         Config::from_toml(&channel("boot_packages=['sys-apps/busybox[static]']\ninstall_mask='/usr/share/doc *.la'")).unwrap();
         assert!(told("listen='localhost:8480'").contains("127.0.0.1:8480"));
+        for bad in ["https://", "https://exa mple.org", "https://example.org/?x", "ftp://example.org", "example.org"] {
+            assert!(told(&format!("public_url='{bad}'")).contains("https://hatchery.example.org"), "{bad}");
+        }
+        Config::from_toml("public_url='https://example.org:8443/hatchery'").unwrap();
+        assert!(told("worker_token='short'").contains("worker_token must have at least 16"));
+        assert!(told("worker_token='0123456789abcdef'\nworker_token_file='/f'").contains("not both"));
         assert!(told("database='mysql://root:secret@db/x'").contains("postgres://USER@HOST/NAME"));
         assert!(!told("database='mysql://root:secret@db/x'").contains("secret"));
         assert!(told(&channel("boot_packages=['sys-boot']")).contains("boot_packages: “sys-boot”"));

@@ -196,7 +196,10 @@ impl App {
             false => self.usage.take(rate, user, (most, seconds)),
         };
         taken.map_err(|retry_after| {
-            let reason = format!("{limit}; please try again in {retry_after} seconds");
+            let reason = match retry_after.div_ceil(60) {
+                0..=2 => format!("{limit}; please try again in {retry_after} seconds"),
+                minutes => format!("{limit}; please try again in {minutes} minutes"),
+            };
             Refusal::Limited(Limited { reason, retry_after })
         })
     }

@@ -58,8 +58,8 @@ pub enum ServerError {
     NoRandomness(#[from] NoRandomness),
     #[error("the key for web pushes cannot be made: {0}")]
     PushKey(#[from] PushError),
-    #[error("the token {} cannot be used: {reason}", path.display())]
-    Token { path: PathBuf, reason: String },
+    #[error("the token {} ({field}) cannot be used: {reason}", path.display())]
+    Token { field: &'static str, path: PathBuf, reason: String },
 }
 
 /// A server that listens, but does not answer before [`Server::run`].

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::clock;
-use crate::db::{self, Build, BuildState, NeedRow, OrderRow, StepProgress};
+use crate::db::{self, Build, BuildState, Gate, NeedRow, OrderRow, StepProgress};
 use crate::fresh::{self, Freshness};
 use crate::held_up::HeldUp;
 use crate::lacking;
@@ -268,7 +268,7 @@ pub async fn ready(app: &App, build: &str, state: BuildState) -> db::Result<Read
         BuildState::Ready => return Ok(Ready::words(Some(0), say!("ready"))),
         BuildState::Failed | BuildState::Cancelled | BuildState::Expired => return Ok(Ready::words(None, say!("never"))),
         BuildState::Waiting => {
-            if let Some(why) = app.holds_up(build).await? {
+            if let Some(why) = app.held().await?.of(build, &*app.outlook().await?) {
                 return Ok(Ready::not_while(why));
             }
         }
@@ -279,18 +279,15 @@ pub async fn ready(app: &App, build: &str, state: BuildState) -> db::Result<Read
 
 /// When a build is ready that waits for packages which are built from source.
 async fn ready_with(app: &App, build: &str, needs: &[NeedRow]) -> db::Result<Ready> {
-    if let Some(why) = app.held_up().await? {
+    let (held, outlook) = (app.held().await?, app.outlook().await?);
+    let waiting = needs.iter().filter(|need| need.state == BuildState::Waiting);
+    if let Some(why) = held.all().or_else(|| waiting.filter_map(|need| held.of(&need.id, &outlook)).next()) {
         return Ok(Ready::not_while(why));
-    }
-    for need in needs.iter().filter(|need| need.state == BuildState::Waiting) {
-        if let Some(why) = app.holds_up(&need.id).await? {
-            return Ok(Ready::not_while(why));
-        }
     }
     if needs.iter().all(|need| need.state.is_final()) {
         return Ok(Ready::words(None, say!("not yet known: it is being planned")));
     }
-    let seconds = app.outlook().await?.build_seconds(&app.db.work(build).await?);
+    let seconds = outlook.build_seconds(&app.db.work(build).await?);
     Ok(Ready::of(lacking::ready(app, needs, seconds).await?))
 }
 
@@ -304,7 +301,11 @@ async fn sources(app: &App, needs: Vec<NeedRow>) -> db::Result<Vec<SourceStatus>
 
 /// When a build would be ready that somebody new orders now.
 pub async fn ready_if_ordered(app: &App, work: &queue::Work) -> db::Result<Ready> {
-    if let Some(why) = app.held_up().await? {
+    let held = app.held().await?;
+    if held.gate() == Gate::Draining {
+        return Ok(Ready::words(None, say!("not now: this site takes no orders at the moment")));
+    }
+    if let Some(why) = held.all() {
         return Ok(Ready::not_while(why));
     }
     let (outlook, work) = (app.outlook().await?, work.clone());

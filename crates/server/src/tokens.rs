@@ -22,27 +22,30 @@ pub fn operator_path(config: &Config) -> PathBuf {
 
 /// The token that workers show.
 pub fn worker(config: &Config) -> Result<String, ServerError> {
-    kept(config.worker_token.as_deref(), worker_path(config))
+    kept("worker_token_file", config.worker_token.as_deref(), worker_path(config))
 }
 
 /// The token that the operator shows.
 pub fn operator(config: &Config) -> Result<String, ServerError> {
-    kept(None, operator_path(config))
+    kept("operator_token_file", None, operator_path(config))
 }
 
 /// The configured token, or that of the file, or a new one. One that the configuration gives as text is written to the file too, for
 /// programs on this machine.
-fn kept(configured: Option<&str>, path: PathBuf) -> Result<String, ServerError> {
-    let wrong = |reason: String| ServerError::Token { path: path.clone(), reason };
+fn kept(field: &'static str, configured: Option<&str>, path: PathBuf) -> Result<String, ServerError> {
+    let wrong = |reason: String| ServerError::Token { field, path: path.clone(), reason };
     let token = match configured {
         Some(token) => token.trim().to_owned(),
         None => match std::fs::read_to_string(&path) {
             Ok(text) => text.trim().to_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => secret::token::<32>().map_err(|e| wrong(e.to_string()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::info!(path = %path.display(), "a new token is made");
+                secret::token::<32>().map_err(|e| wrong(e.to_string()))?
+            }
             Err(error) => return Err(wrong(error.to_string())),
         },
     };
-    if token.len() < 16 || !is_token(&token) {
+    if !is_good(&token) {
         return Err(wrong(
             "it must have at least 16 characters and no spaces; remove it and a new one is made at the start".into(),
         ));
@@ -51,6 +54,11 @@ fn kept(configured: Option<&str>, path: PathBuf) -> Result<String, ServerError> 
         write_private(&path, &token).map_err(|e| wrong(e.to_string()))?;
     }
     Ok(token)
+}
+
+/// Whether a token is hard to guess, and can be shown in a header.
+pub fn is_good(token: &str) -> bool {
+    token.len() >= 16 && is_token(token)
 }
 
 /// Writes a file that only its owner may read, whole or not at all.

@@ -50,6 +50,9 @@ pub(super) fn killed_in_every_step(shared: &mut Shared, few: &[&'static str]) {
         let began = Instant::now();
         let id = shared.order_of(&wish);
         let held = Held::begin(shared, &id, step, &hold);
+        if let Hold::Storage = hold {
+            assert_eq!(shared.sites[1].status("/readyz"), 503, "a balancer is told soon that the storage hangs");
+        }
         for victim in VICTIMS {
             held.kill(shared, &id, victim);
             killed.insert((step.to_owned(), victim));

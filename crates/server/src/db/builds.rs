@@ -25,6 +25,8 @@ pub enum BuildState {
 }
 
 impl BuildState {
+    pub const ALL: [BuildState; 6] = [Self::Waiting, Self::Building, Self::Ready, Self::Failed, Self::Cancelled, Self::Expired];
+
     pub fn name(self) -> &'static str {
         match self {
             BuildState::Waiting => "waiting",
@@ -51,8 +53,8 @@ impl fmt::Display for BuildState {
 impl FromStr for BuildState {
     type Err = sqlx::Error;
     fn from_str(text: &str) -> Result<Self> {
-        let all = [Self::Waiting, Self::Building, Self::Ready, Self::Failed, Self::Cancelled, Self::Expired];
-        all.into_iter()
+        Self::ALL
+            .into_iter()
             .find(|s| s.name() == text)
             .ok_or_else(|| sqlx::Error::Decode(format!("“{text}” is not a state of a build").into()))
     }

@@ -41,7 +41,7 @@ pub enum Way {
 }
 
 impl Way {
-    const ALL: [Way; 3] = [Way::Mail, Way::Webhook, Way::Push];
+    pub const ALL: [Way; 3] = [Way::Mail, Way::Webhook, Way::Push];
 
     pub fn name(self) -> &'static str {
         match self {

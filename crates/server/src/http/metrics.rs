@@ -16,6 +16,7 @@ use super::operator::Operator;
 use super::problem::Problem;
 use crate::channels::Channel;
 use crate::clock::now;
+use crate::db::{BuildState, Way};
 use crate::mirrors::{MirrorState, MirrorView};
 
 /// Upper bounds of the times of answers, in seconds.
@@ -95,15 +96,19 @@ pub async fn metrics(State(app): SharedApp, _: Operator) -> Result<Response, Pro
     let workers = app.db.workers().await?;
     let mut text = Text::default();
     text.kind("hatchery_builds", "gauge", "Builds that the database knows, by state.");
-    for (state, count) in &numbers.builds {
-        text.line("hatchery_builds", &format!("state=\"{state}\""), *count as f64);
+    // A state with no builds is told of, too: who watches it would wait in vain for its line.
+    for state in BuildState::ALL {
+        let count = numbers.builds.iter().find(|(name, _)| name == state.name()).map_or(0, |(_, count)| *count);
+        text.line("hatchery_builds", &format!("state=\"{state}\""), count as f64);
     }
     let waits = numbers.oldest_waiting.map_or(0, |since| now().saturating_sub(since));
     text.gauge("hatchery_queue_oldest_seconds", "How long the build has waited that waits longest.", waits as f64);
     text.kind("hatchery_notices", "gauge", "Notices by way: owed now, or given up in the last week.");
-    for (way, owed, given_up) in &numbers.notices {
-        text.line("hatchery_notices", &format!("way=\"{way}\",state=\"owed\""), *owed as f64);
-        text.line("hatchery_notices", &format!("way=\"{way}\",state=\"given-up\""), *given_up as f64);
+    for way in Way::ALL.map(Way::name) {
+        let of_way = numbers.notices.iter().find(|(name, ..)| name == way);
+        let (owed, given_up) = of_way.map_or((0, 0), |(_, owed, given_up)| (*owed, *given_up));
+        text.line("hatchery_notices", &format!("way=\"{way}\",state=\"owed\""), owed as f64);
+        text.line("hatchery_notices", &format!("way=\"{way}\",state=\"given-up\""), given_up as f64);
     }
     text.gauge("hatchery_stored_bytes", "Bytes of images that can be downloaded.", numbers.stored_bytes as f64);
     text.gauge("hatchery_orders_last_hour", "Orders of the last hour.", numbers.orders_last_hour as f64);

@@ -18,13 +18,14 @@ use super::problem::Problem;
 use super::{SharedApp, assets, number_field, read_body, session};
 use crate::app::App;
 use crate::channels::Availability;
-use crate::client::{cookie, who};
+use crate::client::{Who, cookie, who};
 use crate::clock;
 use crate::db::{BuildState, Cause, CountedWish, Gate, Role, Turn, step_number};
 use crate::held_up::HeldUp;
 use crate::mirrors::{MirrorState, MirrorView};
 use crate::secret;
 use crate::source_builds::{self, SourceBuilds};
+use crate::tokens;
 use crate::words;
 
 /// Days of wishes looked at where none are named.
@@ -101,13 +102,17 @@ impl FromRequestParts<Arc<App>> for Operator {
         if shown.and_then(|s| s.strip_prefix("Bearer ")).is_some_and(|token| secret::same(token, &app.operator_token)) {
             return Ok(Operator);
         }
-        if who(app, &parts.headers).await?.role(&app.config) == Role::Operator {
+        let who = who(app, &parts.headers).await?;
+        if who.role(&app.config) == Role::Operator {
             return Ok(Operator);
         }
-        Err(Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "The operator's token is missing or wrong. It is in operator.token in the server's data folder.",
-        ))
+        if who != Who::Nobody {
+            return Err(Problem::new(StatusCode::FORBIDDEN, "This is for the operator, and who asks is a user of the site."));
+        }
+        let place = tokens::operator_path(&app.config);
+        let place = place.file_name().map_or_else(|| "operator.token".into(), |name| name.to_string_lossy());
+        let detail = format!("The operator's token is missing or wrong. It is in a file of the server's: {place}.");
+        Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
     }
 }
 
@@ -229,6 +234,9 @@ pub async fn act_on_page(State(app): SharedApp, headers: HeaderMap, body: Body) 
 
 async fn carry_out(app: &App, act: &Act) -> Result<(), Problem> {
     let build = act.build.as_str();
+    if build.is_empty() && !matches!(act.action, Action::Open | Action::Pause | Action::Drain) {
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "Name the build that this is to be done with, as “build”."));
+    }
     let done = match act.action {
         Action::Open => app.db.set_gate(Gate::Open).await.map(|()| true)?,
         Action::Pause => app.db.set_gate(Gate::Paused).await.map(|()| true)?,
@@ -251,23 +259,21 @@ async fn carry_out(app: &App, act: &Act) -> Result<(), Problem> {
 }
 
 async fn view(app: &App) -> crate::db::Result<QueueView> {
-    let outlook = app.outlook().await?;
+    let (outlook, held) = (app.outlook().await?, app.held().await?);
     let seconds = |time: f64| time.clamp(0.0, 1e9).round() as u64;
     let mut builds = Vec::new();
     for build in app.db.recent(ROWS).await? {
         let waits = build.state == BuildState::Waiting;
-        let no_worker = waits && app.holds_up(&build.id).await? == Some(HeldUp::NoneCan);
-        let range = outlook.ready(&build.id).filter(|_| !no_worker);
         builds.push(BuildView {
             position: outlook.position(&build.id).filter(|_| waits),
-            range90: range.map(|(_, range)| [seconds(range.low90), seconds(range.high90)]),
+            range90: held.ready(&build, &outlook).map(|range| [seconds(range.low90), seconds(range.high90)]),
+            no_worker: waits && held.of(&build.id, &outlook) == Some(HeldUp::NoneCan),
             id: build.id,
             image_name: build.image_name,
             state: build.state,
             created: build.created,
             attempts: build.attempts,
             failure: build.failure.map(|f| f.message),
-            no_worker,
         });
     }
     builds.sort_by_key(|b| (b.state != BuildState::Building, b.position.unwrap_or(u64::MAX)));

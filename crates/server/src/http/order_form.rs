@@ -25,6 +25,7 @@ use crate::app::App;
 use crate::channels::{Availability, Channel, Snapshot};
 use crate::client::Client;
 use crate::clock;
+use crate::db::Gate;
 use crate::orders::{self, Refusal};
 use crate::presets::Preset;
 use crate::preview::{self, AllSums, PresetSums};
@@ -69,6 +70,8 @@ struct FormView<'a> {
     imported: Vec<Imported>,
     /// What the reader should know first.
     remark: Option<String>,
+    /// No orders are taken.
+    is_closed: bool,
 }
 
 /// `GET /`: the order form. Fields in the query are filled in, so that a link can carry an order.
@@ -186,6 +189,7 @@ async fn worked_out<'a>(app: &'a Arc<App>, client: &Client, submitted: &'a Submi
         Err(refusal) => PlanView::Conflicts(plan_view::conflicts(app, &submitted.input, &refusal)),
     };
     let mut form = FormView::new(app, submitted, plan);
+    form.is_closed = app.held().await?.gate() == Gate::Draining;
     form.sums = preview::presets(app).await?;
     form.hits = look_up(app, submitted).await?;
     form.categories = categories(app, submitted).await;
@@ -301,6 +305,7 @@ impl<'a> FormView<'a> {
             categories: Vec::new(),
             imported: Vec::new(),
             remark: None,
+            is_closed: false,
         }
     }
 

@@ -47,7 +47,8 @@ impl IntoResponse for PageError {
             _ if status.is_server_error() => say!("Something went wrong here"),
             _ => say!("That did not work"),
         };
-        render(status, &ErrorPage { version: &assets::VERSION, heading: &heading, detail: &words::heard(&self.0.detail) })
+        let page = ErrorPage { version: &assets::VERSION, heading: &heading, detail: &words::heard(&self.0.detail) };
+        self.0.tell_when(render(status, &page))
     }
 }
 

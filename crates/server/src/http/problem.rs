@@ -238,19 +238,25 @@ impl From<Refusal> for Problem {
 }
 
 /// It cannot be done now, but maybe after so many seconds.
-fn later(seconds: u32, detail: String) -> Problem {
+pub fn later(seconds: u32, detail: String) -> Problem {
     Problem { retry_after: Some(seconds), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+}
+
+impl Problem {
+    /// The response, which says when it is worth coming again, where that is known.
+    pub fn tell_when(&self, mut response: Response) -> Response {
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, retry_after) = (self.status, self.retry_after);
-        let mut response = (status, Json(self)).into_response();
+        let mut response = (self.status, Json(&self)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        if let Some(seconds) = retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
+        self.tell_when(response)
     }
 }
 

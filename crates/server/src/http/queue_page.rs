@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use super::pages::{Page, render};
 use super::{SharedApp, assets};
 use crate::clock;
-use crate::db::{Build, BuildState};
+use crate::db::{Build, BuildState, Gate};
 use crate::pictures::QueuePicture;
 
 /// Builds on the page.
@@ -17,6 +17,7 @@ const ROWS: u32 = 50;
 #[template(path = "queue.html")]
 struct QueuePage<'a> {
     version: &'a str,
+    gate: Gate,
     waiting: u64,
     building: u64,
     workers: usize,
@@ -37,7 +38,7 @@ struct Row {
 pub async fn page(State(app): SharedApp) -> Page {
     let (waiting, building) = app.db.queue_length().await?;
     let mut builds = app.db.recent(ROWS).await?;
-    let outlook = app.outlook().await?;
+    let (outlook, held) = (app.outlook().await?, app.held().await?);
     // The sort keeps the order of those that do not wait: what is built stands before, what has ended after them.
     builds.sort_by_key(|b| match b.state {
         BuildState::Building => (0, 0),
@@ -45,16 +46,16 @@ pub async fn page(State(app): SharedApp) -> Page {
         BuildState::Ready | BuildState::Failed | BuildState::Cancelled | BuildState::Expired => (2, 0),
     });
     let workers = app.db.workers_present().await?;
-    let picture = QueuePicture::of(&builds, &outlook);
+    let picture = QueuePicture::of(&builds, &outlook, &held);
     let whole = |seconds: f64| seconds.clamp(0.0, 1e9).round() as u64;
     let row = |build: Build| {
-        let open = !build.state.is_final();
         let place = outlook.position(&build.id).filter(|_| build.state == BuildState::Waiting);
-        let ready = outlook.ready(&build.id).filter(|_| open);
-        Row { place, ready: ready.map(|(_, range)| clock::between(whole(range.low90), whole(range.high90))), build }
+        let ready = held.ready(&build, &outlook);
+        Row { place, ready: ready.map(|range| clock::between(whole(range.low90), whole(range.high90))), build }
     };
     let rows = builds.into_iter().map(row).collect();
-    Ok(render(StatusCode::OK, &QueuePage { version: &assets::VERSION, waiting, building, workers, rows, picture }))
+    let gate = held.gate();
+    Ok(render(StatusCode::OK, &QueuePage { version: &assets::VERSION, gate, waiting, building, workers, rows, picture }))
 }
 
 impl Row {

@@ -1,15 +1,17 @@
 //! The REST API of the site as a whole, and the health checks.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use serde::Serialize;
 use serde_json::json;
 
 use super::SharedApp;
 use super::openapi::{Malformed, Paged, Unavailable};
 use super::paging::{self, Paging};
-use super::problem::Problem;
+use super::problem::{Problem, later};
 use crate::channels::Availability;
 use crate::db::BuildState;
 use crate::outlook::Outlook;
@@ -17,6 +19,9 @@ use crate::presets::Preset;
 
 /// Builds of the queue in one answer.
 const QUEUE_ROWS: usize = 100;
+/// What does not answer within this counts as away, and when it is worth asking again. Seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+const ASK_AGAIN: u32 = 5;
 
 /// A channel: a set of binhosts with a profile.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -74,12 +79,14 @@ pub async fn health(State(app): SharedApp) -> Result<Json<serde_json::Value>, Pr
 pub async fn ready(State(app): SharedApp) -> Result<Json<serde_json::Value>, Problem> {
     let trouble = |what: &str, error: &dyn std::error::Error| {
         tracing::error!(%error, "not ready: {what}");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("This server is not ready: {what}. Its log says more."))
+        later(ASK_AGAIN, format!("This server is not ready: {what}. Its log says more."))
     };
-    app.db.ping().await.map_err(|e| trouble("the database does not answer", &e))?;
-    app.storage.check().await.map_err(|e| trouble("files cannot be kept", &e))?;
+    let ping = tokio::time::timeout(PATIENCE, app.db.ping()).await;
+    ping.map_err(|e| trouble("the database does not answer", &e))?.map_err(|e| trouble("the database does not answer", &e))?;
+    let check = tokio::time::timeout(PATIENCE, app.storage.check()).await;
+    check.map_err(|e| trouble("the storage does not answer", &e))?.map_err(|e| trouble("files cannot be kept", &e))?;
     if *app.stopping.borrow() {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "This server is stopping."));
+        return Err(later(ASK_AGAIN, "This server is stopping.".into()));
     }
     Ok(Json(json!({ "status": "ready" })))
 }

@@ -3,6 +3,7 @@
 use super::percent;
 use crate::clock;
 use crate::db::{Build, BuildState};
+use crate::held_up::Held;
 use crate::outlook::Outlook;
 
 /// Builds drawn; the table beside the picture has all.
@@ -39,9 +40,9 @@ pub struct Lane {
 
 impl QueuePicture {
     /// Of the builds that wait or run, in the order in which they are served. None when no time can be told of any.
-    pub fn of(builds: &[Build], outlook: &Outlook) -> Option<QueuePicture> {
+    pub fn of(builds: &[Build], outlook: &Outlook, held: &Held) -> Option<QueuePicture> {
         let open = builds.iter().filter(|b| matches!(b.state, BuildState::Waiting | BuildState::Building));
-        let known: Vec<(&Build, queue::Range)> = open.filter_map(|b| Some((b, outlook.ready(&b.id)?.1))).collect();
+        let known: Vec<(&Build, queue::Range)> = open.filter_map(|b| Some((b, held.ready(b, outlook)?))).collect();
         let shown = known.get(..MOST).unwrap_or(&known);
         let end = shown.iter().map(|(_, range)| range.high90).fold(0.0, f64::max).max(1.0);
         let lanes: Vec<Lane> = shown

@@ -98,6 +98,10 @@ fn the_operator_holds_the_queue() {
     assert_eq!((view["gate"].as_str(), view["builds"][0]["id"].as_str()), (Some("paused"), Some(builds[2].as_str())));
     assert!(site.lease().is_none(), "nothing is given out");
     assert!(site.status(&placed[0])["ready"]["text"].as_str().unwrap().contains("paused"));
+    assert!(view["builds"].as_array().unwrap().iter().all(|build| build["range90"].is_null()), "{view:#}");
+    let page = site.get("/queue").text();
+    assert!(page.contains("has paused the queue") && !page.contains("in turn"), "{page}");
+    assert_eq!(act(&site, &token, json!({ "action": "first" })).status, 422, "which build?");
     site.stop();
     let site = Site::start(&path);
     assert!(site.lease().is_none(), "the word holds over a restart");
@@ -105,6 +109,9 @@ fn the_operator_holds_the_queue() {
     let refused = site.post_json("/api/v1/orders", &order(&["app-editors/vim"], &[Format::Zip]));
     assert_eq!(refused.status, 503);
     assert!(refused.text().contains("takes no orders"), "{}", refused.text());
+    for path in ["/", "/queue"] {
+        assert!(site.get(path).text().contains("takes no orders"), "{path} says so before anybody orders");
+    }
     let lease = site.lease().unwrap();
     assert_eq!(lease.job.build, builds[2]);
     assert_eq!(act(&site, &token, json!({ "action": "cancel", "build": builds[2] })).status, 200);

@@ -155,7 +155,7 @@ fn on_trial_only_invited_users_order() {
     let forged = cookie.replace("larry", "lenny");
     assert_eq!(order_with(&site, &[("Cookie", &forged)], "d").status, 403);
     // A user's token is not the operator's; an operator's is.
-    assert_eq!(act(&site, &token, json!({ "action": "everybody" })).status, 401);
+    assert_eq!(act(&site, &token, json!({ "action": "everybody" })).status, 403);
     let second = act(&site, &operator, json!({ "action": "add", "name": "olga", "role": "operator" })).json();
     let second = second["token"].as_str().unwrap().to_owned();
     let listed = act(&site, &second, json!({ "action": "revoke", "name": "larry" })).json();
@@ -194,6 +194,7 @@ fn what_is_built_again_counts_as_what_is_ordered() {
     let again = || site.post(&format!("{first}/again"), "text/plain", "");
     assert!(again().text().contains("2 of your orders"), "{}", again().text());
     assert!(retry_after(&again()) > 0 && site.state(&first) == "failed");
+    assert!(retry_after(&site.post(&format!("{}/again", first.replace("/api/v1", "")), "text/plain", "")) > 0, "on a page, too");
     assert_eq!(site.post(&format!("{}/cancel", open[0]), "text/plain", "").status, 200);
     assert_eq!(again().status, 200);
     assert_eq!(site.state(&first), "waiting");

@@ -102,7 +102,8 @@ fn two_servers_are_one_site_and_outlive_their_database() {
 
     // The database is killed in the middle of the build, and comes back.
     drop(postgres);
-    assert_eq!(one.get("/readyz").status, 503);
+    let away = one.get("/readyz");
+    assert_eq!((away.status, away.header("retry-after")), (503, "5"));
     let postgres = services::run_postgres(&path.join("postgres"), port);
     for site in [&one, &other] {
         wait_until("the server has its database again", || site.get("/readyz").status == 200);
