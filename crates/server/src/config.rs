@@ -142,6 +142,9 @@ pub struct MailConfig {
     /// Ask whoever reads at an address whether it is theirs, before anything else is sent there.
     #[serde(default = "yes")]
     pub confirm: bool,
+    /// A mail server that has not taken a mail after so long is tried again later. Seconds, from 1 to 60.
+    #[serde(default = "default_mail_timeout")]
+    pub timeout_seconds: u64,
 }
 
 /// How the connection to the mail server is protected.
@@ -208,6 +211,10 @@ fn default_smtp_port() -> u16 {
     25
 }
 
+fn default_mail_timeout() -> u64 {
+    30
+}
+
 impl Config {
     /// Reads a configuration from TOML text.
     pub fn from_toml(text: &str) -> Result<Config, ConfigError> {
@@ -247,6 +254,11 @@ impl Config {
             return invalid(
                 "worker_token must have at least 16 characters and no spaces; leave it out and one is made at the start".into(),
             );
+        }
+        if let Some(mail) = &self.mail
+            && !(1..=60).contains(&mail.timeout_seconds)
+        {
+            return invalid("[mail] timeout_seconds must be from 1 to 60".into());
         }
         if self.lease_ttl_seconds == 0 {
             return invalid("lease_ttl_seconds must not be 0".into());
@@ -311,6 +323,7 @@ mod tests {
         assert!(told("worker_token='short'").contains("worker_token must have at least 16"));
         assert!(told("worker_token='0123456789abcdef'\nworker_token_file='/f'").contains("not both"));
         assert!(told("database='mysql://root:secret@db/x'").contains("postgres://USER@HOST/NAME"));
+        assert!(told("[mail]\nhost='mx'\nfrom='a@b.org'\ntimeout_seconds=61").contains("from 1 to 60"));
         assert!(!told("database='mysql://root:secret@db/x'").contains("secret"));
         assert!(told(&channel("boot_packages=['sys-boot']")).contains("boot_packages: “sys-boot”"));
         assert!(told(&channel("packages_allowed=['vim']")).contains("app-editors/*"));

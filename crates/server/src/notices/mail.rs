@@ -15,13 +15,12 @@ use crate::db::{Notice, NoticeKind};
 use crate::status::OrderStatus;
 use crate::words;
 
-/// A mail server that takes longer than this is tried again later.
-const TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Sends notices through the configured mail server.
 pub struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
+    /// How long handing a mail over may take.
+    patience: Duration,
 }
 
 impl Mailer {
@@ -37,7 +36,8 @@ impl Mailer {
             MailSecurity::Starttls => Transport::starttls_relay(&config.host).map_err(|e| invalid("host", &e))?,
             MailSecurity::Tls => Transport::relay(&config.host).map_err(|e| invalid("host", &e))?,
         };
-        let mut builder = builder.port(config.port).timeout(Some(TIMEOUT));
+        let patience = Duration::from_secs(config.timeout_seconds);
+        let mut builder = builder.port(config.port).timeout(Some(patience));
         match (&config.user, &config.password_file) {
             (Some(user), Some(path)) => {
                 let password = std::fs::read_to_string(path).map_err(ConfigError::unreadable("[mail] password_file", path))?;
@@ -47,7 +47,7 @@ impl Mailer {
             (None, None) => {}
             _ => return Err(ConfigError::Invalid("[mail] has one of user and password_file: set both, or neither".into())),
         }
-        Ok(Mailer { transport: builder.build(), from })
+        Ok(Mailer { transport: builder.build(), from, patience })
     }
 
     /// Sends a notice of an order. Its number names it for ever, so that a mail sent twice by a crash has one Message-ID. `site` is the
@@ -66,11 +66,15 @@ impl Mailer {
         self.hand_over(message).await
     }
 
+    /// The transport's own time is that of connecting alone: a server that says nothing afterwards would be waited for without end.
     async fn hand_over(&self, message: Message) -> Result<(), Trouble> {
-        match self.transport.send(message).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_permanent() => Err(Trouble::lasting(format!("the mail server refused it: {error}"))),
-            Err(error) => Err(Trouble::passing(format!("the mail server did not take it now: {error}"))),
+        match tokio::time::timeout(self.patience, self.transport.send(message)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) if error.is_permanent() => Err(Trouble::lasting(format!("the mail server refused it: {error}"))),
+            Ok(Err(error)) => Err(Trouble::passing(format!("the mail server did not take it now: {error}"))),
+            Err(_) => {
+                Err(Trouble::passing(format!("the mail server did not take it within {} seconds", self.patience.as_secs())))
+            }
         }
     }
 

@@ -65,7 +65,7 @@ impl Drop for MailServer {
 }
 
 /// A site that sends mail to whoever is named.
-fn setup(port: u16) -> Setup {
+pub fn setup(port: u16) -> Setup {
     let mut setup = asking(port);
     setup.tables += "confirm = false\n";
     setup

@@ -25,6 +25,7 @@ mod pages;
 mod reports;
 mod services;
 mod shared;
+mod silent;
 mod source;
 mod warm;
 mod wishes;

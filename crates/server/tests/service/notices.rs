@@ -22,7 +22,7 @@ use crate::common::{Setup, Site, failed, folder, order, wait_until};
 
 /// A request as a receiver gets it.
 #[derive(Clone, Debug)]
-struct Call {
+pub struct Call {
     path: String,
     headers: Vec<(String, String)>,
     body: String,
@@ -45,13 +45,13 @@ impl Call {
 
 /// A receiver of webhooks on a free port. It answers 503 the first time it is asked for a path that begins with “/later”, 410 for “/gone”, sends
 /// on from “/elsewhere”, and never answers for “/silent”.
-struct Receiver {
+pub struct Receiver {
     port: u16,
     calls: Arc<Mutex<Vec<Call>>>,
 }
 
 impl Receiver {
-    fn start() -> Receiver {
+    pub fn start() -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
@@ -65,11 +65,11 @@ impl Receiver {
         Receiver { port, calls }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    fn of(&self, path: &str) -> Vec<Call> {
+    pub fn of(&self, path: &str) -> Vec<Call> {
         self.calls.lock().unwrap().iter().filter(|call| call.path == path).cloned().collect()
     }
 }
@@ -110,7 +110,7 @@ fn serve(stream: TcpStream, calls: &Mutex<Vec<Call>>) {
     write!(reader.into_inner(), "HTTP/1.1 {answer}Content-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
 }
 
-fn inside() -> Setup {
+pub fn inside() -> Setup {
     Setup { top: "webhooks_inside = true".into(), ..Setup::default() }
 }
 
@@ -208,21 +208,21 @@ fn the_feed_of_an_order_tells_what_became_of_it() {
 }
 
 /// A browser: what it told its push service, and how it reads what comes.
-struct Browser {
+pub struct Browser {
     key: EcKey<Private>,
     public: Vec<u8>,
     auth: [u8; 16],
 }
 
 impl Browser {
-    fn new() -> Browser {
+    pub fn new() -> Browser {
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
         let key = EcKey::generate(&group).unwrap();
         let public = key.public_key().to_bytes(&group, PointConversionForm::UNCOMPRESSED, &mut BigNumContext::new().unwrap());
         Browser { key, public: public.unwrap(), auth: *b"sixteen bytes ab" }
     }
 
-    fn subscription(&self, endpoint: &str) -> Value {
+    pub fn subscription(&self, endpoint: &str) -> Value {
         let keys = serde_json::json!({ "p256dh": URL_SAFE.encode(&self.public), "auth": URL_SAFE.encode(self.auth) });
         serde_json::json!({ "endpoint": endpoint, "expirationTime": null, "keys": keys })
     }
