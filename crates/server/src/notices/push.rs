@@ -1,6 +1,7 @@
 //! Web push: a browser that asked for it is told of an order although no page is open (RFC 8030). The message is encrypted for that browser
 //! (RFC 8291), so that the push service between reads nothing of it, and signed by the site (VAPID, RFC 8292).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,11 +20,12 @@ use openssl::symm::{Cipher, encrypt_aead};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tokio::task::JoinSet;
 
 use super::Trouble;
 use crate::app::App;
 use crate::clock::now;
-use crate::db::Notice;
+use crate::db::{Notice, NoticeKind};
 use crate::orders::number;
 use crate::outbound;
 use crate::secret::mac;
@@ -150,34 +152,52 @@ impl SiteKey {
     }
 }
 
-/// Tells the browsers of an order that were not told yet. One whose push service does not know it is forgotten; where another could not be
-/// told, the notice is given again to those that are left.
-pub async fn push_to_all(app: &App, notice: &Notice, status: &OrderStatus) -> crate::db::Result<Result<(), Trouble>> {
-    let mut left = Ok(());
+/// Tells the browsers of an order that were not told yet, all at once, so that one whose push service is slow keeps no other waiting. One
+/// whose push service does not know it is forgotten; where another could not be told, the notice is given again to those that are left.
+pub async fn push_to_all(app: &Arc<App>, notice: &Notice, status: &OrderStatus) -> crate::db::Result<Result<(), Trouble>> {
+    let Some(message) = message(notice.kind, status) else { return Ok(Ok(())) };
+    let mut telling = JoinSet::new();
     for browser in app.db.browsers_to_tell(&notice.order_id, notice.id).await? {
-        match push(app, &browser, notice, status).await {
-            Ok(()) => app.db.browser_told(&notice.order_id, &browser.endpoint, notice.id).await?,
-            Err(trouble) if trouble.last => {
-                tracing::info!(order = number(&notice.order_id), error = %trouble, "a browser is told no more");
-                app.db.forget_browser(&browser.endpoint).await?;
-            }
-            Err(trouble) => left = Err(trouble),
+        let (app, notice, message) = (app.clone(), notice.clone(), message.clone());
+        telling.spawn(async move { tell(&app, &browser, &notice, &message).await });
+    }
+    let mut left = Ok(());
+    for told in telling.join_all().await {
+        if let Err(trouble) = told? {
+            left = Err(trouble);
         }
     }
     Ok(left)
 }
 
-/// Tells one browser. Trouble that is lasting is the browser's own: it is not to be tried again.
-async fn push(app: &App, to: &Subscription, notice: &Notice, status: &OrderStatus) -> Result<(), Trouble> {
-    let lasting = |error: PushError| Trouble::lasting(error.to_string());
-    let text = match notice.kind {
-        crate::db::NoticeKind::Ready => say!("It is ready to be downloaded."),
-        crate::db::NoticeKind::Failed => say!("It could not be built; its page says why."),
-        crate::db::NoticeKind::Expiring => say!("It will be removed soon."),
-        crate::db::NoticeKind::Answered => say!("The operator has answered what you reported."),
-        crate::db::NoticeKind::Confirm => return Ok(()),
+/// Tells one browser, and notes it.
+async fn tell(app: &App, browser: &Subscription, notice: &Notice, message: &str) -> crate::db::Result<Result<(), Trouble>> {
+    match push(app, browser, message).await {
+        Ok(()) => app.db.browser_told(&notice.order_id, &browser.endpoint, notice.id).await?,
+        Err(trouble) if trouble.last => {
+            tracing::info!(order = number(&notice.order_id), error = %trouble, "a browser is told no more");
+            app.db.forget_browser(&browser.endpoint).await?;
+        }
+        Err(trouble) => return Ok(Err(trouble)),
+    }
+    Ok(Ok(()))
+}
+
+/// What the site's service worker shows, in the reader's language.
+fn message(kind: NoticeKind, status: &OrderStatus) -> Option<String> {
+    let text = match kind {
+        NoticeKind::Ready => say!("It is ready to be downloaded."),
+        NoticeKind::Failed => say!("It could not be built; its page says why."),
+        NoticeKind::Expiring => say!("It will be removed soon."),
+        NoticeKind::Answered => say!("The operator has answered what you reported."),
+        NoticeKind::Confirm => return None,
     };
-    let message = json!({ "title": status.image_name, "text": text, "url": format!("/orders/{}", status.id) }).to_string();
+    Some(json!({ "title": status.image_name, "text": text, "url": format!("/orders/{}", status.id) }).to_string())
+}
+
+/// Sends one browser a message. Trouble that is lasting is the browser's own: it is not to be tried again.
+async fn push(app: &App, to: &Subscription, message: &str) -> Result<(), Trouble> {
+    let lasting = |error: PushError| Trouble::lasting(error.to_string());
     let body = encrypt(to, message.as_bytes(), &fresh().map_err(lasting)?).map_err(lasting)?;
     let authorization = origin(&to.endpoint).and_then(|origin| app.push_key.authorization(&origin, &contact(app), now()));
     let request = Request::post(&to.endpoint)
