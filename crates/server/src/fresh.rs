@@ -153,6 +153,7 @@ async fn place(app: &App, row: &FreshRow, last: &OrderRow, order: &Order, prepar
         address_token: &address_token,
         ask: app.config.mail.as_ref().is_some_and(|mail| mail.confirm),
         webhook: last.webhook.as_deref(),
+        browsers_of: Some(&last.id),
         user: &row.user,
         account: last.account.as_deref(),
         language: last.language,
@@ -162,7 +163,6 @@ async fn place(app: &App, row: &FreshRow, last: &OrderRow, order: &Order, prepar
     };
     match app.db.place(&new_order, &build).await? {
         Placed::New { build, .. } => {
-            app.db.tell_browsers_of(&last.id, &id).await?;
             app.bus.state_changed(&build);
             orders::promise(app, &[(id.clone(), build)], &*app.outlook().await?).await?;
             Ok(id)

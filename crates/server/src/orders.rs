@@ -193,6 +193,7 @@ pub async fn place(app: &App, order: &Order, client: Client, idempotency_key: Op
         address_token: &address_token,
         ask: app.config.mail.as_ref().is_some_and(|mail| mail.confirm),
         webhook: order.notify.webhook.as_deref(),
+        browsers_of: None,
         user: &user,
         account: account.map(|account| account.id.as_str()),
         language: words::language(),

@@ -1,6 +1,6 @@
 //! Browsers that asked to be told of an order.
 
-use super::{Db, Result, from_json, to_json};
+use super::{Db, Result, Writing, from_json, to_json};
 use crate::clock::now;
 use crate::notices::Subscription;
 
@@ -33,19 +33,6 @@ impl Db {
         tx.commit().await
     }
 
-    /// Has the browsers of one order told of another as well.
-    pub async fn tell_browsers_of(&self, order: &str, another: &str) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO browsers (order_id, endpoint, subscription, since)
-             SELECT $1, endpoint, subscription, since FROM browsers WHERE order_id = $2 ON CONFLICT DO NOTHING",
-        )
-        .bind(another)
-        .bind(order)
-        .execute(&self.pool)
-        .await
-        .map(drop)
-    }
-
     /// The browsers of an order that were not given this notice yet, nor a later one.
     pub async fn browsers_to_tell(&self, order: &str, notice: i64) -> Result<Vec<Subscription>> {
         let rows: Vec<String> =
@@ -72,4 +59,17 @@ impl Db {
     pub async fn forget_browser(&self, endpoint: &str) -> Result<()> {
         sqlx::query("DELETE FROM browsers WHERE endpoint = $1").bind(endpoint).execute(&self.pool).await.map(drop)
     }
+}
+
+/// Has the browsers of one order told of another as well.
+pub(super) async fn tell_of_another(tx: &mut Writing, order: &str, another: &str) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO browsers (order_id, endpoint, subscription, since)
+         SELECT $1, endpoint, subscription, since FROM browsers WHERE order_id = $2 ON CONFLICT DO NOTHING",
+    )
+    .bind(another)
+    .bind(order)
+    .execute(&mut **tx)
+    .await
+    .map(drop)
 }

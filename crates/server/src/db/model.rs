@@ -202,6 +202,7 @@ async fn place(db: &Db, model: &mut Model, image: u8) {
         address_token: "",
         ask: false,
         webhook: Some("https://example.org/"),
+        browsers_of: None,
         language: crate::words::Language::German,
         account: None,
         user: "",

@@ -5,7 +5,8 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Executor, FromRow, Row as _};
 
 use super::{
-    Build, BuildState, Db, Most, NewBuild, Reached, Result, addresses, builds, from_json, lacking, outbox, taking, to_json,
+    Build, BuildState, Db, Most, NewBuild, Reached, Result, addresses, browsers, builds, from_json, lacking, outbox, taking,
+    to_json,
 };
 use crate::clock::now;
 use crate::words::Language;
@@ -21,6 +22,8 @@ pub struct NewOrder<'a> {
     pub address_token: &'a str,
     pub ask: bool,
     pub webhook: Option<&'a str>,
+    /// The order whose browsers are told of this one as well.
+    pub browsers_of: Option<&'a str>,
     /// Tells users apart without saying who they are.
     pub user: &'a str,
     /// The account it is listed in.
@@ -127,6 +130,9 @@ impl Db {
         .await?;
         if let Some(email) = order.email {
             addresses::named(&mut tx, order.id, email, order.address_token, order.ask).await?;
+        }
+        if let Some(other) = order.browsers_of {
+            browsers::tell_of_another(&mut tx, other, order.id).await?;
         }
         if ready {
             outbox::tell_order(&mut tx, order.id, outbox::NoticeKind::Ready).await?;

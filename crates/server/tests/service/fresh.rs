@@ -5,6 +5,7 @@ use std::path::Path;
 use contract::Format;
 
 use crate::common::{Setup, Site, folder, make_channel, order, wait_until};
+use crate::notices::{Browser, Receiver};
 
 fn setup() -> Setup {
     Setup {
@@ -23,6 +24,13 @@ fn publish(dir: &Path, old: &str, new: &str) {
     let index = index.replace(&format!("bash-{old}"), &format!("bash-{new}"));
     std::fs::write(binhost.join("Packages.new"), index).unwrap();
     std::fs::rename(binhost.join("Packages.new"), binhost.join("Packages")).unwrap();
+}
+
+/// The order that takes an order's place, once there is one.
+fn newest(site: &Site, order: &str) -> String {
+    wait_until("it is ordered again", || !site.status(order)["fresh"]["newest"].is_null());
+    let page = site.status(order)["fresh"]["newest"].as_str().unwrap().to_owned();
+    format!("/api/v1/orders/{}", page.rsplit_once('/').unwrap().1)
 }
 
 #[test]
@@ -44,12 +52,7 @@ fn what_is_kept_fresh_is_ordered_again_until_nobody_fetches_it() {
     assert!(site.get(&page).text().contains(&format!("{page}/fresh/stop")));
 
     publish(&path, "5.2_p15", "5.3");
-    let newest = |order: &str| {
-        wait_until("it is ordered again", || !site.status(order)["fresh"]["newest"].is_null());
-        let page = site.status(order)["fresh"]["newest"].as_str().unwrap().to_owned();
-        format!("/api/v1/orders/{}", page.rsplit_once('/').unwrap().1)
-    };
-    let second = newest(&first);
+    let second = newest(&site, &first);
     let status = site.status(&second);
     let changes: Vec<&str> = status["fresh"]["changes"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
     assert_eq!(changes, ["1 upgraded", "upgraded app-shells/bash 5.2_p15 → 5.3"]);
@@ -71,9 +74,39 @@ fn what_is_kept_fresh_is_ordered_again_until_nobody_fetches_it() {
     let file = site.status(&second)["artifacts"][0]["url"].as_str().unwrap().to_owned();
     assert_eq!(site.get(&file).status, 200);
     assert_eq!(site.put_json(&format!("{second}/fresh"), &serde_json::Value::Null).status, 200);
-    let third = newest(&second);
+    let third = newest(&site, &second);
     assert_eq!(site.post(&format!("{}/fresh/stop", third.replace("/api/v1", "")), "text/plain", "").status, 303);
     assert_eq!(site.status(&third)["fresh"]["kept"], false);
     assert_eq!(site.put_json(&format!("{other}/fresh"), &serde_json::Value::Null).status, 200, "there is room for another");
+    site.stop();
+}
+
+#[test]
+fn browsers_are_told_of_what_was_ready_before_it_was_ordered_anew() {
+    let (_dir, path) = folder();
+    make_channel(&path.join("binhost"));
+    let receiver = Receiver::start();
+    let mut setup = setup();
+    setup.top += "webhooks_inside = true\n";
+    setup.tables += "orders_per_hour = 3000\nplans_per_minute = 3000\n";
+    let site = Site::start_with(&path, &setup);
+    let wish = order(&["app-shells/bash"], &[Format::Zip]);
+    let kept = site.order(&wish);
+    site.build(&site.lease().unwrap());
+    let subscription = Browser::new().subscription(&receiver.url("/push"));
+    assert_eq!(site.put_json(&format!("{kept}/push"), &subscription).status, 204);
+
+    // Somebody else has the new image made before the order is kept fresh.
+    publish(&path, "5.2_p15", "5.3");
+    let mut other = String::new();
+    wait_until("the channel's news are known", || {
+        other = site.order(&wish);
+        site.state(&other) == "waiting"
+    });
+    site.build(&site.lease().unwrap());
+    assert!(receiver.of("/push").is_empty(), "the image that it was told of is the old one");
+    assert_eq!(site.put_json(&format!("{kept}/fresh"), &serde_json::Value::Null).status, 200);
+    wait_until("the browser is told", || receiver.of("/push").len() == 1);
+    assert_eq!(site.status(&newest(&site, &kept))["build"], site.status(&other)["build"], "nothing was built for it");
     site.stop();
 }
