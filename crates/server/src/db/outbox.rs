@@ -138,6 +138,11 @@ impl Db {
         tx.commit().await
     }
 
+    /// What it tells is so no more. It is as if it had never been owed, so that it is owed anew when it comes true again.
+    pub async fn notice_dropped(&self, id: i64) -> Result<()> {
+        sqlx::query("DELETE FROM outbox WHERE id = $1").bind(id).execute(&self.pool).await.map(drop)
+    }
+
     /// Giving it failed: it is tried again at `next_try`, or given up where there is none.
     pub async fn notice_failed(&self, id: i64, error: &str, next_try: Option<i64>) -> Result<()> {
         let mut tx = self.write().await?;

@@ -62,7 +62,7 @@ impl Trouble {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Given,
-    /// It tells nothing that still holds, or nobody may have it.
+    /// What it tells is so no more, or nobody may have it.
     NotWanted,
 }
 
@@ -122,7 +122,10 @@ async fn give_notice(app: &Arc<App>, owed: &Owed, notice: &Notice) -> crate::db:
             tracing::info!(order, notice = owed.id, kind, way, "notice given");
             app.db.notice_sent(owed.id).await
         }
-        Ok(Outcome::NotWanted) => app.db.notice_sent(owed.id).await,
+        Ok(Outcome::NotWanted) => {
+            tracing::info!(order, notice = owed.id, kind, way, "notice dropped: what it tells is so no more");
+            app.db.notice_dropped(owed.id).await
+        }
         Err(trouble) => {
             let given_up = not_given(app, owed, &trouble).await?;
             tracing::warn!(order, notice = owed.id, kind, way, tries = owed.attempts + 1, given_up, error = %trouble, "notice not given");
@@ -181,8 +184,7 @@ async fn give(app: &Arc<App>, notice: &Notice) -> Gave {
 
 async fn give_of(app: &Arc<App>, notice: &Notice, order: OrderRow) -> Gave {
     let Some(status) = status::of_order(app, &notice.order_id).await? else { return Err(sqlx::Error::RowNotFound) };
-    // An image may have been fetched or built again since the notice was owed.
-    if notice.kind == NoticeKind::Expiring && status.state != BuildState::Ready {
+    if !still_holds(notice.kind, status.state) {
         return Ok(Ok(Outcome::NotWanted));
     }
     let given = match (notice.way, &app.mailer, order.email, order.webhook) {
@@ -195,6 +197,16 @@ async fn give_of(app: &Arc<App>, notice: &Notice, order: OrderRow) -> Gave {
         (Way::Mail | Way::Webhook, ..) => Err(Trouble::lasting("the order names no address for it")),
     };
     Ok(given.map(|()| Outcome::Given))
+}
+
+/// Whether what a notice tells is still so. It may have been owed for weeks, to an address that was confirmed late; meanwhile an image expires,
+/// and what failed or expired is built again.
+fn still_holds(kind: NoticeKind, state: BuildState) -> bool {
+    match kind {
+        NoticeKind::Ready | NoticeKind::Expiring => state == BuildState::Ready,
+        NoticeKind::Failed => state == BuildState::Failed,
+        NoticeKind::Confirm | NoticeKind::Answered => true,
+    }
 }
 
 /// Seconds until the next try: 5, 10, 20 … at most 4 hours.

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use contract::{Format, Order};
 use serde_json::Value;
 
-use crate::backend::{self, execute};
-use crate::common::{Setup, Site, failed, folder, order, venv, wait_until};
+use crate::backend::{self, execute, texts};
+use crate::common::{Setup, Site, days_go_by, failed, folder, order, venv, wait_until};
 
 /// A running mail server and what it has taken.
 pub struct MailServer {
@@ -143,11 +143,15 @@ fn a_notice_outlives_mail_server_and_site() {
     site.stop();
 }
 
+/// The page of an address, as a mail names it that may be of a site before.
+fn old_page_of(mail: &Value) -> String {
+    let body = mail["body"].as_str().unwrap();
+    format!("/mail/{}", body.split("/mail/").nth(1).unwrap().split_whitespace().next().unwrap())
+}
+
 /// The page of an address, as a mail names it.
 fn page_of(site: &Site, mail: &Value) -> String {
-    let body = mail["body"].as_str().unwrap();
-    let token = body.split("/mail/").nth(1).unwrap().split_whitespace().next().unwrap();
-    let page = format!("/mail/{token}");
+    let page = old_page_of(mail);
     assert!(mail["html"].as_str().unwrap().contains(&format!("{}{page}", site.base)), "{mail}");
     page
 }
@@ -194,5 +198,56 @@ fn an_address_is_asked_before_anything_else_is_sent() {
     assert_eq!(mail.to("larry@example.org").len(), 2, "who stopped gets no more");
     assert_eq!(site.get("/mail/0000").status, 404);
     assert_eq!(site.post("/mail/0000/stop", "text/plain", "").status, 404);
+    site.stop();
+}
+
+/// Confirms an address, as the question has it.
+fn confirm(site: &Site, question: &Value) {
+    let page = old_page_of(question);
+    assert_eq!(site.post(&format!("{page}/confirm"), "application/x-www-form-urlencoded", "").status, 303);
+}
+
+/// The kinds of notices that are owed.
+fn owed(dir: &Path) -> Vec<String> {
+    texts(&backend::of(dir).database, "SELECT kind FROM outbox WHERE sent IS NULL AND gave_up IS NULL ORDER BY id")
+}
+
+#[test]
+fn who_confirms_late_is_told_of_what_is_so_still() {
+    let Some(mail) = MailServer::start() else { return };
+    let (_dir, path) = folder();
+    let late = "late@example.org";
+    let site = Site::start_with(&path, &asking(mail.port));
+    let gone = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    site.order(&wish("app-shells/bash", late));
+    site.build(&site.lease().unwrap());
+    let question = mail.wait_for(late);
+    site.stop();
+    days_go_by(&path, 5);
+    let site = Site::start_with(&path, &asking(mail.port));
+    wait_until("the image is about to expire", || owed(&path) == ["ready", "expiring"]);
+    site.stop();
+    execute(&backend::of(&path).database, "UPDATE outbox SET created = created - 2 * 86400");
+    let site = Site::start_with(&path, &asking(mail.port));
+    site.wait_for(&gone, "expired");
+    // Whoever else ordered the same has what failed for both built again.
+    let other = site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
+    site.order(&wish("dev-vcs/git", late));
+    assert_eq!(site.end(&site.lease().unwrap(), &failed()).status, 204);
+    assert_eq!(site.post(&format!("{other}/again"), "text/plain", "").status, 200);
+    site.build(&site.lease().unwrap());
+    assert_eq!(owed(&path), ["ready", "expiring", "failed", "ready"]);
+    confirm(&site, &question);
+    wait_until("nothing is owed any more", || owed(&path).is_empty());
+    // Mails come in the order in which the server took them.
+    site.order(&wish("dev-vcs/git", late));
+    wait_until("the marker comes", || mail.to(late).len() >= 3);
+    let told: Vec<bool> = mail.to(late).iter().map(|mail| mail["subject"].as_str().unwrap().contains("is ready")).collect();
+    assert_eq!(told, [false, true, true], "the question, the image that is there, and the marker: {:?}", mail.to(late));
+
+    // What was dropped is told of when it comes true again, whoever had it built.
+    assert_eq!(site.post(&format!("{gone}/again"), "text/plain", "").status, 200);
+    site.build(&site.lease().unwrap());
+    wait_until("the first image is told of", || mail.to(late).len() == 4);
     site.stop();
 }
