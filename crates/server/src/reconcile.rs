@@ -155,6 +155,7 @@ async fn sweep_once(app: &App) -> Result<(), Box<dyn std::error::Error + Send + 
     app.db.forget_workers().await?;
     app.db.forget_ways_in().await?;
     app.db.forget_rates().await?;
+    app.db.forget_old_mail().await?;
     for build in app.storage.builds().await? {
         let keep = app.db.files_to_keep(&build).await?;
         app.storage.remove_all_but(&build, keep).await?;

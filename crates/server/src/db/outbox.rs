@@ -52,6 +52,10 @@ impl Way {
     }
 }
 
+/// Mail that could not be given for so long is owed no more. Seconds. What is tried is given up long before, so that this is mail to addresses
+/// that were not confirmed, or were stopped, which each look for what is due would otherwise pass over for ever.
+const MAIL_OWED_FOR: i64 = 30 * 86_400;
+
 /// What is to be given now.
 #[derive(Clone, Debug)]
 pub struct Owed {
@@ -141,6 +145,15 @@ impl Db {
     /// What it tells is so no more. It is as if it had never been owed, so that it is owed anew when it comes true again.
     pub async fn notice_dropped(&self, id: i64) -> Result<()> {
         sqlx::query("DELETE FROM outbox WHERE id = $1").bind(id).execute(&self.pool).await.map(drop)
+    }
+
+    /// Lets go of mail that was owed for too long.
+    pub async fn forget_old_mail(&self) -> Result<()> {
+        sqlx::query("DELETE FROM outbox WHERE way = 'mail' AND sent IS NULL AND gave_up IS NULL AND created < $1")
+            .bind(now() - MAIL_OWED_FOR)
+            .execute(&self.pool)
+            .await
+            .map(drop)
     }
 
     /// Giving it failed: it is tried again at `next_try`, or given up where there is none.

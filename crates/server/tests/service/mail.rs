@@ -251,3 +251,27 @@ fn who_confirms_late_is_told_of_what_is_so_still() {
     wait_until("the first image is told of", || mail.to(late).len() == 4);
     site.stop();
 }
+
+#[test]
+fn mail_to_who_never_confirms_is_not_owed_for_ever() {
+    let Some(mail) = MailServer::start() else { return };
+    let (_dir, path) = folder();
+    let site = Site::start_with(&path, &asking(mail.port));
+    let addresses = ["silent@example.org", "larry@example.org"];
+    for address in addresses {
+        site.order(&wish("app-shells/bash", address));
+    }
+    site.build(&site.lease().unwrap());
+    let questions = addresses.map(|address| mail.wait_for(address));
+    wait_until("the questions are sent", || owed(&path) == ["ready", "ready"]);
+    site.stop();
+    let age = "UPDATE outbox SET created = created - CASE WHEN order_id IN (SELECT id FROM orders WHERE email LIKE 'silent%')
+                   THEN 31 ELSE 29 END * 86400";
+    execute(&backend::of(&path).database, age);
+    let site = Site::start_with(&path, &asking(mail.port));
+    wait_until("what is old is owed no more", || owed(&path) == ["ready"]);
+    questions.iter().for_each(|question| confirm(&site, question));
+    wait_until("who confirmed in time is told", || mail.to(addresses[1]).len() == 2);
+    assert_eq!(mail.to(addresses[0]).len(), 1, "the question alone");
+    site.stop();
+}
