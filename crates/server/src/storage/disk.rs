@@ -66,16 +66,19 @@ impl Disk {
         Ok(names)
     }
 
-    /// Removes the files of a build, but for those of one attempt.
+    /// Removes the files of a build, but for those of one attempt. What somebody else removed meanwhile is removed.
     pub async fn remove_all_but(&self, build: &str, attempt: Option<u32>) -> io::Result<()> {
         let folder = self.root.join(build);
         let Some(attempt) = attempt.map(|attempt| attempt.to_string()) else {
-            return fs::remove_dir_all(&folder).await;
+            return or_gone(fs::remove_dir_all(&folder).await);
         };
-        let mut entries = fs::read_dir(&folder).await?;
-        while let Some(entry) = entries.next_entry().await? {
+        let mut entries = match fs::read_dir(&folder).await {
+            Ok(entries) => entries,
+            Err(error) => return or_gone(Err(error)),
+        };
+        while let Some(entry) = or_gone(entries.next_entry().await)? {
             if entry.file_name().to_str() != Some(&attempt) {
-                fs::remove_dir_all(entry.path()).await?;
+                or_gone(fs::remove_dir_all(entry.path()).await)?;
             }
         }
         Ok(())
@@ -101,6 +104,34 @@ impl Incoming {
     }
 }
 
+/// What is not there has nothing more in it, and needs no removing.
+fn or_gone<T: Default>(result: io::Result<T>) -> io::Result<T> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+        other => other,
+    }
+}
+
 fn sync_folder(folder: &Path) -> io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_another_sweep_removed_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path().join("artifacts")).unwrap();
+        for attempt in [1, 2] {
+            disk.receive("build", attempt, "image.zip").await.unwrap().keep().await.unwrap();
+        }
+        disk.remove_all_but("build", Some(2)).await.unwrap();
+        assert!(!disk.path("build", 1, "image.zip").exists() && disk.path("build", 2, "image.zip").exists());
+        for keep in [Some(2), None, None, Some(2)] {
+            disk.remove_all_but("build", keep).await.unwrap();
+        }
+        assert_eq!(disk.builds().await.unwrap(), Vec::<String>::new());
+    }
 }
