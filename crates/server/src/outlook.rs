@@ -89,6 +89,11 @@ impl Outlook {
         &self.turns
     }
 
+    /// The waiting builds that no worker can make which is there.
+    pub fn stuck(&self) -> impl Iterator<Item = &str> {
+        self.turns.iter().map(|turn| turn.build.as_str()).filter(|build| !self.positions.contains_key(*build))
+    }
+
     /// The place of a waiting build in the queue; 1 is served next.
     pub fn position(&self, build: &str) -> Option<u64> {
         self.positions.get(build).copied()
@@ -362,6 +367,7 @@ mod tests {
         assert_eq!(middle(&behind), middle(&alone));
         assert_eq!((behind.position("a"), behind.position("s")), (Some(1), None));
         assert!(behind.turns().iter().any(|turn| turn.build == "s"), "a worker that can make it may come");
+        assert_eq!((behind.stuck().collect::<Vec<_>>(), alone.stuck().count()), (vec!["s"], 0));
     }
 
     fn worker(name: &str, asking: bool, abilities: LeaseRequest) -> db::WorkerRow {

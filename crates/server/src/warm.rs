@@ -1,7 +1,7 @@
-//! Presets that are kept warm: when the queue is empty their images are made ahead, one after the other, so that whoever orders one as it is
+//! Presets that are kept warm: when workers have nothing else to do, their images are made ahead, one after the other, so that whoever orders one as it is
 //! has it at once, and other orders find its packages with a worker.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,14 +39,16 @@ pub async fn run(app: Arc<App>) {
 }
 
 async fn keep_warm(app: &App, name: &str) -> Result<Ahead, Refusal> {
-    let (waiting, building) = app.db.queue_length().await?;
-    if waiting + building > 0 || app.db.gate().await? != Gate::Open {
+    // What no worker can make keeps none of them from this.
+    let outlook = app.outlook().await?;
+    let stuck: HashSet<&str> = outlook.stuck().collect();
+    if app.db.is_busy(&stuck).await? || app.db.gate().await? != Gate::Open {
         return Ok(Ahead::Busy);
     }
     let Some(preset) = app.catalogue.presets.get(name) else { return Ok(Ahead::Failed) };
     let order = preset.order();
     let prepared = Prepared::new(app.catalogue.plan(&order).await?, &order)?.expected(app).await?;
-    let ahead = app.db.place_ahead(name, &prepared.build(&order)).await?;
+    let ahead = app.db.place_ahead(name, &prepared.build(&order), &stuck).await?;
     if ahead == Ahead::Queued {
         app.bus.state_changed(&prepared.id);
     }

@@ -1,6 +1,10 @@
 //! Builds that nobody has ordered: presets that are kept warm, so that whoever orders one as it is has it at once.
 
-use super::{BuildState, Db, NewBuild, Result, builds};
+use std::collections::HashSet;
+
+use sqlx::{Any, Executor};
+
+use super::{BuildState, Db, NewBuild, Result, builds, to_i64};
 use crate::clock::now;
 
 /// What became of a preset that is to be kept warm.
@@ -12,14 +16,20 @@ pub enum Ahead {
     There,
     /// Its last build was this one, and it failed or the operator cancelled it: it is left alone until the plan is another.
     Failed,
-    /// Something else waits or runs.
+    /// Workers have something else to make.
     Busy,
 }
 
 impl Db {
-    /// Queues the build of a preset ahead of any order, when there is no equal one and nothing else waits or runs. It becomes the preset's
-    /// newest build; what was so before goes as other images do.
-    pub async fn place_ahead(&self, preset: &str, build: &NewBuild<'_>) -> Result<Ahead> {
+    /// Whether there is something for workers to make, besides builds that none of them can (`stuck`, their names). What waits for packages
+    /// is nothing for them yet: they make those first.
+    pub async fn is_busy(&self, stuck: &HashSet<&str>) -> Result<bool> {
+        is_busy(&self.pool, stuck).await
+    }
+
+    /// Queues the build of a preset ahead of any order, when there is no equal one and nothing else is to be made, as [`Db::is_busy`] has it.
+    /// It becomes the preset's newest build; what was so before goes as other images do.
+    pub async fn place_ahead(&self, preset: &str, build: &NewBuild<'_>, stuck: &HashSet<&str>) -> Result<Ahead> {
         let mut tx = self.write().await?;
         let last: Option<(String, String)> =
             sqlx::query_as("SELECT b.join_key, b.state FROM warm w JOIN builds b ON b.id = w.build WHERE w.preset = $1")
@@ -35,10 +45,7 @@ impl Db {
         let (id, ahead) = match builds::equal(&mut tx, build).await? {
             Some((id, _)) => (id, Ahead::There),
             None => {
-                let open: i64 = sqlx::query_scalar("SELECT count(*) FROM builds WHERE state IN ('waiting', 'building')")
-                    .fetch_one(&mut *tx)
-                    .await?;
-                if open > 0 {
+                if is_busy(&mut *tx, stuck).await? {
                     return Ok(Ahead::Busy);
                 }
                 builds::insert(&mut tx, build).await?;
@@ -71,4 +78,15 @@ impl Db {
         .await?;
         tx.commit().await
     }
+}
+
+async fn is_busy<'c>(on: impl Executor<'c, Database = Any>, stuck: &HashSet<&str>) -> Result<bool> {
+    // One more than are stuck shows one that is not, however long the queue.
+    let enough = to_i64(stuck.len() as u64).saturating_add(1);
+    let open: Vec<String> =
+        sqlx::query_scalar("SELECT id FROM builds WHERE state IN ('waiting', 'building') AND lacking IS NULL LIMIT $1")
+            .bind(enough)
+            .fetch_all(on)
+            .await?;
+    Ok(open.iter().any(|build| !stuck.contains(build.as_str())))
 }

@@ -1,5 +1,6 @@
 //! Presets whose images are made ahead.
 
+use contract::lease::LeaseRequest;
 use contract::{Format, Order};
 
 use crate::common::{Setup, Site, failed, folder, make_channel, order, wait_until};
@@ -65,6 +66,30 @@ fn a_preset_is_built_ahead_and_whoever_orders_it_has_it_at_once() {
     assert_eq!(site.end(&again, &failed()).status, 204);
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!((waits(&site), site.lease().is_none()), (0, true));
+    site.stop();
+}
+
+#[test]
+fn what_no_worker_can_make_keeps_nothing_from_being_built_ahead() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let stuck = site.order(&order(&["app-shells/bash"], &[Format::Iso]));
+    site.stop();
+    let site = Site::start_with(&path, &warm());
+    let writes_zip = LeaseRequest {
+        worker: "test".into(),
+        arches: vec!["amd64".into()],
+        formats: vec!["zip".into()],
+        starts_images: true,
+        ..LeaseRequest::default()
+    };
+    let mut lease = None;
+    wait_until("it is built ahead", || {
+        lease = site.lease_as(&writes_zip);
+        lease.is_some()
+    });
+    site.build(&lease.unwrap());
+    assert_eq!((site.state(&site.order(&plain())).as_str(), site.state(&stuck).as_str()), ("ready", "waiting"));
     site.stop();
 }
 
