@@ -45,6 +45,7 @@ orders_per_hour = 1000000
 open_orders = 1000000
 site_orders_per_hour = 1000000
 plans_per_minute = 1000000
+live_pages = 1000000
 [[channel]]
 name = "bench"
 title = "Bench"

@@ -68,12 +68,14 @@
       source.addEventListener(name, (event) => show(JSON.parse(event.data)));
     }
     source.addEventListener("log", (event) => append(JSON.parse(event.data).lines));
-    // A line that is down is taken up again by the browser. An answer that is no stream, as while a site restarts behind a proxy, ends it
-    // for good; then the log comes from its beginning once more.
-    source.addEventListener("error", () => {
+    // A line that is down is taken up again by the browser. An answer that is no stream, as while a site restarts behind a proxy or where a
+    // user has too many, ends it for good; then the log comes from its beginning once more. Meanwhile the order itself is looked at.
+    source.addEventListener("error", async () => {
       if (source.readyState !== EventSource.CLOSED) return;
       first = true;
       setTimeout(follow, 5000);
+      const answer = await fetch(page.dataset.order).catch(() => null);
+      if (answer && answer.ok) show(await answer.json());
     });
   };
   follow();

@@ -38,6 +38,8 @@ pub struct Limits {
     pub downloads: u32,
     /// Downloads of one user that are sent on to a storage in an hour, parts of files counted each.
     pub downloads_per_hour: u32,
+    /// Live pages of one user at once: each holds one of the server's connections.
+    pub live_pages: u32,
     /// Orders of one user that are kept fresh.
     pub fresh_orders: u32,
     /// What is kept fresh is ordered anew at most once in so many hours, unless a security advisory is over by it.
@@ -59,6 +61,7 @@ impl Default for Limits {
             log_ins_per_hour: 30,
             downloads: 8,
             downloads_per_hour: 600,
+            live_pages: 32,
             fresh_orders: 5,
             fresh_hours: 24,
             fresh_unclaimed: 3,
@@ -114,8 +117,13 @@ impl Rate {
 #[derive(Default)]
 pub struct Usage {
     rates: Mutex<HashMap<(Rate, String), Bucket>>,
-    downloads: Mutex<HashMap<String, Arc<Semaphore>>>,
+    downloads: AtOnce,
+    live_pages: AtOnce,
 }
+
+/// What users have in hand at once.
+#[derive(Default)]
+struct AtOnce(Mutex<HashMap<String, Arc<Semaphore>>>);
 
 /// Tokens that fill up with time, one being taken each time.
 struct Bucket {
@@ -144,12 +152,14 @@ impl Usage {
         bucket.left -= 1.0;
         Ok(())
     }
+}
 
-    /// The right to one more download, which lasts until it is dropped.
-    fn take_download(&self, user: &str, most: u32) -> Option<OwnedSemaphorePermit> {
-        let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
-        downloads.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
-        let semaphore = downloads.entry(user.to_owned()).or_insert_with(|| {
+impl AtOnce {
+    /// The right to one more, which lasts until it is dropped.
+    fn take(&self, user: &str, most: u32) -> Option<OwnedSemaphorePermit> {
+        let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        users.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
+        let semaphore = users.entry(user.to_owned()).or_insert_with(|| {
             Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)))
         });
         semaphore.clone().try_acquire_owned().ok()
@@ -244,9 +254,22 @@ impl App {
         if user.is_empty() {
             return Ok(None);
         }
-        let permit = self.usage.take_download(user, most);
+        let permit = self.usage.downloads.take(user, most);
         permit.map(Some).ok_or_else(|| Limited {
             reason: format!("this site sends one user at most {most} files at once; let one end first"),
+            retry_after: 30,
+        })
+    }
+
+    /// The right of this user to one more live page.
+    pub fn may_follow(&self, user: &str) -> Result<Option<OwnedSemaphorePermit>, Limited> {
+        let most = self.config.limits.live_pages;
+        if user.is_empty() {
+            return Ok(None);
+        }
+        let permit = self.usage.live_pages.take(user, most);
+        permit.map(Some).ok_or_else(|| Limited {
+            reason: format!("this site keeps at most {most} live pages of one user open at once; close one first, or ask for the order itself now and then"),
             retry_after: 30,
         })
     }
@@ -278,12 +301,12 @@ mod tests {
 
     #[test]
     fn downloads_are_counted_while_they_last() {
-        let usage = Usage::default();
-        let first = usage.take_download("a", 2).unwrap();
-        let second = usage.take_download("a", 2);
-        assert!(second.is_some() && usage.take_download("a", 2).is_none() && usage.take_download("b", 2).is_some());
+        let downloads = AtOnce::default();
+        let first = downloads.take("a", 2).unwrap();
+        let second = downloads.take("a", 2);
+        assert!(second.is_some() && downloads.take("a", 2).is_none() && downloads.take("b", 2).is_some());
         drop(first);
-        assert!(usage.take_download("a", 2).is_some());
+        assert!(downloads.take("a", 2).is_some());
     }
 
     #[test]

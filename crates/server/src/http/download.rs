@@ -170,7 +170,7 @@ pub async fn certificate(State(app): SharedApp) -> Result<Response, Problem> {
 }
 
 /// The answer, which holds its right to be sent until it was, or the client is gone.
-fn held(response: Response, permit: Option<OwnedSemaphorePermit>) -> Response {
+pub fn held(response: Response, permit: Option<OwnedSemaphorePermit>) -> Response {
     let Some(permit) = permit else { return response };
     let (head, body) = response.into_parts();
     let stream = body.into_data_stream().map(move |chunk| {

@@ -18,10 +18,12 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::SharedApp;
 use super::api::find;
-use super::openapi::{Malformed, NotFound, OrderId};
+use super::download::held;
+use super::openapi::{Malformed, NotFound, OrderId, TooMany, Unauthorized};
 use super::problem::Problem;
 use crate::app::App;
 use crate::bus::Follower;
+use crate::client::Client;
 use crate::db::BuildState;
 use crate::status::{self, OrderStatus};
 use crate::words;
@@ -49,18 +51,25 @@ const LINES_PER_EVENT: u32 = 500;
     path = "/api/v1/orders/{id}/events",
     tag = "orders",
     operation_id = "order_events",
+    security((), ("user" = [])),
     params(OrderId, ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the client got")),
-    responses((status = 200, description = "The events", body = LiveEvent, content_type = "text/event-stream"), Malformed, NotFound),
+    responses((status = 200, description = "The events", body = LiveEvent, content_type = "text/event-stream"), Malformed, Unauthorized, NotFound, TooMany),
 )]
-pub async fn events(State(app): SharedApp, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn events(
+    State(app): SharedApp,
+    Path(id): Path<String>,
+    client: Client,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let status = find(&app, &id).await?;
+    let permit = app.may_follow(&client.user(&app.secret))?;
     let news = app.bus.follow(status.builds());
     let last_seen = headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     let (sender, receiver) = mpsc::channel(16);
     let watch = Watch { app, status, log_sent: 0, news, version: 0, sender };
     tokio::spawn(words::speaking(words::language(), watch.run(last_seen)));
     let stream = Sse::new(ReceiverStream::new(receiver)).keep_alive(KeepAlive::new().interval(Duration::from_secs(20)));
-    let mut response = stream.into_response();
+    let mut response = held(stream.into_response(), permit);
     // Proxies such as nginx would else hold the events back.
     response.headers_mut().insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
     Ok(response)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use contract::{Event, Format, Step};
 use serde_json::Value;
 
-use crate::common::{Setup, Site, artifact, content, folder, order, ready};
+use crate::common::{Setup, Site, artifact, content, folder, order, ready, wait_until};
 
 /// An event as it comes over the line.
 #[derive(Debug)]
@@ -23,15 +23,25 @@ pub struct Listener {
 
 impl Listener {
     pub fn start(site: &Site, order: &str, last_seen: Option<&str>) -> Listener {
-        let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(30))).build().into();
-        let mut request = agent.get(format!("{}{order}/events", site.base));
-        if let Some(id) = last_seen {
-            request = request.header("Last-Event-ID", id);
+        let headers: Vec<(&str, &str)> = last_seen.map(|id| ("Last-Event-ID", id)).into_iter().collect();
+        Listener::from(site, order, &headers).expect("a stream")
+    }
+
+    /// The same with other headers; none where the user has too many.
+    fn from(site: &Site, order: &str, headers: &[(&str, &str)]) -> Option<Listener> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(30)))
+            .build()
+            .into();
+        let request = agent.get(format!("{}{order}/events", site.base));
+        let answer = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).call().unwrap();
+        if answer.status() == 429 {
+            return None;
         }
-        let answer = request.call().unwrap();
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
         let reader: Box<dyn std::io::Read> = Box::new(answer.into_body().into_reader());
-        Listener { lines: BufReader::new(reader).lines() }
+        Some(Listener { lines: BufReader::new(reader).lines() })
     }
 
     /// The next event; `None` when the stream has ended.
@@ -103,6 +113,31 @@ fn a_live_page_hears_everything_in_order() {
     assert_eq!(of_first.next_of("state").data["state"], "ready");
     assert!(of_first.next().is_none(), "the stream ends with the order");
     assert_eq!(Listener::start(&site, &first, None).next_of("snapshot").data["artifacts"].as_array().unwrap().len(), 1);
+    site.stop();
+}
+
+#[test]
+fn one_user_has_so_many_live_pages_at_once_and_leaves_the_rest_to_others() {
+    let (_dir, path) = folder();
+    let setup = Setup { top: "behind_proxy = true".into(), tables: "[limits]\nlive_pages = 2\n".into(), ..Setup::default() };
+    let site = Site::start_with(&path, &setup);
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let first = Listener::start(&site, &placed, None);
+    let _second = Listener::start(&site, &placed, None);
+    let refused = site.get(&format!("{placed}/events"));
+    assert!(refused.status == 429 && refused.text().contains("at most 2 live pages"), "{}", refused.text());
+    assert_eq!(refused.header("retry-after"), "30");
+    assert_eq!(site.status(&placed)["position"], 1, "the order itself can be asked for");
+    let other = Listener::from(&site, &placed, &[("X-Forwarded-For", "192.0.2.1")]);
+    assert_eq!(other.unwrap().next_of("snapshot").data["state"], "waiting");
+    // One that is closed makes room.
+    drop(first);
+    let mut third = None;
+    wait_until("there is room", || {
+        third = Listener::from(&site, &placed, &[]);
+        third.is_some()
+    });
+    assert_eq!(third.unwrap().next_of("snapshot").data["state"], "waiting");
     site.stop();
 }
 
