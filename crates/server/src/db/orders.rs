@@ -218,6 +218,14 @@ impl Db {
 
     /// A file of the order was downloaded.
     pub async fn picked_up(&self, order: &str) -> Result<()> {
+        // Most requests are for one more part of a file, and wait for no writer.
+        let news: Option<i64> = sqlx::query_scalar("SELECT 1 FROM orders WHERE id = $1 AND picked_up IS NULL")
+            .bind(order)
+            .fetch_optional(&self.pool)
+            .await?;
+        if news.is_none() {
+            return Ok(());
+        }
         let mut tx = self.write().await?;
         let first = sqlx::query("UPDATE orders SET picked_up = $1 WHERE id = $2 AND picked_up IS NULL")
             .bind(now())

@@ -65,6 +65,23 @@ pub fn execute(database: &str, statements: &str) {
     });
 }
 
+/// Does something while somebody else is writing, for whom all other writers of the site wait.
+pub fn while_written<T>(database: &str, work: impl FnOnce() -> T) -> T {
+    sqlx::any::install_default_drivers();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let writing = match database.starts_with("sqlite:") {
+        true => "BEGIN IMMEDIATE",
+        false => "BEGIN; SELECT pg_advisory_xact_lock(7521420822987502201)",
+    };
+    use sqlx::Connection;
+    let mut connection = runtime.block_on(sqlx::AnyConnection::connect(database)).unwrap();
+    runtime.block_on(sqlx::raw_sql(writing).execute(&mut connection)).unwrap();
+    let done = work();
+    runtime.block_on(sqlx::raw_sql("ROLLBACK").execute(&mut connection)).unwrap();
+    runtime.block_on(connection.close()).unwrap();
+    done
+}
+
 /// The texts that a query of one column finds.
 pub fn texts(database: &str, query: &'static str) -> Vec<String> {
     sqlx::any::install_default_drivers();

@@ -6,7 +6,7 @@ use std::path::Path;
 use contract::Format;
 use serde_json::{Value, json};
 
-use crate::backend::{on_s3, stored};
+use crate::backend::{of, on_s3, stored, while_written};
 use crate::common::{Answer, Setup, Site, config, content, days_go_by, failed, folder, operator_token, order, wait_until};
 
 #[test]
@@ -48,6 +48,19 @@ fn images_expire_and_are_built_again_from_their_lock() {
     assert_eq!(site.state(&again), "waiting", "what expired is not handed out");
     assert_eq!(site.post(&format!("{taken}/again"), "text/plain", "").status, 200);
     assert_eq!(site.status(&taken)["build"], site.status(&again)["build"]);
+    site.stop();
+}
+
+#[test]
+fn who_downloads_on_waits_for_no_writer() {
+    let (_dir, path) = folder();
+    let site = Site::start(&path);
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    site.build(&site.lease().unwrap());
+    let file = site.status(&placed)["artifacts"][0]["url"].as_str().unwrap().to_owned();
+    assert_eq!(site.get(&file).status, 200);
+    let part = while_written(&of(&path).database, || site.get_with(&file, &[("Range", "bytes=0-3")]));
+    assert_eq!((part.status, part.body.len()), (206, 4), "{}", part.text());
     site.stop();
 }
 
