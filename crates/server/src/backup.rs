@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use crate::app::database_address;
 use crate::config::Config;
-use crate::db::{Db, MigrateError};
+use crate::db::{Db, MigrateError, split_password};
 use crate::storage::is_plain_name;
 use crate::tokens;
 
@@ -59,7 +59,7 @@ pub async fn backup(config: &Config, to: &Path) -> Result<(), BackupError> {
         .tempdir_in(parent)
         .map_err(at(parent))?;
     if db.is_shared() {
-        run("pg_dump", &["--format=custom", "--no-owner", "--dbname", &address, "--file"], &unfinished.path().join(POSTGRES))?;
+        run("pg_dump", &address, &["--format=custom", "--no-owner", "--file"], &unfinished.path().join(POSTGRES))?;
     } else {
         db.copy_to(&unfinished.path().join(SQLITE)).await?;
     }
@@ -76,9 +76,9 @@ pub async fn backup(config: &Config, to: &Path) -> Result<(), BackupError> {
     std::fs::rename(&made, to).map_err(at(to))
 }
 
-/// The images that are ready. Links serve where the backup is on the same disk: a file of an image never changes.
+/// The images that are ready, and what workers made beside them. Links serve where the backup is on the same disk: a file of an image never changes.
 async fn copy_images(db: &Db, from: &Path, to: &Path) -> Result<(), BackupError> {
-    for (build, attempt, name) in db.all_artifacts().await? {
+    for (build, attempt, name) in db.all_files().await? {
         if !is_plain_name(&build) || !is_plain_name(&name) {
             continue;
         }
@@ -122,8 +122,8 @@ pub async fn restore(config: &Config, from: &Path) -> Result<(), BackupError> {
         }
     }
     if shared {
-        let arguments = ["--no-owner", "--exit-on-error", "--single-transaction", "--dbname", &address];
-        return run("pg_restore", &arguments, &from.join(name)).map_err(|error| match error {
+        let arguments = ["--no-owner", "--exit-on-error", "--single-transaction"];
+        return run("pg_restore", &address, &arguments, &from.join(name)).map_err(|error| match error {
             BackupError::Program { program, reason } => BackupError::Program {
                 program,
                 reason: format!("{reason}\nThe database has to be there and empty, as createdb(1) makes it"),
@@ -156,10 +156,31 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs one of PostgreSQL's programs, with a file as its last argument.
-fn run(program: &'static str, arguments: &[&str], file: &Path) -> Result<(), BackupError> {
+/// Runs one of PostgreSQL's programs on a database, with a file as its last argument.
+fn run(program: &'static str, address: &str, arguments: &[&str], file: &Path) -> Result<(), BackupError> {
     let failed = |reason: String| BackupError::Program { program, reason };
-    let done = Command::new(program).args(arguments).arg(file).stdin(Stdio::null()).output();
+    let done = command(program, address, arguments, file).stdin(Stdio::null()).output();
     let done = done.map_err(|e| failed(format!("{e}; install PostgreSQL's client programs")))?;
     if done.status.success() { Ok(()) } else { Err(failed(String::from_utf8_lossy(&done.stderr).trim().to_owned())) }
+}
+
+/// Everybody on the machine sees the arguments of programs; their environment is seen by its own user alone.
+fn command(program: &str, address: &str, arguments: &[&str], file: &Path) -> Command {
+    let (address, password) = split_password(address);
+    let mut command = Command::new(program);
+    command.args(["--dbname", &address]).args(arguments).arg(file).envs(password.map(|password| ("PGPASSWORD", password)));
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_argument_has_the_databases_password() {
+        let command = command("pg_dump", "postgres://larry:s%2Fcret@h/site", &["--no-owner", "--file"], Path::new("dump"));
+        let arguments: Vec<_> = command.get_args().collect();
+        assert_eq!(arguments, ["--dbname", "postgres://larry@h/site", "--no-owner", "--file", "dump"]);
+        assert_eq!(command.get_envs().collect::<Vec<_>>(), [("PGPASSWORD".as_ref(), Some("s/cret".as_ref()))]);
+    }
 }

@@ -242,9 +242,10 @@ async fn open(config: &Config, address: &str) -> Result<Db, MigrateError> {
 
 /// The address of a database as it may be shown.
 fn without_password(address: &str) -> String {
+    let (address, _) = db::split_password(address);
     match (address.split_once("://"), address.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
-        _ => address.to_owned(),
+        _ => address,
     }
 }
 

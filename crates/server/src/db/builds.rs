@@ -267,11 +267,6 @@ impl Db {
             .collect()
     }
 
-    /// Every file of every ready build: the build, the attempt that made it, the name.
-    pub async fn all_artifacts(&self) -> Result<Vec<(String, i64, String)>> {
-        sqlx::query_as("SELECT build, attempt, name FROM artifacts ORDER BY build, name").fetch_all(&self.pool).await
-    }
-
     /// How many builds wait, and how many are being built.
     pub async fn queue_length(&self) -> Result<(u64, u64)> {
         let (queued, building): (i64, i64) = sqlx::query_as(

@@ -23,6 +23,7 @@ mod news;
 mod numbers;
 mod orders;
 mod outbox;
+mod password;
 mod queue;
 mod rates;
 mod report;
@@ -55,6 +56,7 @@ pub use migrations::{MigrateError, NEWEST};
 pub use numbers::Cause;
 pub use orders::{NewOrder, OrderRow, Placed};
 pub use outbox::{Notice, NoticeKind, Owed, Way, What};
+pub use password::split_password;
 #[cfg(test)]
 pub use queue::WantedRow;
 pub use queue::{CandidateRow, NewPromise, QueueRows, RunningRow, WaitingRow};

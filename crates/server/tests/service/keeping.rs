@@ -3,11 +3,15 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use contract::Format;
+use contract::lease::EndReport;
+use contract::{Evidence, EvidenceKind, Format};
 use serde_json::{Value, json};
 
-use crate::backend::{of, on_s3, stored, while_written};
-use crate::common::{Answer, Setup, Site, config, content, days_go_by, failed, folder, operator_token, order, wait_until};
+use crate::backend::{execute, of, on_s3, stored, while_written};
+use crate::common::{
+    Answer, Setup, Site, artifact, config, content, days_go_by, failed, folder, operator_token, order, ready, wait_until,
+};
+use crate::services;
 
 #[test]
 fn images_expire_and_are_built_again_from_their_lock() {
@@ -162,12 +166,34 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().unwrap().block_on(work)
 }
 
+/// Builds what waits and sends all that a worker makes beside an image; the names of that.
+fn build_with_evidence(site: &Site) -> Vec<String> {
+    let lease = site.lease().unwrap();
+    let image = artifact(&lease, Format::Zip).name;
+    assert_eq!(site.upload(&lease, &image, &content(Format::Zip)), 204);
+    let evidence = |kind, ending: &str, firmware: &str| {
+        let name = format!("{image}.{ending}");
+        assert_eq!(site.upload(&lease, &name, format!("what is in {name}").as_bytes()), 204);
+        Evidence { name, kind, format: Format::Zip, firmware: firmware.into() }
+    };
+    let all = vec![
+        evidence(EvidenceKind::BootLog, "seabios.log", "SeaBIOS"),
+        evidence(EvidenceKind::BootScreen, "seabios.png", "SeaBIOS"),
+        evidence(EvidenceKind::Zsync, "zsync", ""),
+    ];
+    let names = all.iter().map(|evidence| evidence.name.clone()).collect();
+    let EndReport::Ready { artifacts, plan, messages, .. } = ready(&lease) else { unreachable!() };
+    let answer = site.end(&lease, &EndReport::Ready { artifacts, plan, messages, evidence: all });
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    names
+}
+
 #[test]
 fn a_backup_is_a_site() {
     let (_dir, path) = folder();
     let site = Site::start(&path);
     let built = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
-    site.build(&site.lease().unwrap());
+    let beside = build_with_evidence(&site);
     let waiting = site.order(&order(&["dev-vcs/git"], &[Format::Zip]));
     let (_other, other) = folder();
     let backup = other.join("backup");
@@ -188,6 +214,10 @@ fn a_backup_is_a_site() {
     if !on_s3() {
         let file = site.status(&built)["artifacts"][0]["url"].as_str().unwrap().to_owned();
         assert_eq!(site.get(&file).body, content(Format::Zip));
+        for name in &beside {
+            let sent = site.get(&format!("{built}/artifacts/{name}"));
+            assert_eq!((sent.status, sent.text()), (200, format!("what is in {name}")));
+        }
     }
     site.build(&site.lease().unwrap());
     assert_eq!(site.state(&waiting), "ready");
@@ -201,6 +231,34 @@ fn a_backup_is_a_site() {
     assert!(none.to_string().contains("there is no site"), "{none}");
     assert!(block_on(server::migrate(&nowhere, 5)).is_err());
     assert!(!nowhere.data_dir.exists(), "nothing is made by looking for a site");
+}
+
+#[test]
+fn a_database_with_a_password_is_backed_up_and_restored() {
+    if on_s3() {
+        // It has a database of its own.
+        return;
+    }
+    let (_dir, path) = folder();
+    let Some((postgres, address)) = services::start_postgres(&path) else { return };
+    for statement in ["CREATE DATABASE site", "CREATE DATABASE restored", "ALTER ROLE hatchery PASSWORD 's@cret/1'"] {
+        execute(&format!("{address}/postgres"), statement);
+    }
+    drop(postgres);
+    std::fs::write(path.join("postgres/pg_hba.conf"), "host all all all scram-sha-256\n").unwrap();
+    let _postgres = services::run_postgres(&path.join("postgres"), address.rsplit(':').next().unwrap().parse().unwrap());
+    let address = address.replace("hatchery@", "hatchery:s%40cret%2F1@");
+    let setup = |database: &str| Setup { top: format!("database = '{address}/{database}'"), ..Setup::default() };
+
+    let site = Site::start_with(&path, &setup("site"));
+    let placed = site.order(&order(&["app-shells/bash"], &[Format::Zip]));
+    let (_other, other) = folder();
+    block_on(server::backup(&config(&path, &setup("site")), &other.join("backup"))).unwrap();
+    site.stop();
+    block_on(server::restore(&config(&other, &setup("restored")), &other.join("backup"))).unwrap();
+    let site = Site::start_with(&other, &setup("restored"));
+    assert_eq!(site.state(&placed), "waiting");
+    site.stop();
 }
 
 #[test]
