@@ -121,6 +121,28 @@ fn two_order_at_once_one_without_javascript_and_the_site_starts_again() {
     desk.downloads(&dir.path().join("newcomer"));
 }
 
+#[test]
+fn a_page_that_gets_no_stream_asks_for_its_order() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions can be set");
+    let site = Site::without_worker(dir.path(), "lease_ttl_seconds = 120\n[limits]\nlive_pages = 0");
+    let Some(browser) = Browser::start(dir.path()) else { return };
+    let desk = Visitor { browser, pictures: workspace().join("target/e2e-pictures"), name: "desk" };
+    let wish = json!({"arch": "amd64", "channel": "sample", "packages": ["app-editors/nano"], "formats": ["zip"]});
+    let (code, placed) = site.order(&wish);
+    assert_eq!(code, 201, "{placed}");
+    desk.browser.open(&format!("{}/orders/{}", site.url, placed["id"].as_str().expect("an id")));
+    let hand = Hand::new(&site, dir.path());
+    let held = hand.lease();
+    desk.reads("Your image is being built");
+    desk.browser.script("window.wasHere = true");
+    hand.tells(&held);
+    desk.reads("sys-apps/coreutils-9.1");
+    assert_eq!(desk.browser.script("return window.wasHere"), true, "the page was not loaded anew");
+    hand.is_ready(&held);
+    desk.reads("Your image is ready");
+}
+
 /// From the first page to the order's with nothing but links, fields and buttons.
 fn phone_orders(phone: &Visitor, site: &Site) {
     let browser = &phone.browser;
