@@ -134,11 +134,12 @@ impl Db {
         Ok(failed == 1)
     }
 
-    /// Cancels a build for all who ordered it. Whether it was still to be made.
+    /// Cancels a build for all who ordered it, and owes them a notice of that. Whether it was still to be made.
     pub async fn cancel_build(&self, build: &str) -> Result<bool> {
         let mut tx = self.write().await?;
         let cancelled = builds::cancel(&mut tx, build).await?;
         if cancelled {
+            outbox::tell_all(&mut tx, build, NoticeKind::Cancelled).await?;
             sqlx::query("UPDATE orders SET cancelled = $1 WHERE build = $2 AND cancelled IS NULL")
                 .bind(now())
                 .bind(build)

@@ -10,6 +10,8 @@ pub enum NoticeKind {
     Confirm,
     Ready,
     Failed,
+    /// The operator has cancelled it.
+    Cancelled,
     /// The images will be removed soon.
     Expiring,
     /// The operator has answered what the user reported.
@@ -17,14 +19,21 @@ pub enum NoticeKind {
 }
 
 impl NoticeKind {
-    const ALL: [NoticeKind; 5] =
-        [NoticeKind::Confirm, NoticeKind::Ready, NoticeKind::Failed, NoticeKind::Expiring, NoticeKind::Answered];
+    const ALL: [NoticeKind; 6] = [
+        NoticeKind::Confirm,
+        NoticeKind::Ready,
+        NoticeKind::Failed,
+        NoticeKind::Cancelled,
+        NoticeKind::Expiring,
+        NoticeKind::Answered,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             NoticeKind::Confirm => "confirm",
             NoticeKind::Ready => "ready",
             NoticeKind::Failed => "failed",
+            NoticeKind::Cancelled => "cancelled",
             NoticeKind::Expiring => "expiring",
             NoticeKind::Answered => "answered",
         }

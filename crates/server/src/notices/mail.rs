@@ -124,6 +124,7 @@ impl Letter<'_> {
             NoticeKind::Confirm => say!("Is this your address?"),
             NoticeKind::Ready => say!("Your image {image} is ready", image = image),
             NoticeKind::Failed => say!("Your image {image} could not be built", image = image),
+            NoticeKind::Cancelled => say!("The operator has cancelled your order of {image}", image = image),
             NoticeKind::Expiring => say!("Your image {image} will be removed soon", image = image),
             NoticeKind::Answered => say!("An answer to your report about {image}", image = image),
         }

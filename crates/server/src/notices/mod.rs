@@ -205,6 +205,7 @@ fn still_holds(kind: NoticeKind, state: BuildState) -> bool {
     match kind {
         NoticeKind::Ready | NoticeKind::Expiring => state == BuildState::Ready,
         NoticeKind::Failed => state == BuildState::Failed,
+        NoticeKind::Cancelled => state == BuildState::Cancelled,
         NoticeKind::Confirm | NoticeKind::Answered => true,
     }
 }

@@ -188,6 +188,7 @@ fn message(kind: NoticeKind, status: &OrderStatus) -> Option<String> {
     let text = match kind {
         NoticeKind::Ready => say!("It is ready to be downloaded."),
         NoticeKind::Failed => say!("It could not be built; its page says why."),
+        NoticeKind::Cancelled => say!("The operator has cancelled it."),
         NoticeKind::Expiring => say!("It will be removed soon."),
         NoticeKind::Answered => say!("The operator has answered what you reported."),
         NoticeKind::Confirm => return None,

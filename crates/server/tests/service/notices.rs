@@ -15,10 +15,11 @@ use openssl::ecdsa::EcdsaSig;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::symm::{Cipher, decrypt_aead};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::common::{Setup, Site, failed, folder, order, wait_until};
+use crate::common::{Setup, Site, failed, folder, operator_token, order, wait_until};
+use crate::mail::{self, MailServer};
 
 /// A request as a receiver gets it.
 #[derive(Clone, Debug)]
@@ -338,5 +339,39 @@ fn a_browser_is_told_by_web_push() {
     site.build(&site.lease().unwrap());
     std::thread::sleep(std::time::Duration::from_secs(1));
     assert!(calls("/inside").is_empty());
+    site.stop();
+}
+
+#[test]
+fn what_the_operator_cancels_is_told_to_who_ordered_it() {
+    let Some(server) = MailServer::start() else { return };
+    let receiver = Receiver::start();
+    let (_dir, path) = folder();
+    let mut setup = mail::setup(server.port);
+    setup.top = "webhooks_inside = true\n".into();
+    let site = Site::start_with(&path, &setup);
+    let mut by_mail = wish("app-shells/bash", &receiver.url("/waiting"));
+    by_mail.notify.email = Some("larry@example.org".into());
+    let placed = [&by_mail, &wish("dev-vcs/git", &receiver.url("/running"))].map(|wish| site.order(wish));
+    let lease = site.lease().unwrap();
+    let bearer = format!("Bearer {}", operator_token(&path));
+    for order in &placed {
+        let act = json!({ "action": "cancel", "build": site.status(order)["build"] }).to_string();
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+        assert_eq!(site.post_with("/api/v1/operator/queue", &act, &headers).status, 200);
+    }
+    assert_eq!(site.events(&lease, 0, vec![]), Ok(true), "the worker is told");
+    for path in ["/waiting", "/running"] {
+        wait_until("it is told", || receiver.of(path).len() == 1);
+        let told: Value = serde_json::from_str(&receiver.of(path).remove(0).body).unwrap();
+        assert_eq!(
+            (told["type"].as_str(), told["data"]["state"].as_str()),
+            (Some("order.cancelled"), Some("cancelled")),
+            "{told}"
+        );
+    }
+    wait_until("a mail says so", || {
+        server.to("larry@example.org").iter().any(|told| told["subject"].as_str().unwrap().contains("cancelled"))
+    });
     site.stop();
 }
