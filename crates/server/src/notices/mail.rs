@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use askama::Template;
+use lettre::Message;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::transport::smtp;
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::extension::ClientId;
 
 use super::Trouble;
 use crate::clock;
@@ -15,9 +18,17 @@ use crate::db::{Notice, NoticeKind};
 use crate::status::OrderStatus;
 use crate::words;
 
+/// How long a mail server that has taken a mail may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 /// Sends notices through the configured mail server.
 pub struct Mailer {
-    transport: AsyncSmtpTransport<Tokio1Executor>,
+    host: String,
+    port: u16,
+    security: MailSecurity,
+    /// None where the connection is not protected.
+    tls: Option<TlsParameters>,
+    credentials: Option<Credentials>,
     from: Mailbox,
     /// How long handing a mail over may take.
     patience: Duration,
@@ -25,29 +36,33 @@ pub struct Mailer {
 
 impl Mailer {
     pub fn new(config: &MailConfig) -> Result<Mailer, ConfigError> {
-        let invalid = |what: &str, error: &dyn std::fmt::Display| ConfigError::Invalid(format!("[mail] {what}: {error}"));
         let from = config.from.parse().map_err(|_| {
             let advice = "give an address, like Hatchery <hatchery@example.org>";
             ConfigError::Invalid(format!("[mail] from “{}” is not understood: {advice}", config.from.escape_debug()))
         })?;
-        type Transport = AsyncSmtpTransport<Tokio1Executor>;
-        let builder = match config.security {
-            MailSecurity::None => Transport::builder_dangerous(&config.host),
-            MailSecurity::Starttls => Transport::starttls_relay(&config.host).map_err(|e| invalid("host", &e))?,
-            MailSecurity::Tls => Transport::relay(&config.host).map_err(|e| invalid("host", &e))?,
-        };
-        let patience = Duration::from_secs(config.timeout_seconds);
-        let mut builder = builder.port(config.port).timeout(Some(patience));
-        match (&config.user, &config.password_file) {
+        let credentials = match (&config.user, &config.password_file) {
             (Some(user), Some(path)) => {
                 let password = std::fs::read_to_string(path).map_err(ConfigError::unreadable("[mail] password_file", path))?;
                 let password = password.trim_end_matches(['\r', '\n']).to_owned();
-                builder = builder.credentials(Credentials::new(user.clone(), password));
+                Some(Credentials::new(user.clone(), password))
             }
-            (None, None) => {}
+            (None, None) => None,
             _ => return Err(ConfigError::Invalid("[mail] has one of user and password_file: set both, or neither".into())),
-        }
-        Ok(Mailer { transport: builder.build(), from, patience })
+        };
+        let unfit = |error| ConfigError::Invalid(format!("[mail] host: {error}"));
+        let tls = match config.security {
+            MailSecurity::None => None,
+            MailSecurity::Starttls | MailSecurity::Tls => Some(TlsParameters::new(config.host.clone()).map_err(unfit)?),
+        };
+        Ok(Mailer {
+            host: config.host.clone(),
+            port: config.port,
+            security: config.security,
+            tls,
+            credentials,
+            from,
+            patience: Duration::from_secs(config.timeout_seconds),
+        })
     }
 
     /// Sends a notice of an order. Its number names it for ever, so that a mail sent twice by a crash has one Message-ID. `site` is the
@@ -66,16 +81,44 @@ impl Mailer {
         self.hand_over(message).await
     }
 
-    /// The transport's own time is that of connecting alone: a server that says nothing afterwards would be waited for without end.
     async fn hand_over(&self, message: Message) -> Result<(), Trouble> {
-        match tokio::time::timeout(self.patience, self.transport.send(message)).await {
-            Ok(Ok(_)) => Ok(()),
+        match tokio::time::timeout(self.patience, self.converse(&message)).await {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if error.is_permanent() => Err(Trouble::lasting(format!("the mail server refused it: {error}"))),
             Ok(Err(error)) => Err(Trouble::passing(format!("the mail server did not take it now: {error}"))),
             Err(_) => {
                 Err(Trouble::passing(format!("the mail server did not take it within {} seconds", self.patience.as_secs())))
             }
         }
+    }
+
+    /// Returns once the mail server has taken the mail.
+    async fn converse(&self, message: &Message) -> Result<(), smtp::Error> {
+        let mut connection = self.connect().await?;
+        connection.send(message.envelope(), &message.formatted()).await?;
+        // It is given, whatever the server says to the goodbye, or does not say.
+        tokio::spawn(async move {
+            if let Ok(Err(error)) = tokio::time::timeout(GOODBYE, connection.quit()).await {
+                tracing::debug!(%error, "the mail server did not say goodbye");
+            }
+        });
+        Ok(())
+    }
+
+    async fn connect(&self) -> Result<AsyncSmtpConnection, smtp::Error> {
+        let (server, name) = ((self.host.as_str(), self.port), ClientId::default());
+        let (at_once, afterwards) = match self.security {
+            MailSecurity::Starttls => (None, self.tls.clone()),
+            MailSecurity::None | MailSecurity::Tls => (self.tls.clone(), None),
+        };
+        let mut connection = AsyncSmtpConnection::connect_tokio1(server, Some(self.patience), &name, at_once, None).await?;
+        if let Some(tls) = afterwards {
+            connection.starttls(tls, &name).await?;
+        }
+        if let Some(credentials) = &self.credentials {
+            connection.auth(DEFAULT_MECHANISMS, credentials).await?;
+        }
+        Ok(connection)
     }
 
     fn link_message(&self, id: i64, to: &str, link: &str, minutes: i64) -> Result<Message, Box<dyn std::error::Error>> {

@@ -275,3 +275,37 @@ fn mail_to_who_never_confirms_is_not_owed_for_ever() {
     assert_eq!(mail.to(addresses[0]).len(), 1, "the question alone");
     site.stop();
 }
+
+#[test]
+fn a_site_logs_in_at_its_mail_server_and_sends_nothing_unprotected_that_is_to_be_protected() {
+    let Some(mail) = MailServer::start() else { return };
+    let (_dir, path) = folder();
+    let password = path.join("password");
+    let setup = |lines: &str| {
+        let mut setup = setup(mail.port);
+        setup.tables += &format!("user = 'larry'\npassword_file = '{}'\n{lines}", password.display());
+        setup
+    };
+    // The mail server offers no TLS.
+    std::fs::write(&password, "secret of larry\n").unwrap();
+    let errors = || texts(&backend::of(&path).database, "SELECT last_error FROM outbox WHERE sent IS NULL AND attempts > 0");
+    let site = Site::start_with(&path, &setup("security = 'starttls'\n"));
+    site.order(&wish("app-shells/bash", "user@example.org"));
+    site.build(&site.lease().unwrap());
+    wait_until("it is noted that there is no TLS", || errors().iter().any(|error| error.contains("STARTTLS is not supported")));
+    site.stop();
+    assert!(mail.to("user@example.org").is_empty());
+    let again = || execute(&backend::of(&path).database, "UPDATE outbox SET next_try = 0, claimed_until = 0, gave_up = NULL");
+
+    again();
+    std::fs::write(&password, "wrong").unwrap();
+    let site = Site::start_with(&path, &setup(""));
+    wait_until("it is noted that the password is wrong", || errors().iter().any(|error| error.contains("refused it")));
+    site.stop();
+
+    again();
+    std::fs::write(&password, "secret of larry\n").unwrap();
+    let site = Site::start_with(&path, &setup(""));
+    assert_eq!(mail.wait_for("user@example.org")["user"], "larry");
+    site.stop();
+}

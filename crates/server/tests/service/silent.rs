@@ -104,6 +104,21 @@ fn a_silent_mail_server_does_not_keep_the_site_from_stopping() {
 }
 
 #[test]
+fn a_mail_that_was_taken_is_not_sent_again_for_want_of_a_goodbye() {
+    let Some(mail) = MailServer::start() else { return };
+    let (_dir, path) = folder();
+    let site = Site::start_with(&path, &setup(mail.port, 1));
+    let mut wish = wish();
+    wish.notify.email = Some("clinging@example.org".into());
+    site.order(&wish);
+    site.build(&site.lease().unwrap());
+    mail.wait_for("clinging@example.org");
+    let given = "SELECT kind FROM outbox WHERE sent IS NOT NULL AND attempts = 1";
+    wait_until("it counts as given", || texts(&backend::of(&path).database, given) == ["ready"]);
+    site.stop();
+}
+
+#[test]
 fn a_slow_push_service_keeps_no_other_browser_waiting() {
     let receiver = Receiver::start();
     let (_dir, path) = folder();

@@ -1,12 +1,13 @@
 """A mail server on a free port of the loopback interface. Prints its port, then each mail as a line of JSON.
 
 A mail to a local part starting with "later" is refused for now at its first try, one to "never" for good.
+Of who logs in the password has to be "secret of larry", if larry it is. To whoever sent one to a local part starting with "clinging", nothing is said when they say goodbye.
 """
 import asyncio
 import json
 from email import message_from_bytes, policy
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, AuthResult
 
 refused_once = set()
 
@@ -18,6 +19,7 @@ class Handler:
         if address.startswith("later") and address not in refused_once:
             refused_once.add(address)
             return "451 come again"
+        session.clings = address.startswith("clinging")
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -26,6 +28,7 @@ class Handler:
         record = {
             "to": envelope.rcpt_tos,
             "from": envelope.mail_from,
+            "user": session.auth_data,
             "subject": mail["subject"],
             "id": mail["message-id"],
             "body": mail.get_body(("plain",)).get_content(),
@@ -35,10 +38,24 @@ class Handler:
         print(json.dumps(record), flush=True)
         return "250 OK"
 
+    async def handle_QUIT(self, server, session, envelope):
+        if getattr(session, "clings", False):
+            await asyncio.Event().wait()
+        return "221 Bye"
+
+
+def log_in(server, session, envelope, mechanism, data):
+    user = data.login.decode()
+    return AuthResult(success=data.password.decode() == f"secret of {user}", handled=False, auth_data=user)
+
 
 async def main():
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(Handler(), loop=loop), "127.0.0.1", 0)
+
+    def serve():
+        return SMTP(Handler(), loop=loop, authenticator=log_in, auth_require_tls=False)
+
+    server = await loop.create_server(serve, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
