@@ -179,9 +179,15 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        // PostgreSQL takes no text with a NUL in it, and SQLite finds nothing by one.
-        if error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "22021") {
-            return Problem::new(StatusCode::NOT_FOUND, "There is nothing at this address.");
+        match error.as_database_error().and_then(|error| error.code()).as_deref() {
+            // PostgreSQL takes no text with a NUL in it, and SQLite finds nothing by one.
+            Some("22021") => return Problem::new(StatusCode::NOT_FOUND, "There is nothing at this address."),
+            // SQLITE_FULL, and PostgreSQL's disk_full.
+            Some("13" | "53100") => {
+                tracing::error!(%error, "the database has no room");
+                return Problem::disk_is_full();
+            }
+            _ => {}
         }
         if matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)) {
             tracing::error!(%error, "the database does not answer");
@@ -232,7 +238,10 @@ impl From<Refusal> for Problem {
             Refusal::TooLarge { .. } => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).of_kind(Kind::SystemTooLarge),
             Refusal::NotInvited => Problem::new(StatusCode::FORBIDDEN, detail),
             Refusal::KeyReused => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).of_kind(Kind::KeyReused),
-            Refusal::Internal(error) => Problem::internal(error.as_ref()),
+            Refusal::Internal(error) => match error.downcast::<sqlx::Error>() {
+                Ok(of_database) => (*of_database).into(),
+                Err(other) => Problem::internal(other.as_ref()),
+            },
         }
     }
 }
@@ -243,6 +252,10 @@ pub fn later(seconds: u32, detail: String) -> Problem {
 }
 
 impl Problem {
+    pub fn disk_is_full() -> Problem {
+        Problem::new(StatusCode::INSUFFICIENT_STORAGE, "The server's disk is full; its operator has to make room.")
+    }
+
     /// The response, which says when it is worth coming again, where that is known.
     pub fn tell_when(&self, mut response: Response) -> Response {
         if let Some(seconds) = self.retry_after {

@@ -296,7 +296,10 @@ impl<'a> Chunks<'a> {
         }
         if self.size - self.touched_at >= TOUCH_EVERY {
             self.touched_at = self.size;
-            self.app.db.touch_lease(self.build, self.lease, self.app.config.lease_ttl_seconds).await?;
+            let touched = self.app.db.touch_lease(self.build, self.lease, self.app.config.lease_ttl_seconds).await;
+            if let Err(error) = touched {
+                return Err(self.refuse(error.into()).await);
+            }
         }
         Ok(Some(chunk))
     }
@@ -348,7 +351,7 @@ fn storage(error: std::io::Error) -> Problem {
     tracing::error!(%error, "a file could not be stored");
     let full = error.kind() == std::io::ErrorKind::StorageFull || error.kind() == std::io::ErrorKind::QuotaExceeded;
     if full {
-        return Problem::new(StatusCode::INSUFFICIENT_STORAGE, "The server's disk is full; its operator has to make room.");
+        return Problem::disk_is_full();
     }
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "The server could not store the file; its log says why.")
 }

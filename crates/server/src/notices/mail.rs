@@ -21,6 +21,9 @@ use crate::words;
 /// How long a mail server that has taken a mail may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// What a mail server answers that wants another log-in, or any (RFC 4954, section 6). It says nothing of the mail.
+const WANTS_LOG_IN: [u16; 4] = [530, 534, 535, 538];
+
 /// Sends notices through the configured mail server.
 pub struct Mailer {
     host: String,
@@ -82,20 +85,21 @@ impl Mailer {
     }
 
     async fn hand_over(&self, message: Message) -> Result<(), Trouble> {
-        match tokio::time::timeout(self.patience, self.converse(&message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.is_permanent() => Err(Trouble::lasting(format!("the mail server refused it: {error}"))),
-            Ok(Err(error)) => Err(Trouble::passing(format!("the mail server did not take it now: {error}"))),
-            Err(_) => {
-                Err(Trouble::passing(format!("the mail server did not take it within {} seconds", self.patience.as_secs())))
-            }
-        }
+        let too_slow = || format!("the mail server did not take it within {} seconds", self.patience.as_secs());
+        tokio::time::timeout(self.patience, self.converse(&message)).await.unwrap_or_else(|_| Err(Trouble::passing(too_slow())))
     }
 
     /// Returns once the mail server has taken the mail.
-    async fn converse(&self, message: &Message) -> Result<(), smtp::Error> {
-        let mut connection = self.connect().await?;
-        connection.send(message.envelope(), &message.formatted()).await?;
+    async fn converse(&self, message: &Message) -> Result<(), Trouble> {
+        // What keeps us from the server is the operator's to mend, whatever it says: a password that was changed there must lose no mail.
+        let unusable = |error: smtp::Error| Trouble::passing(format!("the mail server cannot be used: {error}"));
+        let mut connection = self.connect().await.map_err(unusable)?;
+        connection.send(message.envelope(), &message.formatted()).await.map_err(|error| match error.status() {
+            Some(code) if error.is_permanent() && !WANTS_LOG_IN.contains(&u16::from(code)) => {
+                Trouble::lasting(format!("the mail server refused it: {error}"))
+            }
+            _ => Trouble::passing(format!("the mail server did not take it now: {error}")),
+        })?;
         // It is given, whatever the server says to the goodbye, or does not say.
         tokio::spawn(async move {
             if let Ok(Err(error)) = tokio::time::timeout(GOODBYE, connection.quit()).await {
