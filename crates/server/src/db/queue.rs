@@ -202,7 +202,7 @@ impl Db {
                  (SELECT place, work, work_before, created,
                          (SELECT o.\"user\" FROM orders o WHERE o.build = b.id ORDER BY o.since LIMIT 1) AS \"user\"
                   FROM builds b WHERE created > $1) AS lately
-             WHERE \"user\" IS NOT NULL ORDER BY place DESC LIMIT $2",
+             WHERE \"user\" IS NOT NULL ORDER BY created DESC, place DESC LIMIT $2",
         )
         .bind(now() - RECENT)
         .bind(MAX_RECENT)

@@ -56,12 +56,16 @@ pub(super) async fn reached(connection: &mut AnyConnection, user: &str, most: &M
     if user.is_empty() {
         return Ok(None);
     }
-    // From the builds, of which few are open: a user may have thousands of orders. SQLite takes tables that are joined so in their sequence.
+    // A user may have thousands of orders: only of who has enough of them they are looked at, the newest first, and no more than count.
     let open: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM builds b CROSS JOIN orders o
-         WHERE o.build = b.id AND o.\"user\" = $1 AND o.cancelled IS NULL AND b.state IN ('waiting', 'building')",
+        "SELECT CASE WHEN (SELECT count(*) FROM (SELECT 1 FROM orders WHERE \"user\" = $1 LIMIT $2) AS all_of_user) < $2 THEN 0 ELSE
+             (SELECT count(*) FROM
+                 (SELECT o.id FROM orders o JOIN builds b ON b.id = o.build
+                  WHERE o.\"user\" = $1 AND o.cancelled IS NULL AND b.state IN ('waiting', 'building')
+                  ORDER BY o.created DESC LIMIT $2) AS open) END",
     )
     .bind(user)
+    .bind(i64::from(most.open))
     .fetch_one(&mut *connection)
     .await?;
     Ok((to_u64(open) >= u64::from(most.open)).then_some(Reached::Open(to_u64(open))))
