@@ -2,7 +2,7 @@
 
 use sqlx::AnyConnection;
 
-use super::{Db, Result, to_i64, to_u64};
+use super::{Db, Result, to_u64};
 use crate::clock::now;
 
 /// An hour. Seconds.
@@ -36,49 +36,34 @@ impl Db {
     }
 }
 
-/// The same within a transaction: nobody who writes can take more meanwhile.
+/// The same within a transaction: nobody who writes can take more meanwhile. One statement asks for all of it, as others wait meanwhile.
 pub(super) async fn reached(connection: &mut AnyConnection, user: &str, most: &Most) -> Result<Option<Reached>> {
-    let waiting: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM builds WHERE state = 'waiting'").fetch_one(&mut *connection).await?;
-    if to_u64(waiting) >= most.waiting {
-        return Ok(Some(Reached::Waiting(to_u64(waiting))));
-    }
-    if let Some((of_all, of_user)) = most.per_hour {
-        if let Some(at) = within_an_hour(connection, "", of_all).await? {
-            return Ok(Some(Reached::OfAll(at)));
-        }
-        if !user.is_empty()
-            && let Some(at) = within_an_hour(connection, user, of_user).await?
-        {
-            return Ok(Some(Reached::OfUser(at)));
-        }
-    }
-    if user.is_empty() {
-        return Ok(None);
-    }
-    // A user may have thousands of orders: only of who has enough of them they are looked at, the newest first, and no more than count.
-    let open: i64 = sqlx::query_scalar(
-        "SELECT CASE WHEN (SELECT count(*) FROM (SELECT 1 FROM orders WHERE \"user\" = $1 LIMIT $2) AS all_of_user) < $2 THEN 0 ELSE
-             (SELECT count(*) FROM
-                 (SELECT o.id FROM orders o JOIN builds b ON b.id = o.build
-                  WHERE o.\"user\" = $1 AND o.cancelled IS NULL AND b.state IN ('waiting', 'building')
-                  ORDER BY o.created DESC LIMIT $2) AS open) END",
+    let (of_all, of_user) = most.per_hour.unwrap_or((u32::MAX, u32::MAX));
+    // A user may have thousands of orders: only of who has enough of them it is looked which are open, the newest first, and no more than count.
+    let (waiting, of_all, of_user, open): (i64, Option<i64>, Option<i64>, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM builds WHERE state = 'waiting'),
+                (SELECT created FROM orders WHERE created > $1 ORDER BY created DESC LIMIT 1 OFFSET $2),
+                (SELECT created FROM orders WHERE \"user\" = $3 AND created > $1 ORDER BY created DESC LIMIT 1 OFFSET $4),
+                CASE WHEN (SELECT count(*) FROM (SELECT 1 FROM orders WHERE \"user\" = $3 LIMIT $5) AS all_of_user) < $5 THEN 0 ELSE
+                    (SELECT count(*) FROM
+                        (SELECT o.id FROM orders o JOIN builds b ON b.id = o.build
+                         WHERE o.\"user\" = $3 AND o.cancelled IS NULL AND b.state IN ('waiting', 'building')
+                         ORDER BY o.created DESC LIMIT $5) AS open) END",
     )
+    .bind(now() - HOUR)
+    .bind(nth(of_all))
     .bind(user)
+    .bind(nth(of_user))
     .bind(i64::from(most.open))
-    .fetch_one(&mut *connection)
+    .fetch_one(connection)
     .await?;
-    Ok((to_u64(open) >= u64::from(most.open)).then_some(Reached::Open(to_u64(open))))
+    let of_site = (to_u64(waiting) >= most.waiting).then_some(Reached::Waiting(to_u64(waiting))).or(of_all.map(Reached::OfAll));
+    let full = to_u64(open) >= u64::from(most.open);
+    let own = || of_user.map(Reached::OfUser).or(full.then_some(Reached::Open(to_u64(open)))).filter(|_| !user.is_empty());
+    Ok(of_site.or_else(own))
 }
 
-/// When the `nth` last order was placed, counted from 1, if that was within the last hour: by this user, or by anybody where none is named.
-async fn within_an_hour(connection: &mut AnyConnection, user: &str, nth: u32) -> Result<Option<i64>> {
-    let of_user = "SELECT created FROM orders WHERE \"user\" = $1 AND created > $2 ORDER BY created DESC LIMIT 1 OFFSET $3";
-    let of_all = "SELECT created FROM orders WHERE $1 = '' AND created > $2 ORDER BY created DESC LIMIT 1 OFFSET $3";
-    sqlx::query_scalar(if user.is_empty() { of_all } else { of_user })
-        .bind(user)
-        .bind(now() - HOUR)
-        .bind(to_i64(u64::from(nth.saturating_sub(1))))
-        .fetch_optional(connection)
-        .await
+/// How many orders are newer than the one that is so many back, counted from 1.
+fn nth(count: u32) -> i64 {
+    i64::from(count.saturating_sub(1))
 }
