@@ -79,8 +79,7 @@ impl Held {
 
     /// What keeps this build, which waits, from being begun, if anything does. That no worker can make it stays when the queue goes on.
     pub fn of(&self, build: &str, outlook: &Outlook) -> Option<HeldUp> {
-        let turn = outlook.turns().iter().find(|turn| turn.build == build);
-        let none_can = turn.is_some_and(|turn| none_can_make(&self.abilities, turn, self.boot_gate));
+        let none_can = outlook.turn(build).is_some_and(|turn| none_can_make(&self.abilities, turn, self.boot_gate));
         if none_can { Some(HeldUp::NoneCan) } else { self.all() }
     }
 

@@ -10,11 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
 use crate::clock::now;
-use crate::db::{Most, Reached};
+use crate::db::{HOUR, Most, Reached};
 use crate::orders::Refusal;
 
-/// An hour. Seconds.
-const HOUR: i64 = 3_600;
 /// Users whose rates are kept in mind at once; when there are more, those that were idle longest are forgotten.
 const MAX_USERS: usize = 20_000;
 
@@ -155,7 +153,15 @@ impl Usage {
 }
 
 impl AtOnce {
-    /// The right to one more, which lasts until it is dropped.
+    /// The right to one more, which lasts until it is dropped; none is needed by somebody of whom nothing is known. `reason` is said where
+    /// there is no more.
+    fn permit(&self, user: &str, most: u32, reason: &str) -> Result<Option<OwnedSemaphorePermit>, Limited> {
+        if user.is_empty() {
+            return Ok(None);
+        }
+        self.take(user, most).map(Some).ok_or_else(|| Limited { reason: reason.to_owned(), retry_after: 30 })
+    }
+
     fn take(&self, user: &str, most: u32) -> Option<OwnedSemaphorePermit> {
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         users.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
@@ -251,27 +257,17 @@ impl App {
     /// The right of this user to one more download.
     pub fn may_download(&self, user: &str) -> Result<Option<OwnedSemaphorePermit>, Limited> {
         let most = self.config.limits.downloads;
-        if user.is_empty() {
-            return Ok(None);
-        }
-        let permit = self.usage.downloads.take(user, most);
-        permit.map(Some).ok_or_else(|| Limited {
-            reason: format!("this site sends one user at most {most} files at once; let one end first"),
-            retry_after: 30,
-        })
+        let reason = format!("this site sends one user at most {most} files at once; let one end first");
+        self.usage.downloads.permit(user, most, &reason)
     }
 
     /// The right of this user to one more live page.
     pub fn may_follow(&self, user: &str) -> Result<Option<OwnedSemaphorePermit>, Limited> {
         let most = self.config.limits.live_pages;
-        if user.is_empty() {
-            return Ok(None);
-        }
-        let permit = self.usage.live_pages.take(user, most);
-        permit.map(Some).ok_or_else(|| Limited {
-            reason: format!("this site keeps at most {most} live pages of one user open at once; close one first, or ask for the order itself now and then"),
-            retry_after: 30,
-        })
+        let reason = format!(
+            "this site keeps at most {most} live pages of one user open at once; close one first, or ask for the order itself now and then"
+        );
+        self.usage.live_pages.permit(user, most, &reason)
     }
 }
 

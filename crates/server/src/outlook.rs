@@ -89,9 +89,22 @@ impl Outlook {
         &self.turns
     }
 
+    /// A waiting build.
+    pub fn turn(&self, build: &str) -> Option<&Turn> {
+        match self.position(build) {
+            Some(position) => self.turns.get(usize::try_from(position).ok()?.checked_sub(1)?),
+            None => self.stuck_turns().iter().find(|turn| turn.build == build),
+        }
+    }
+
     /// The waiting builds that no worker can make which is there.
     pub fn stuck(&self) -> impl Iterator<Item = &str> {
-        self.turns.iter().map(|turn| turn.build.as_str()).filter(|build| !self.positions.contains_key(*build))
+        self.stuck_turns().iter().map(|turn| turn.build.as_str())
+    }
+
+    /// They stand behind those that have a position.
+    fn stuck_turns(&self) -> &[Turn] {
+        self.turns.get(self.positions.len()..).unwrap_or_default()
     }
 
     /// The place of a waiting build in the queue; 1 is served next.
@@ -367,6 +380,10 @@ mod tests {
         assert_eq!(middle(&behind), middle(&alone));
         assert_eq!((behind.position("a"), behind.position("s")), (Some(1), None));
         assert!(behind.turns().iter().any(|turn| turn.build == "s"), "a worker that can make it may come");
+        for build in ["a", "s"] {
+            assert_eq!(behind.turn(build).map(|turn| turn.build.as_str()), Some(build));
+        }
+        assert!(behind.turn("x").is_none());
         assert_eq!((behind.stuck().collect::<Vec<_>>(), alone.stuck().count()), (vec!["s"], 0));
     }
 

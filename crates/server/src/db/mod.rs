@@ -64,7 +64,7 @@ pub use reports::{NewReport, ReportRow};
 pub use sessions::{ApiToken, ELSEWHERE, LINK, NewLink, SESSION, Session, SessionRow};
 pub use sizes::MadeSize;
 pub use source::{NewSourceBuild, SourceBuild};
-pub use taking::{Most, Reached};
+pub use taking::{HOUR, Most, Reached};
 pub use warm::Ahead;
 pub use watch::MAX_ATTEMPTS;
 pub use wishes::CountedWish;

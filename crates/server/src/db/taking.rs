@@ -6,7 +6,7 @@ use super::{Db, Result, to_u64};
 use crate::clock::now;
 
 /// An hour. Seconds.
-const HOUR: i64 = 3_600;
+pub const HOUR: i64 = 3_600;
 
 /// How much may be taken.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ pub enum Reached {
 }
 
 impl Db {
-    /// What this user cannot take more of; all that all take together is asked of nobody in particular, whose name is empty, too.
+    /// What this user cannot take more of. For nobody in particular, whose name is empty, only what all take together counts.
     pub async fn reached(&self, user: &str, most: &Most) -> Result<Option<Reached>> {
         reached(&mut *self.pool.acquire().await?, user, most).await
     }

@@ -7,6 +7,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use serde::Serialize;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::SharedApp;
 use super::openapi::{Malformed, Paged, Unavailable};
@@ -81,10 +82,10 @@ pub async fn ready(State(app): SharedApp) -> Result<Json<serde_json::Value>, Pro
         tracing::error!(%error, "not ready: {what}");
         later(ASK_AGAIN, format!("This server is not ready: {what}. Its log says more."))
     };
-    let ping = tokio::time::timeout(PATIENCE, app.db.ping()).await;
-    ping.map_err(|e| trouble("the database does not answer", &e))?.map_err(|e| trouble("the database does not answer", &e))?;
-    let check = tokio::time::timeout(PATIENCE, app.storage.check()).await;
-    check.map_err(|e| trouble("the storage does not answer", &e))?.map_err(|e| trouble("files cannot be kept", &e))?;
+    let away = "the database does not answer";
+    timeout(PATIENCE, app.db.ping()).await.map_err(|e| trouble(away, &e))?.map_err(|e| trouble(away, &e))?;
+    let check = timeout(PATIENCE, app.storage.check()).await.map_err(|e| trouble("the storage does not answer", &e))?;
+    check.map_err(|e| trouble("files cannot be kept", &e))?;
     if *app.stopping.borrow() {
         return Err(later(ASK_AGAIN, "This server is stopping.".into()));
     }

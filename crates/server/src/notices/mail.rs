@@ -28,9 +28,9 @@ const WANTS_LOG_IN: [u16; 4] = [530, 534, 535, 538];
 pub struct Mailer {
     host: String,
     port: u16,
-    security: MailSecurity,
-    /// None where the connection is not protected.
+    /// How the connection is protected: from its beginning, or once it stands.
     tls: Option<TlsParameters>,
+    starttls: Option<TlsParameters>,
     credentials: Option<Credentials>,
     from: Mailbox,
     /// How long handing a mail over may take.
@@ -53,15 +53,17 @@ impl Mailer {
             _ => return Err(ConfigError::Invalid("[mail] has one of user and password_file: set both, or neither".into())),
         };
         let unfit = |error| ConfigError::Invalid(format!("[mail] host: {error}"));
-        let tls = match config.security {
-            MailSecurity::None => None,
-            MailSecurity::Starttls | MailSecurity::Tls => Some(TlsParameters::new(config.host.clone()).map_err(unfit)?),
+        let protected = || TlsParameters::new(config.host.clone()).map_err(unfit);
+        let (tls, starttls) = match config.security {
+            MailSecurity::None => (None, None),
+            MailSecurity::Tls => (Some(protected()?), None),
+            MailSecurity::Starttls => (None, Some(protected()?)),
         };
         Ok(Mailer {
             host: config.host.clone(),
             port: config.port,
-            security: config.security,
             tls,
+            starttls,
             credentials,
             from,
             patience: Duration::from_secs(config.timeout_seconds),
@@ -111,12 +113,9 @@ impl Mailer {
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, smtp::Error> {
         let (server, name) = ((self.host.as_str(), self.port), ClientId::default());
-        let (at_once, afterwards) = match self.security {
-            MailSecurity::Starttls => (None, self.tls.clone()),
-            MailSecurity::None | MailSecurity::Tls => (self.tls.clone(), None),
-        };
-        let mut connection = AsyncSmtpConnection::connect_tokio1(server, Some(self.patience), &name, at_once, None).await?;
-        if let Some(tls) = afterwards {
+        let tls = self.tls.clone();
+        let mut connection = AsyncSmtpConnection::connect_tokio1(server, Some(self.patience), &name, tls, None).await?;
+        if let Some(tls) = self.starttls.clone() {
             connection.starttls(tls, &name).await?;
         }
         if let Some(credentials) = &self.credentials {

@@ -88,7 +88,7 @@ fn what_failed_can_be_tried_again() {
     site.stop();
 }
 
-fn act(site: &Site, token: &str, what: Value) -> Answer {
+pub fn act(site: &Site, token: &str, what: Value) -> Answer {
     let bearer = format!("Bearer {token}");
     let headers = [("Content-Type", "application/json"), ("Authorization", bearer.as_str())];
     site.post_with("/api/v1/operator/queue", &what.to_string(), &headers)

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::common::{Setup, Site, failed, folder, operator_token, order, wait_until};
+use crate::keeping::act;
 use crate::mail::{self, MailServer};
 
 /// A request as a receiver gets it.
@@ -354,11 +355,9 @@ fn what_the_operator_cancels_is_told_to_who_ordered_it() {
     by_mail.notify.email = Some("larry@example.org".into());
     let placed = [&by_mail, &wish("dev-vcs/git", &receiver.url("/running"))].map(|wish| site.order(wish));
     let lease = site.lease().unwrap();
-    let bearer = format!("Bearer {}", operator_token(&path));
     for order in &placed {
-        let act = json!({ "action": "cancel", "build": site.status(order)["build"] }).to_string();
-        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
-        assert_eq!(site.post_with("/api/v1/operator/queue", &act, &headers).status, 200);
+        let cancel = json!({ "action": "cancel", "build": site.status(order)["build"] });
+        assert_eq!(act(&site, &operator_token(&path), cancel).status, 200);
     }
     assert_eq!(site.events(&lease, 0, vec![]), Ok(true), "the worker is told");
     for path in ["/waiting", "/running"] {
